@@ -1,0 +1,1 @@
+"""service remembers and shows: domain, catalogue, spec text, database, web."""

@@ -1,0 +1,1 @@
+"""The pure core: versions, branches, states, planning, reports. Standard library only."""

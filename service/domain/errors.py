@@ -1,0 +1,25 @@
+"""Everything that the domain refuses, as one family of exceptions with a sentence for people."""
+
+
+class DomainError(Exception):
+    """Base of all refusals; ``str(error)`` is one line that a maintainer can act on."""
+
+
+class BadTag(DomainError):
+    """A git tag that is not a version of the family."""
+
+
+class BadName(DomainError):
+    """A branch, chroot or package name that does not follow Fedora's forms."""
+
+
+class IllegalMove(DomainError):
+    """A state change that the table of legal moves does not hold."""
+
+
+class BadCatalog(DomainError):
+    """The catalogue's data contradict themselves or miss something; names the file and the key."""
+
+
+class BadPayload(DomainError):
+    """A delivery whose JSON lacks what a release event must have."""

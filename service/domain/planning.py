@@ -1,0 +1,202 @@
+"""Which packages one upstream release becomes, where they are built, and why the rest are not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+
+from service.domain.fedora import Branch
+from service.domain.states import ReleaseState
+from service.domain.versions import Stream, Version
+
+
+@dataclass(frozen=True)
+class StreamPolicy:
+    """What the catalogue says about one stream.
+
+    ``facts`` are what the source archive would tell (``go``, ``wazero``, ``nri``): used only where no archive
+    is at hand, and then said so. ``confirmed`` is False for a stream that no person has looked at yet.
+    """
+
+    stream: Stream
+    build: bool
+    eol: date | None = None
+    confirmed: bool = True
+    facts: Mapping[str, str] = field(default_factory=dict)
+
+    def is_eol(self, today: date) -> bool:
+        return self.eol is not None and self.eol <= today
+
+
+@dataclass(frozen=True)
+class Family:
+    """One upstream project whose minors become versioned packages.
+
+    ``prereleases`` is ``ignore`` or ``build``. ``name_pattern`` makes the package name, as ``cri-o{stream}``.
+    """
+
+    name: str
+    repository: str
+    name_pattern: str
+    first_stream: Stream
+    prereleases: str
+    streams: Mapping[Stream, StreamPolicy]
+    build_unknown: bool = True
+
+    def package(self, stream: Stream) -> str:
+        """The versioned package's name, such as ``cri-o1.32``."""
+        return self.name_pattern.format(stream=stream)
+
+    @property
+    def newest_known(self) -> Stream:
+        return max(self.streams)
+
+    def policy(self, stream: Stream) -> StreamPolicy | None:
+        """The stream's policy; an unknown newer minor inherits; None where the family has no such stream."""
+        if stream in self.streams:
+            return self.streams[stream]
+        newest = self.newest_known
+        if stream.major == newest.major and stream > newest:
+            inherited = self.streams[newest].facts
+            return StreamPolicy(stream, build=self.build_unknown, confirmed=False, facts=inherited)
+        return None
+
+
+@dataclass(frozen=True)
+class BranchPolicy:
+    """A Fedora branch with its end of life, if that is known."""
+
+    branch: Branch
+    eol: date | None = None
+
+    def is_eol(self, today: date) -> bool:
+        return self.eol is not None and self.eol <= today
+
+
+@dataclass(frozen=True)
+class BuildTarget:
+    """Where one branch's packages are built: branch × build system × project.
+
+    ``project`` names the batch in which builds are polled together (COPR's ``owner/project``, a Koji profile).
+    ``options`` is what only the build system's adapter reads. ``streams`` is an inclusive range with an open end.
+    """
+
+    id: str
+    branch: Branch
+    system: str
+    project: str
+    chroots: tuple[str, ...]
+    families: tuple[str, ...] = ()
+    strategy: str = "default"
+    first_stream: Stream | None = None
+    last_stream: Stream | None = None
+    enabled: bool = True
+    deadline: timedelta = timedelta(hours=24)
+    options: Mapping[str, object] = field(default_factory=dict)
+
+    def takes(self, stream: Stream) -> bool:
+        """Whether the target's range of streams holds ``stream``."""
+        above = self.first_stream is None or stream >= self.first_stream
+        return above and (self.last_stream is None or stream <= self.last_stream)
+
+
+@dataclass(frozen=True)
+class PlannedBuild:
+    """One cell that should have a build."""
+
+    package: str
+    target: BuildTarget
+    strategy: str
+
+
+@dataclass(frozen=True)
+class NotPlanned:
+    """One cell that stays empty, and why."""
+
+    package: str
+    target_id: str
+    branch: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The decision about one release. ``reason`` is set whenever nothing is to be built."""
+
+    state: ReleaseState
+    reason: str
+    builds: tuple[PlannedBuild, ...] = ()
+    skipped: tuple[NotPlanned, ...] = ()
+
+
+def refusal(version: Version, family: Family, today: date) -> str:
+    """Why the family builds nothing for ``version``; empty text if it does."""
+    stream = version.stream
+    if version.is_prerelease and family.prereleases != "build":
+        return (
+            f"{version.tag} is a pre-release, and {family.name} builds only releases (prereleases = ignore)"
+        )
+    policy = family.policy(stream)
+    if stream < family.first_stream:
+        return f"{family.name} starts with stream {family.first_stream}; {stream} is older"
+    if policy is None:
+        return f"the catalogue has no stream {stream} of {family.name}; add it to families/{family.name}/family.toml"
+    if not policy.build:
+        ended = f", end of life since {policy.eol}" if policy.is_eol(today) else ""
+        return f"stream {stream} is not built (build = false in the catalogue{ended})"
+    return ""
+
+
+def plan(
+    version: Version,
+    *,
+    family: Family,
+    targets: Iterable[BuildTarget],
+    branches: Mapping[str, BranchPolicy],
+    today: date,
+) -> Plan:
+    """Decide which builds ``version`` should have. Pure: the same inputs give the same plan."""
+    why_not = refusal(version, family, today)
+    if why_not:
+        return Plan(ReleaseState.UNSUPPORTED, why_not)
+    package = family.package(version.stream)
+    builds: list[PlannedBuild] = []
+    skipped: list[NotPlanned] = []
+    for target in targets:
+        if family.name not in target.families:
+            continue
+        reason = _target_refusal(version.stream, target, branches.get(target.branch.name), today)
+        if reason:
+            skipped.append(NotPlanned(package, target.id, target.branch.name, reason))
+        else:
+            builds.append(PlannedBuild(package, target, target.strategy))
+    if not builds:
+        why = skipped[0].reason if skipped else f"no build target takes the family {family.name}"
+        return Plan(ReleaseState.UNSUPPORTED, f"no target builds it: {why}", (), tuple(skipped))
+    return Plan(ReleaseState.PLANNED, "", tuple(builds), tuple(skipped))
+
+
+def _target_refusal(stream: Stream, target: BuildTarget, branch: BranchPolicy | None, today: date) -> str:
+    if not target.enabled:
+        return f"target {target.id} is switched off"
+    if branch is None:
+        return f"branch {target.branch} is not in the catalogue's list of branches"
+    if branch.is_eol(today):
+        return f"branch {target.branch} is end of life since {branch.eol}: no new builds"
+    if not target.takes(stream):
+        return f"branch {target.branch} does not take stream {stream} ({range_text(target)})"
+    return ""
+
+
+def range_text(target: BuildTarget) -> str:
+    """The target's range of streams, for people."""
+    first = f"from {target.first_stream}" if target.first_stream else ""
+    last = f"up to {target.last_stream}" if target.last_stream else ""
+    return " ".join(part for part in (first, last) if part) or "all streams"
+
+
+def superseded_by(version: Version, others: Iterable[Version]) -> Version | None:
+    """The newest other version of the same stream that makes ``version`` not worth building."""
+    newer = [other for other in others if other.stream == version.stream and other > version]
+    return max(newer, default=None)

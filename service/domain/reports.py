@@ -1,0 +1,114 @@
+"""What crosses the port between the state machine and a build system. Frozen, and in our words."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+from service.domain.errors import BadName
+from service.domain.states import ChrootState
+
+Fence = Mapping[str, object]
+"""JSON-able facts taken before a submission, by which its traces can be told from older ones."""
+
+_KEY = re.compile(r"[a-z0-9]{4,40}", re.ASCII)
+
+
+@dataclass(frozen=True)
+class SubmissionKey:
+    """The name under which one submission can be found again at the other side.
+
+    It holds only lower-case letters and digits, so that no server's cleaning of file names changes it.
+    """
+
+    text: str
+
+    def __post_init__(self) -> None:
+        if not _KEY.fullmatch(self.text):
+            raise BadName(f"'{self.text[:60]}' is not a submission key")
+
+    def __str__(self) -> str:
+        return self.text
+
+    @classmethod
+    def fresh(cls, build_id: int) -> SubmissionKey:
+        """A new key; its random half keeps a reset database from adopting a foreign build."""
+        return cls(f"b{build_id}x{secrets.token_hex(6)}")
+
+
+@dataclass(frozen=True)
+class Srpm:
+    """A source RPM on disk. ``upload_name`` is derived from ``name`` by each build system."""
+
+    path: Path
+    name: str
+    sha256: str
+    size: int
+
+
+@dataclass(frozen=True)
+class ScmCommit:
+    """A commit of a dist-git repository, for build systems that build from one."""
+
+    url: str
+    commit: str
+
+
+@dataclass(frozen=True)
+class BuildRef:
+    """A build at the other side. ``external_id`` is that side's id as text; ``project`` tells its batch."""
+
+    system: str
+    project: str
+    external_id: str
+    web_url: str = ""
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a search for a submission found, lowest id first. Not certain means: look again later."""
+
+    refs: tuple[BuildRef, ...]
+    certain: bool
+
+
+@dataclass(frozen=True)
+class ChrootReport:
+    """One chroot as the other side tells it. ``reason`` says why it is not running or succeeded."""
+
+    chroot: str
+    state: ChrootState
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    result_url: str = ""
+    log_url: str = ""
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class BuildReport:
+    """One build as the other side tells it.
+
+    ``ended`` overrides the roll-up of the chroots where the other side says that nothing more will come
+    (``failed`` source step, ``canceled``); ``reason`` then says why, in one line.
+    """
+
+    ref: BuildRef
+    chroots: tuple[ChrootReport, ...] = ()
+    ended: str = ""
+    reason: str = ""
+    vendor_state: str = ""
+    source_log_url: str = ""
+    facts: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class PollProblem:
+    """Why one build of a batch could not be read; ``vanished`` means the other side does not know it."""
+
+    reason: str
+    vanished: bool = False

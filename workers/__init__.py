@@ -1,0 +1,1 @@
+"""workers act: fetch sources, build SRPMs, submit, poll."""

@@ -1,0 +1,110 @@
+"""The port to build systems: one Protocol, its errors, and the loader that finds an adapter by name.
+
+An adapter is one module in this package. It offers ``connect(config) -> BuildSystem``; nothing else of it is used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from service.domain.planning import BuildTarget
+from service.domain.reports import (
+    BuildRef,
+    BuildReport,
+    Fence,
+    Found,
+    PollProblem,
+    ScmCommit,
+    Srpm,
+    SubmissionKey,
+)
+
+
+class BuildSystemError(Exception):
+    """Base of what a build system may raise; ``str(error)`` is one line for people."""
+
+
+class BuildSystemUnavailable(BuildSystemError):
+    """The other side does not answer or asks to wait. Costs no tries, only the deadline.
+
+    ``retry_after`` is in seconds, 0 where the other side named no time.
+    """
+
+    def __init__(self, reason: str, retry_after: float = 0.0) -> None:
+        super().__init__(reason)
+        self.retry_after = retry_after
+
+
+class SubmissionRefused(BuildSystemError):
+    """The other side looked at the submission and said no: the build has failed, there is nothing to look for."""
+
+
+class SubmissionUnknown(BuildSystemError):
+    """Nobody knows whether the other side has the build: look before submitting again."""
+
+
+class NeedsPerson(BuildSystemError):
+    """Nothing will help but a person (an expired token, missing rights): the build is held."""
+
+
+class BuildVanished(BuildSystemError):
+    """The other side does not know the build any more."""
+
+
+@dataclass(frozen=True)
+class AdapterConfig:
+    """What adapters may need. ``options`` holds the settings of that system only (paths, time-outs in seconds)."""
+
+    state_dir: Path
+    options: Mapping[str, object]
+
+
+class BuildSystem(Protocol):
+    """A place that turns sources into RPMs. Every method may raise BuildSystemUnavailable or NeedsPerson."""
+
+    name: str
+
+    def open(self, target: BuildTarget) -> Fence:
+        """Make the target ready (safe to repeat) and return facts by which older builds are told apart.
+
+        Raises SubmissionRefused when the target cannot take the build at all.
+        """
+        ...
+
+    def submit(self, work: Srpm | ScmCommit, target: BuildTarget, key: SubmissionKey, fence: Fence) -> BuildRef:
+        """Hand the work over once. Raises SubmissionRefused, or SubmissionUnknown after any doubt."""
+        ...
+
+    def find(self, target: BuildTarget, key: SubmissionKey, fence: Fence) -> Found:
+        """Look for earlier submissions under ``key``. ``fence["doubt_seconds"]`` is how long the doubt has lasted.
+
+        Not certain means: look again later, never submit.
+        """
+        ...
+
+    def poll(self, refs: Sequence[BuildRef]) -> Mapping[BuildRef, BuildReport | PollProblem]:
+        """Read many builds of one project at once. One bad build never spoils its neighbours."""
+        ...
+
+    def cancel(self, ref: BuildRef) -> None:
+        """Ask the other side to stop the build; one that has ended already is no error."""
+        ...
+
+
+def connect(name: str, config: AdapterConfig) -> BuildSystem:
+    """Load the adapter module ``workers.buildsystems.<name>``. Raises BuildSystemError if there is none."""
+    if not name.isidentifier() or name.startswith("_"):
+        raise BuildSystemError(f"'{name}' is not the name of a build system")
+    module_name = f"{__name__}.{name}"
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name == module_name:
+            raise BuildSystemError(f"there is no build system called {name}") from None
+        raise BuildSystemError(f"build system {name} needs the Python package {error.name}") from error
+    system: BuildSystem = module.connect(config)
+    return system
