@@ -23,3 +23,7 @@ class BadCatalog(DomainError):
 
 class BadPayload(DomainError):
     """A delivery whose JSON lacks what a release event must have."""
+
+
+class BadSpec(DomainError):
+    """A spec cannot be rendered from its request, or a rendered one is not what was planned."""

@@ -78,8 +78,8 @@ class BranchPolicy:
 class BuildTarget:
     """Where one branch's packages are built: branch × build system × project.
 
-    ``project`` names the batch in which builds are polled together (COPR's ``owner/project``, a Koji profile).
-    ``options`` is what only the build system's adapter reads. ``streams`` is an inclusive range with an open end.
+    ``project`` names the batch in which builds are polled together: COPR's ``owner/project``, a Koji profile.
+    ``options`` is what only the build system's adapter reads. The range of streams is inclusive; None is open.
     """
 
     id: str
@@ -141,7 +141,8 @@ def refusal(version: Version, family: Family, today: date) -> str:
     if stream < family.first_stream:
         return f"{family.name} starts with stream {family.first_stream}; {stream} is older"
     if policy is None:
-        return f"the catalogue has no stream {stream} of {family.name}; add it to families/{family.name}/family.toml"
+        file = f"families/{family.name}/family.toml"
+        return f"the catalogue has no stream {stream} of {family.name}; add it to {file}"
     if not policy.build:
         ended = f", end of life since {policy.eol}" if policy.is_eol(today) else ""
         return f"stream {stream} is not built (build = false in the catalogue{ended})"
@@ -155,9 +156,10 @@ def plan(
     targets: Iterable[BuildTarget],
     branches: Mapping[str, BranchPolicy],
     today: date,
+    marked_prerelease: bool = False,
 ) -> Plan:
     """Decide which builds ``version`` should have. Pure: the same inputs give the same plan."""
-    why_not = refusal(version, family, today)
+    why_not = refusal(version, family, today, marked_prerelease=marked_prerelease)
     if why_not:
         return Plan(ReleaseState.UNSUPPORTED, why_not)
     package = family.package(version.stream)

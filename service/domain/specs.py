@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
 
@@ -12,9 +13,9 @@ from service.domain.versions import Version
 class SourceFacts:
     """What one upstream source says of itself, or what the catalogue says in its place.
 
-    ``origin`` is ``archive`` or ``catalogue``. ``go`` is go.mod's go line; ``wazero`` and ``nri`` are vendored versions
-    with their leading v, empty where not vendored. ``sha256`` and ``url`` are of the archive. Facts that the archive
-    does not tell are empty text.
+    ``origin`` is ``archive`` or ``catalogue``. ``go`` is go.mod's go line; ``wazero`` and ``nri`` are vendored
+    versions with their leading v, empty where not vendored. ``sha256`` and ``url`` are of the archive. Facts
+    that the archive does not tell are empty text.
     """
 
     origin: str
@@ -25,6 +26,33 @@ class SourceFacts:
     sha256: str = ""
     url: str = ""
     size: int = 0
+
+
+@dataclass(frozen=True)
+class SourceLayout:
+    """Where a family's upstream archive is and what it must look like; ``{tag}`` and ``{version}`` are replaced.
+
+    ``module`` is go.mod's module path. ``version_file`` is below the root folder and holds a line that
+    ``version_pattern`` (a regular expression with one group) matches; both are empty where upstream has no such file.
+    """
+
+    url: str
+    root: str
+    module: str
+    version_file: str = ""
+    version_pattern: str = ""
+
+    def source_url(self, version: Version) -> str:
+        """The address of the archive of ``version``."""
+        return self.url.format(tag=version.tag, version=version)
+
+    def source_name(self, version: Version) -> str:
+        """The file name of the archive of ``version``."""
+        return self.source_url(version).rpartition("/")[2]
+
+    def root_folder(self, version: Version) -> str:
+        """The one folder at the top of the archive of ``version``."""
+        return self.root.format(tag=version.tag, version=version)
 
 
 @dataclass(frozen=True)
@@ -40,7 +68,8 @@ class ChangelogEntry:
 class SpecRequest:
     """Everything that a spec's text depends on, so that the same request gives the same bytes.
 
-    ``release_number`` is the n of Release ``0.<n>%{?dist}``. ``changelog`` is newest first and includes this build's entry.
+    ``release_number`` is the n of Release ``0.<n>%{?dist}``. ``changelog`` is newest first and includes this
+    build's entry.
     """
 
     family: str
@@ -56,9 +85,23 @@ class SpecRequest:
 
 @dataclass(frozen=True)
 class SpecFile:
-    """A rendered spec. ``workarounds`` are the ids of the rows that apply, in the order of the table."""
+    """A rendered spec. ``workarounds`` are the ids of the rows that apply, in the order of the table.
+
+    ``release`` is the R without the dist tag (``0.1``). ``source_url`` is what ``Source0`` must expand to. ``files`` are
+    the small sources that travel beside the archive: name to text.
+    """
 
     name: str
     text: str
     sha256: str
     workarounds: tuple[str, ...] = field(default=())
+    package: str = ""
+    version: str = ""
+    release: str = ""
+    source_url: str = ""
+    files: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def source_name(self) -> str:
+        """The file name of the upstream archive, as ``Source0`` names it."""
+        return self.source_url.rpartition("/")[2]

@@ -8,7 +8,6 @@ from typing import Any, TypeVar
 
 from service.domain.errors import IllegalMove
 
-
 S = TypeVar("S", bound=StrEnum)
 
 

@@ -9,7 +9,7 @@ from functools import total_ordering
 from service.domain.errors import BadName, BadTag
 
 # The historic shapes are v1.19.0-rc.1, v1.18.0-rc1 and v1.9.0-beta.1; numbers are bounded so that a
-# hostile tag cannot make a huge integer, and leading zeros are refused because two tags would then be one version.
+# hostile tag cannot make a huge integer; leading zeros are refused because two tags would then be one version.
 _NUMBER = r"(0|[1-9]\d{0,5})"
 _TAG = re.compile(
     rf"v{_NUMBER}\.{_NUMBER}\.{_NUMBER}(?:-((?:alpha|beta|rc)(?:\.?(?:0|[1-9]\d{{0,5}}))?))?", re.ASCII

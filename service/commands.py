@@ -1,0 +1,125 @@
+"""What maintainers may ask for. Each function commits, and raises CommandRefused with the reason."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy import select
+
+from service.catalog import Catalog
+from service.domain.planning import PlannedBuild
+from service.domain.states import ENDED_BUILD, BuildState, DeliveryState
+from service.domain.versions import parse_tag
+from service.releases import Announced, Announcement, add_attempt, announce, lock_stream
+from service.store.schema import PackageBuild, UpstreamRelease, WebhookDelivery
+from service.store.session import Database, database_now
+from service.store.transitions import move_build, move_delivery, note_event
+
+
+class CommandRefused(Exception):
+    """The state forbids what was asked; ``str(error)`` says why in one line."""
+
+
+class NotFound(CommandRefused):
+    """There is no such row."""
+
+
+@dataclass(frozen=True)
+class Requested:
+    """The build that a command made or touched, and what became of it."""
+
+    build_id: int
+    sentence: str
+
+
+def add_release(db: Database, catalog: Catalog, family_name: str, tag: str) -> Announced:
+    """Announce a release by hand, as a webhook would have. Raises CommandRefused, BadTag."""
+    family = catalog.families.get(family_name)
+    if family is None:
+        raise NotFound(f"the catalogue has no family {family_name}")
+    version = parse_tag(tag)
+    with db.transaction() as session:
+        at = database_now(session)
+        return announce(session, catalog, family, version, Announcement(origin="maintainer"), at=at)
+
+
+def request_build(
+    db: Database, catalog: Catalog, build_id: int, *, by: str, strategy: str | None = None
+) -> Requested:
+    """A new attempt at the cell of an ended build. A live attempt in the cell is a refusal: never two."""
+    with db.transaction() as session:
+        old = session.get(PackageBuild, build_id)
+        if old is None:
+            raise NotFound(f"there is no build {build_id}")
+        family = catalog.families.get(old.family)
+        if family is None:
+            raise CommandRefused(f"the catalogue has no family {old.family} any more")
+        lock_stream(session, family, parse_tag(old.release.tag).stream)
+        live = session.scalars(
+            select(PackageBuild).where(
+                PackageBuild.release_id == old.release_id,
+                PackageBuild.target == old.target,
+                PackageBuild.state.not_in([state.value for state in ENDED_BUILD]),
+            )
+        ).one_or_none()
+        if live is not None:
+            raise CommandRefused(
+                f"build {live.id} of this cell is {live.state}; cancel it or wait for its end"
+            )
+        target = next((t for t in catalog.targets if t.id == old.target), None)
+        if target is None:
+            raise CommandRefused(f"the catalogue has no target {old.target} any more")
+        at = database_now(session)
+        planned = PlannedBuild(old.package, target, strategy or old.strategy)
+        release: UpstreamRelease = old.release
+        build = add_attempt(session, release, planned, at=at, requested_by=by)
+        return Requested(
+            build.id, f"build {build.id} is attempt {build.attempt} at {old.package} on {old.target}"
+        )
+
+
+def request_cancel(db: Database, build_id: int, *, by: str) -> Requested:
+    """Ask for a build's end; the next step or poll carries it out. Raises CommandRefused for an ended build."""
+    with db.transaction() as session:
+        build = session.get(PackageBuild, build_id, with_for_update=True)
+        if build is None:
+            raise NotFound(f"there is no build {build_id}")
+        if build.state in ENDED_BUILD:
+            raise CommandRefused(f"build {build_id} is {build.state} already")
+        at = database_now(session)
+        build.cancel_requested = f"canceled by {by}"
+        note_event(session, build, at=at, kind="request", text=build.cancel_requested)
+        if build.state == BuildState.HELD:
+            move_build(session, build, BuildState.CANCELED, at=at, reason=build.cancel_requested)
+        else:
+            build.due_at = at if build.lease_until is None else build.due_at
+        return Requested(build.id, f"build {build_id} will be canceled")
+
+
+def resume_build(db: Database, build_id: int, *, by: str) -> Requested:
+    """Let a held build go on from the start of its way. Raises CommandRefused if it is not held."""
+    with db.transaction() as session:
+        build = session.get(PackageBuild, build_id, with_for_update=True)
+        if build is None:
+            raise NotFound(f"there is no build {build_id}")
+        if build.state != BuildState.HELD:
+            raise CommandRefused(f"build {build_id} is {build.state}, not held")
+        at = database_now(session)
+        move_build(session, build, BuildState.PENDING, at=at, reason=f"resumed by {by}", due_at=at)
+        return Requested(build.id, f"build {build_id} goes on")
+
+
+def replay_delivery(db: Database, guid: str) -> int:
+    """Make an ended delivery due again; returns its id. A processed one is refused: planning repeats by itself."""
+    with db.transaction() as session:
+        delivery = session.scalars(
+            select(WebhookDelivery).where(WebhookDelivery.guid == guid).with_for_update()
+        ).one_or_none()
+        if delivery is None:
+            raise NotFound(f"there is no delivery {guid}")
+        if delivery.state in (DeliveryState.PROCESSED, DeliveryState.RECEIVED):
+            raise CommandRefused(
+                f"delivery {guid} is {delivery.state}; use 'cryopack reconcile' to plan again"
+            )
+        move_delivery(delivery, DeliveryState.RECEIVED, at=database_now(session), reason="replayed by hand")
+        return delivery.id

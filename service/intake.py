@@ -1,0 +1,251 @@
+"""From a webhook's bytes to planned builds: store first, understand later."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import Session
+
+from service.catalog import Catalog
+from service.domain.errors import BadPayload, BadTag
+from service.domain.states import DeliveryState, ReleaseState
+from service.domain.versions import parse_tag
+from service.releases import Announcement, announce, withdraw
+from service.store.schema import UpstreamRelease, WebhookDelivery
+from service.store.session import Database, database_now
+from service.store.transitions import move_delivery
+
+ANNOUNCING = frozenset({"published", "released", "prereleased", "edited"})
+WITHDRAWING = frozenset({"deleted", "unpublished"})
+
+
+@dataclass(frozen=True)
+class Incoming:
+    """One delivery as it came: ``guid`` is X-GitHub-Delivery, ``payload`` the raw body, ``sender`` the address."""
+
+    guid: str
+    event: str
+    payload: bytes
+    sender: str = ""
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """What the inbox says of one delivery; ``due`` tells whether a hint is worth sending."""
+
+    id: int
+    guid: str
+    state: str
+    duplicate: bool
+    due: bool
+
+
+def accept_deliveries(db: Database, batch: Sequence[Incoming]) -> list[Accepted]:
+    """Store a group of deliveries in one transaction, which this function commits; answers in the batch's order.
+
+    A repeated guid is the same delivery: its first row stays. A repeat of an errored one makes it due again.
+    """
+    with db.transaction() as session:
+        now = database_now(session)
+        known: dict[str, Accepted] = {}
+        # Sorted, so that two processes that store overlapping groups cannot wait for each other in a circle.
+        for incoming in sorted(batch, key=lambda item: item.guid):
+            if incoming.guid not in known:
+                known[incoming.guid] = _accept_one(session, incoming, now)
+        seen: set[str] = set()
+        answers: list[Accepted] = []
+        for incoming in batch:
+            answer = known[incoming.guid]
+            if incoming.guid in seen:
+                answer = Accepted(answer.id, answer.guid, answer.state, True, False)
+            seen.add(incoming.guid)
+            answers.append(answer)
+        return answers
+
+
+def _accept_one(session: Session, incoming: Incoming, now: datetime) -> Accepted:
+    insert = sqlite.insert if session.get_bind().dialect.name == "sqlite" else postgresql.insert
+    new_id = session.execute(
+        insert(WebhookDelivery)
+        .values(
+            guid=incoming.guid, event=incoming.event, action="", repository="", tag="", payload=incoming.payload,
+            sender=incoming.sender, state=DeliveryState.RECEIVED.value, reason="", received_at=now, due_at=now,
+        )
+        .on_conflict_do_nothing(index_elements=["guid"])
+        .returning(WebhookDelivery.id)
+    ).scalar_one_or_none()  # fmt: skip
+    if new_id is not None:
+        return Accepted(new_id, incoming.guid, DeliveryState.RECEIVED.value, False, True)
+    row = session.scalars(
+        select(WebhookDelivery).where(WebhookDelivery.guid == incoming.guid).with_for_update()
+    ).one()
+    row.repeats += 1
+    if row.state == DeliveryState.ERRORED:
+        move_delivery(row, DeliveryState.RECEIVED, at=now, reason="delivered again by GitHub")
+        return Accepted(row.id, row.guid, row.state, True, True)
+    return Accepted(row.id, row.guid, row.state, True, False)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What processing one delivery came to. ``builds`` are ids of builds that are now due."""
+
+    state: DeliveryState
+    reason: str
+    builds: tuple[int, ...] = ()
+
+
+def process_delivery(db: Database, delivery_id: int, token: str, catalog: Catalog) -> Outcome | None:
+    """Understand one claimed delivery and plan what follows, in one transaction that this function commits.
+
+    Returns None where the claim is not ours any more. Bad content ends as ignored, with its reason; an exception
+    from here means that the database or we ourselves are at fault, and the caller backs the delivery off.
+    """
+    with db.transaction() as session:
+        delivery = session.scalars(
+            select(WebhookDelivery)
+            .where(WebhookDelivery.id == delivery_id, WebhookDelivery.lease_token == token)
+            .with_for_update()
+        ).one_or_none()
+        if delivery is None or delivery.state != DeliveryState.RECEIVED:
+            return None
+        now = database_now(session)
+        outcome = _understand(session, delivery, catalog, now)
+        move_delivery(delivery, outcome.state, at=now, reason=outcome.reason)
+        return outcome
+
+
+def _understand(session: Session, delivery: WebhookDelivery, catalog: Catalog, now: datetime) -> Outcome:
+    try:
+        payload = json.loads(delivery.payload)
+    except (ValueError, RecursionError):
+        return _ignored("the body is not JSON")
+    if not isinstance(payload, dict):
+        return _ignored("the body is not a JSON object")
+    delivery.action = _text(payload.get("action"))[:60]
+    delivery.repository = _text(_object(payload.get("repository")).get("full_name"))[:200]
+    delivery.tag = _text(_object(payload.get("release")).get("tag_name"))[:200]
+    if delivery.event != "release":
+        return _ignored(f"event '{delivery.event}' is not one that we act on; only 'release' is")
+    try:
+        return _release_event(session, delivery, payload, catalog, now)
+    except (BadPayload, BadTag) as error:
+        return _ignored(str(error))
+
+
+def _release_event(
+    session: Session, delivery: WebhookDelivery, payload: dict[str, Any], catalog: Catalog, now: datetime
+) -> Outcome:
+    action = delivery.action
+    if action not in ANNOUNCING | WITHDRAWING:
+        if action == "created":
+            return _ignored("action 'created' says that a release was saved; 'published' will follow")
+        return _ignored(f"action '{action}' of a release event is not one that we know")
+    family = catalog.family_of(delivery.repository)
+    if family is None:
+        return _ignored(f"repository '{delivery.repository}' belongs to no family of the catalogue")
+    release = payload.get("release")
+    if not isinstance(release, dict) or not delivery.tag:
+        raise BadPayload("the payload has no release with a tag_name")
+    version = parse_tag(delivery.tag)
+    if action in WITHDRAWING:
+        known = withdraw(
+            session,
+            family.name,
+            version,
+            at=now,
+            reason=f"upstream's release {version.tag} was {action} on GitHub",
+        )
+        if not known:
+            return _ignored(f"{version.tag} was {action} before we knew it")
+        return Outcome(DeliveryState.PROCESSED, f"{version.tag} is marked as withdrawn; existing builds stay")
+    if release.get("draft") is True:
+        return _ignored(f"{version.tag} is a draft; nothing is built before it is published")
+    if action == "edited" and _is_withdrawn(session, family.name, str(version)):
+        return _ignored(f"{version.tag} is withdrawn; an edit alone does not bring it back")
+    done = announce(
+        session,
+        catalog,
+        family,
+        version,
+        Announcement(
+            origin="webhook",
+            prerelease=release.get("prerelease") is True,
+            published_at=read_time(release.get("published_at")),
+            html_url=_web_address(release.get("html_url")),
+            delivery_id=delivery.id,
+        ),
+        at=now,
+    )
+    return Outcome(DeliveryState.PROCESSED, done.sentence, done.builds)
+
+
+def _is_withdrawn(session: Session, family: str, version: str) -> bool:
+    state = session.scalar(
+        select(UpstreamRelease.state).where(
+            UpstreamRelease.family == family, UpstreamRelease.version == version
+        )
+    )
+    return state == ReleaseState.WITHDRAWN
+
+
+def back_off_delivery(
+    db: Database, delivery_id: int, token: str, reason: str, *, delay: timedelta, max_tries: int
+) -> None:
+    """Record a failed try of a claimed delivery: due again later, or errored after ``max_tries``. Commits."""
+    with db.transaction() as session:
+        delivery = session.scalars(
+            select(WebhookDelivery)
+            .where(WebhookDelivery.id == delivery_id, WebhookDelivery.lease_token == token)
+            .with_for_update()
+        ).one_or_none()
+        if delivery is None:
+            return
+        now = database_now(session)
+        if delivery.tries >= max_tries:
+            move_delivery(
+                delivery, DeliveryState.ERRORED, at=now,
+                reason=f"gave up after {delivery.tries} tries: {reason}; deliver it again or replay it",
+            )  # fmt: skip
+            return
+        delivery.due_at = now + delay
+        delivery.lease_token = None
+        delivery.lease_until = None
+        delivery.reason = reason
+
+
+def read_time(value: object) -> datetime | None:
+    """GitHub's RFC 3339 time to an aware datetime; None for anything else."""
+    if not isinstance(value, str):
+        return None
+    try:
+        parsed = datetime.fromisoformat(value)
+    except ValueError:
+        return None
+    return parsed if parsed.tzinfo else None
+
+
+def _ignored(reason: str) -> Outcome:
+    return Outcome(DeliveryState.IGNORED, reason)
+
+
+def _object(value: object) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _text(value: object) -> str:
+    # PostgreSQL cannot store NUL, and a lone surrogate cannot be encoded; hostile payloads hold both.
+    if not isinstance(value, str):
+        return ""
+    return value.replace("\x00", "").encode("utf-8", "replace").decode("utf-8")
+
+
+def _web_address(value: object) -> str:
+    text = _text(value)
+    return text[:500] if text.startswith(("https://", "http://")) else ""

@@ -1,0 +1,202 @@
+"""What polls and events saw, written down (T6): chroots, roll-up, the end. Each public function commits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from sqlalchemy import or_, select
+from sqlalchemy.orm import Session
+
+from service.domain.reports import BuildRef, BuildReport, PollProblem
+from service.domain.states import ENDED_CHROOT, BuildState, ChrootState, rollup
+from service.progress import take_lease
+from service.store.schema import ChrootBuild, PackageBuild
+from service.store.session import Database, database_now
+from service.store.transitions import move_build, move_chroot, note_event
+from service.work import PollWork
+
+POLL_LIMIT = 100
+
+
+def claim_polls(db: Database, system: str, project: str, *, lease_seconds: float) -> list[PollWork]:
+    """Lease all running builds of one project that are due, so that one poll reads them together."""
+    with db.transaction() as session:
+        now = database_now(session)
+        rows = session.scalars(
+            select(PackageBuild)
+            .where(
+                PackageBuild.state == BuildState.RUNNING.value,
+                PackageBuild.system == system,
+                PackageBuild.project == project,
+                PackageBuild.due_at <= now,
+                or_(PackageBuild.lease_until.is_(None), PackageBuild.lease_until <= now),
+            )
+            .order_by(PackageBuild.due_at)
+            .limit(POLL_LIMIT)
+            .with_for_update(skip_locked=True)
+        ).all()
+        return [
+            PollWork(
+                build_id=row.id,
+                token=take_lease(row, now, lease_seconds),
+                ref=ref_of(row),
+                cancel_requested=row.cancel_requested or "",
+                past_deadline=now > row.deadline_at,
+            )
+            for row in rows
+        ]
+
+
+def ref_of(build: PackageBuild) -> BuildRef:
+    """The build at the other side. The row must have an external id."""
+    return BuildRef(build.system, build.project, build.external_id or "", build.web_url)
+
+
+def record_report(
+    db: Database, poll: PollWork, report: BuildReport, *, poll_seconds: float
+) -> BuildState | None:
+    """Write one report down: chroot states, the roll-up, the next poll or the end. None: the lease was lost.
+
+    A terminal chroot never leaves its state; what an older report says of it is dropped.
+    """
+    with db.transaction() as session:
+        build = _leased(session, poll)
+        if build is None:
+            return None
+        now = database_now(session)
+        build.observed_at = now
+        build.source_log_url = report.source_log_url or build.source_log_url
+        _record_chroots(session, build, report, now)
+        state = (
+            BuildState(report.ended) if report.ended else rollup(ChrootState(c.state) for c in build.chroots)
+        )
+        if state is BuildState.RUNNING:
+            _next_poll(build, now, poll_seconds)
+            build.reason = ""
+            return state
+        if report.ended:
+            _close_chroots(session, build, state, report.reason, now)
+        move_build(session, build, state, at=now, reason=_end_reason(build, state, report.reason))
+        return state
+
+
+def record_poll_problem(
+    db: Database, poll: PollWork, problem: PollProblem, *, poll_seconds: float
+) -> BuildState | None:
+    """Write down that one build could not be read: later again, or errored when the other side has lost it."""
+    with db.transaction() as session:
+        build = _leased(session, poll)
+        if build is None:
+            return None
+        now = database_now(session)
+        if problem.vanished:
+            why = f"{build.system} does not know build {build.external_id} any more: {problem.reason}"
+            _close_chroots(session, build, BuildState.CANCELED, why, now)
+            move_build(session, build, BuildState.ERRORED, at=now, reason=why)
+            return BuildState.ERRORED
+        if build.reason != problem.reason:
+            note_event(session, build, at=now, kind="retry", text=problem.reason)
+        build.reason = problem.reason
+        _next_poll(build, now, poll_seconds)
+        return BuildState.RUNNING
+
+
+def give_up_polling(db: Database, poll: PollWork, reason: str) -> bool:
+    """End a running build whose deadline has passed; the caller has asked the other side to cancel it."""
+    with db.transaction() as session:
+        build = _leased(session, poll)
+        if build is None:
+            return False
+        now = database_now(session)
+        _close_chroots(session, build, BuildState.CANCELED, reason, now)
+        move_build(session, build, BuildState.ERRORED, at=now, reason=reason)
+        return True
+
+
+def note_cancel_sent(db: Database, poll: PollWork, text: str) -> None:
+    """Write into the history that the other side was asked to cancel; the next report tells the outcome."""
+    with db.transaction() as session:
+        build = _leased(session, poll)
+        if build is not None:
+            note_event(session, build, at=database_now(session), kind="request", text=text)
+
+
+def _record_chroots(session: Session, build: PackageBuild, report: BuildReport, now: datetime) -> None:
+    rows = {row.chroot: row for row in build.chroots}
+    for seen in report.chroots:
+        row = rows.get(seen.chroot)
+        if row is None:
+            row = ChrootBuild(build_id=build.id, chroot=seen.chroot, state=ChrootState.PENDING.value)
+            session.add(row)
+            build.chroots.append(row)
+            session.flush()
+        if ChrootState(row.state) in ENDED_CHROOT and row.state != seen.state:
+            continue
+        row.started_at = seen.started_at or row.started_at
+        row.ended_at = seen.ended_at or row.ended_at
+        row.result_url = seen.result_url or row.result_url
+        row.log_url = seen.log_url or row.log_url
+        needs_reason = seen.state in (ChrootState.FAILED, ChrootState.CANCELED, ChrootState.SKIPPED)
+        reason = seen.reason or (f"{build.system} says {seen.state}" if needs_reason else "")
+        move_chroot(session, build, row, seen.state, at=now, reason=reason)
+        if seen.state in ENDED_CHROOT and row.ended_at is None:
+            row.ended_at = now
+
+
+def _close_chroots(
+    session: Session, build: PackageBuild, state: BuildState, reason: str, now: datetime
+) -> None:
+    """The build has ended as a whole: nothing more will come for the chroots that are still open."""
+    to = ChrootState.FAILED if state is BuildState.FAILED else ChrootState.CANCELED
+    for row in build.chroots:
+        if move_chroot(session, build, row, to, at=now, reason=reason or f"the build is {state}"):
+            row.ended_at = now
+
+
+def _end_reason(build: PackageBuild, state: BuildState, told: str) -> str:
+    if state is BuildState.SUCCEEDED:
+        return ""
+    if state is BuildState.CANCELED and build.cancel_requested:
+        return build.cancel_requested
+    if told:
+        return told
+    bad = [c for c in build.chroots if c.state == state.value]
+    if not bad:
+        bad = [c for c in build.chroots if c.state == ChrootState.SKIPPED.value]
+    names = ", ".join(c.chroot for c in bad)
+    first = bad[0].reason if bad else ""
+    return f"{state} in {len(bad)} of {len(build.chroots)} chroots ({names}): {first}"
+
+
+def _next_poll(build: PackageBuild, now: datetime, poll_seconds: float) -> None:
+    build.due_at = now + timedelta(seconds=poll_seconds)
+    build.lease_token = None
+    build.lease_until = None
+    build.tries = 0
+
+
+def _leased(session: Session, poll: PollWork) -> PackageBuild | None:
+    return session.scalars(
+        select(PackageBuild)
+        .where(
+            PackageBuild.id == poll.build_id,
+            PackageBuild.state == BuildState.RUNNING.value,
+            PackageBuild.lease_token == poll.token,
+        )
+        .with_for_update()
+    ).one_or_none()
+
+
+def release_polls(db: Database, polls: Sequence[PollWork], reason: str, *, delay_seconds: float) -> None:
+    """Give leased builds back when the whole other side is away: the same state, the reason shown, due later."""
+    with db.transaction() as session:
+        now = database_now(session)
+        for poll in polls:
+            build = _leased(session, poll)
+            if build is None:
+                continue
+            if build.reason != reason:
+                note_event(session, build, at=now, kind="retry", text=reason)
+            build.reason = reason
+            _next_poll(build, now, delay_seconds)

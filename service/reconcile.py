@@ -1,0 +1,142 @@
+"""Plan again against the catalogue and upstream's own list, so that a lost webhook costs minutes. Commits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import select
+
+from service.catalog import Catalog
+from service.domain.errors import BadTag
+from service.domain.planning import Family
+from service.domain.states import ReleaseState
+from service.domain.versions import Version, parse_tag
+from service.releases import Announcement, announce, lock_stream, note_commit, plan_release, withdraw
+from service.store.schema import UpstreamRelease
+from service.store.session import Database, database_now
+
+# GitHub's list may lag behind its own webhook; a release younger than this is not taken for deleted.
+LIST_LAG = timedelta(minutes=30)
+
+
+@dataclass(frozen=True)
+class ListedRelease:
+    """One entry of upstream's list of releases."""
+
+    tag: str
+    prerelease: bool = False
+    draft: bool = False
+    published_at: datetime | None = None
+    html_url: str = ""
+
+
+@dataclass(frozen=True)
+class UpstreamList:
+    """Upstream's own list. ``complete`` is True only if every page was read; ``commits`` maps tags to commits."""
+
+    releases: Sequence[ListedRelease]
+    commits: Mapping[str, str]
+    complete: bool
+
+
+@dataclass
+class Reconciled:
+    """What one reconciliation did. ``builds`` are ids of builds that are now due."""
+
+    builds: list[int] = field(default_factory=list)
+    sentences: list[str] = field(default_factory=list)
+
+
+def reconcile_family(
+    db: Database, catalog: Catalog, family: Family, upstream: UpstreamList | None
+) -> Reconciled:
+    """Bring one family up to date: what upstream lists, then what the catalogue wants, newest first.
+
+    ``upstream`` None means that the list could not be read: then only the known releases are planned again. Each
+    release is a transaction of its own, so that a webhook never waits for a whole list.
+    """
+    done = Reconciled()
+    listed = _readable(upstream)
+    for version in sorted(listed, reverse=True):
+        entry = listed[version]
+        with db.transaction() as session:
+            told = Announcement(
+                origin="list",
+                prerelease=entry.prerelease,
+                published_at=entry.published_at,
+                html_url=entry.html_url,
+                commit=upstream.commits.get(entry.tag, "") if upstream else "",
+            )
+            if _withdrawn_for_good(session, family, version):
+                continue
+            result = announce(session, catalog, family, version, told, at=database_now(session))
+            done.builds.extend(result.builds)
+            if result.builds:
+                done.sentences.append(result.sentence)
+    for version in sorted(_known(db, family), reverse=True):
+        if version in listed:
+            continue
+        with db.transaction() as session:
+            now = database_now(session)
+            lock_stream(session, family, version.stream)
+            release = session.scalars(
+                select(UpstreamRelease).where(
+                    UpstreamRelease.family == family.name, UpstreamRelease.version == str(version)
+                )
+            ).one()
+            if upstream and version.tag in upstream.commits:
+                note_commit(release, upstream.commits[version.tag])
+            if upstream and upstream.complete and _gone(release, now):
+                withdraw(
+                    session,
+                    family.name,
+                    version,
+                    at=now,
+                    reason=f"{version.tag} is not in upstream's list any more",
+                )
+                done.sentences.append(f"{version.tag} is marked as withdrawn")
+                continue
+            result = plan_release(session, catalog, family, release, at=now)
+            done.builds.extend(result.builds)
+            if result.builds:
+                done.sentences.append(result.sentence)
+    return done
+
+
+def _readable(upstream: UpstreamList | None) -> dict[Version, ListedRelease]:
+    found: dict[Version, ListedRelease] = {}
+    for entry in upstream.releases if upstream else ():
+        try:
+            version = parse_tag(entry.tag)
+        except BadTag:
+            continue
+        if not entry.draft:
+            found[version] = entry
+    return found
+
+
+def _known(db: Database, family: Family) -> list[Version]:
+    with db.reader() as session:
+        texts = session.scalars(select(UpstreamRelease.version).where(UpstreamRelease.family == family.name))
+        return [Version.parse(text) for text in texts]
+
+
+def _withdrawn_for_good(session: Any, family: Family, version: Version) -> bool:
+    release = session.scalars(
+        select(UpstreamRelease).where(
+            UpstreamRelease.family == family.name, UpstreamRelease.version == str(version)
+        )
+    ).one_or_none()
+    return release is not None and release.state == ReleaseState.WITHDRAWN
+
+
+def _gone(release: UpstreamRelease, now: datetime) -> bool:
+    """Missing from a complete list: deleted, unless it is young or a maintainer announced a bare tag by hand."""
+    return (
+        release.state != ReleaseState.WITHDRAWN
+        and release.origin != "maintainer"
+        and now - release.first_seen_at > LIST_LAG
+    )

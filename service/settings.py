@@ -1,0 +1,118 @@
+"""Settings: environment variables with the prefix CRYOPACK_, read once per process and passed on."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+SECRET_FIELDS = ("database_url", "broker_url", "github_webhook_secrets", "github_token")
+
+
+class SettingsError(Exception):
+    """A wrong setting; ``str(error)`` is one line that names the variable and never its value."""
+
+
+class Settings(BaseSettings):
+    """All settings. Durations are seconds. Every field is listed in deploy/env.example."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="CRYOPACK_", env_file=".env", extra="ignore", frozen=True, hide_input_in_errors=True
+    )
+
+    database_url: SecretStr = SecretStr("")
+    broker_url: SecretStr = SecretStr("redis://127.0.0.1:6379/0")
+    github_webhook_secrets: Annotated[tuple[SecretStr, ...], NoDecode] = ()
+    github_api_url: str = "https://api.github.com"
+    github_token: SecretStr = SecretStr("")
+    source_url_template: str = "https://github.com/{repository}/archive/{tag}/{name}-{version}.tar.gz"
+    base_url: str = "http://127.0.0.1:8000"
+    state_dir: Path = Path("var")
+    catalog_dir: Path | None = None
+    sandbox: bool = False
+    packager: str = "cryopack <cryopack@localhost>"
+
+    copr_config: Path = Path("~/.config/copr")
+    copr_owner: str = ""
+    koji_profile: str = ""
+    koji_config: Path | None = None
+    api_read: Literal["public", "token"] = "public"
+
+    webhook_body_limit: int = Field(25 * 1024 * 1024, ge=1024)
+    webhook_in_flight_limit: int = Field(128 * 1024 * 1024, ge=1024)
+
+    sweep_seconds: float = Field(10.0, gt=0)
+    reconcile_seconds: float = Field(900.0, gt=0)
+    poll_seconds: float = Field(30.0, gt=0)
+    poll_lease_seconds: float = Field(120.0, gt=0)
+    step_lease_seconds: float = Field(1200.0, gt=0)
+    step_limit_seconds: float = Field(900.0, gt=0)
+    submit_doubt_seconds: float = Field(75.0, gt=0)
+    retry_seconds: float = Field(15.0, gt=0)
+    retry_max_seconds: float = Field(900.0, gt=0)
+    max_tries: int = Field(6, ge=1)
+    worker_processes: int = Field(2, ge=1, le=64)
+
+    @field_validator("github_webhook_secrets", mode="before")
+    @classmethod
+    def _split_secrets(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator("base_url", "github_api_url")
+    @classmethod
+    def _no_trailing_slash(cls, value: str) -> str:
+        if not value.startswith(("http://", "https://")):
+            raise ValueError("must start with http:// or https://")
+        return value.rstrip("/")
+
+    @field_validator("source_url_template")
+    @classmethod
+    def _fillable_template(cls, value: str) -> str:
+        try:
+            value.format(repository="o/r", tag="v1.2.3", name="r", version="1.2.3")
+        except (KeyError, IndexError, ValueError):
+            raise ValueError("may hold {repository}, {tag}, {name} and {version} only") from None
+        return value
+
+    @model_validator(mode="after")
+    def _lease_outlives_step(self) -> Settings:
+        if self.step_lease_seconds <= self.step_limit_seconds:
+            raise ValueError("STEP_LEASE_SECONDS must be greater than STEP_LIMIT_SECONDS")
+        return self
+
+    def database(self) -> str:
+        """The database's URL; without one, a SQLite file under the state directory."""
+        return self.database_url.get_secret_value() or f"sqlite:///{self.state_dir.resolve()}/cryopack.sqlite"
+
+    def secrets(self) -> tuple[bytes, ...]:
+        """The webhook secrets as bytes, for HMAC."""
+        return tuple(secret.get_secret_value().encode() for secret in self.github_webhook_secrets)
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """Read the environment, ``.env`` and ``CRYOPACK_*_FILE``. Raises SettingsError, one line a mistake."""
+    try:
+        return Settings(**{**_from_secret_files(), **overrides})
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        name = "CRYOPACK_" + str(first["loc"][0]).upper() if first["loc"] else "CRYOPACK settings"
+        raise SettingsError(f"{name}: {first['msg'].removeprefix('Value error, ')}") from None
+
+
+def _from_secret_files() -> dict[str, str]:
+    found: dict[str, str] = {}
+    for field in SECRET_FIELDS:
+        variable = f"CRYOPACK_{field.upper()}_FILE"
+        path = os.environ.get(variable, "")
+        if not path:
+            continue
+        try:
+            found[field] = Path(path).read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise SettingsError(f"{variable}: the file cannot be read ({type(error).__name__})") from None
+    return found

@@ -1,0 +1,1 @@
+"""The database: schema, sessions, legal transitions. SQLAlchemy and nothing else."""

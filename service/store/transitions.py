@@ -1,0 +1,114 @@
+"""The one place where a state changes: a legal move, its time and reason, and its line of history."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy.orm import Session
+
+from service.domain.states import (
+    ENDED_BUILD,
+    ENDED_CHROOT,
+    BuildState,
+    ChrootState,
+    DeliveryState,
+    ReleaseState,
+    move,
+)
+from service.store.schema import BuildEvent, ChrootBuild, PackageBuild, UpstreamRelease, WebhookDelivery
+
+REASON_LIMIT = 2000
+
+
+def move_build(
+    session: Session,
+    build: PackageBuild,
+    new: BuildState,
+    *,
+    at: datetime,
+    reason: str,
+    due_at: datetime | None = None,
+) -> None:
+    """Move a build and write its history row. Clears the lease and, at an end, what was due.
+
+    ``reason`` is required for every state but the ordinary way ahead. Raises IllegalMove. The caller commits.
+    """
+    old = BuildState(build.state)
+    build.state = move(old, new).value
+    build.reason = reason[:REASON_LIMIT]
+    build.due_at = due_at
+    build.lease_token = None
+    build.lease_until = None
+    build.tries = 0
+    if new in ENDED_BUILD:
+        build.ended_at = at
+        build.due_at = None
+    note_event(session, build, at=at, kind="state", text=reason, old=old, new=new)
+
+
+def start_build(session: Session, build: PackageBuild, *, at: datetime, text: str) -> None:
+    """Add a new build in state pending, due at once, with the first line of its history. The caller commits."""
+    build.state = BuildState.PENDING.value
+    build.due_at = at
+    session.add(build)
+    session.flush()
+    note_event(session, build, at=at, kind="state", text=text, new=BuildState.PENDING)
+
+
+def note_event(
+    session: Session,
+    build: PackageBuild,
+    *,
+    at: datetime,
+    kind: str,
+    text: str,
+    old: BuildState | ChrootState | None = None,
+    new: BuildState | ChrootState | None = None,
+    chroot: str = "",
+) -> None:
+    """Append one line to a build's history. ``kind`` is state, chroot, submission, retry or request."""
+    session.add(
+        BuildEvent(
+            build_id=build.id,
+            at=at,
+            kind=kind,
+            old_state=old.value if old else "",
+            new_state=new.value if new else "",
+            text=text[:REASON_LIMIT],
+            chroot=chroot,
+        )
+    )
+
+
+def move_chroot(
+    session: Session, build: PackageBuild, chroot: ChrootBuild, new: ChrootState, *, at: datetime, reason: str
+) -> bool:
+    """Move a chroot if the move is legal; a terminal state never leaves, and an older report is dropped.
+
+    Returns whether anything changed. The caller commits.
+    """
+    old = ChrootState(chroot.state)
+    if old is new or old in ENDED_CHROOT or (old is ChrootState.RUNNING and new is ChrootState.PENDING):
+        return False
+    chroot.state = move(old, new).value
+    chroot.reason = reason[:REASON_LIMIT]
+    note_event(session, build, at=at, kind="chroot", text=reason, old=old, new=new, chroot=chroot.chroot)
+    return True
+
+
+def move_release(release: UpstreamRelease, new: ReleaseState, *, reason: str) -> None:
+    """Move a release's decision. Raises IllegalMove. The caller commits."""
+    release.state = move(ReleaseState(release.state), new).value
+    release.reason = reason[:REASON_LIMIT]
+
+
+def move_delivery(delivery: WebhookDelivery, new: DeliveryState, *, at: datetime, reason: str) -> None:
+    """Move a delivery; received makes it due at once, everything else ends it. The caller commits."""
+    delivery.state = move(DeliveryState(delivery.state), new).value
+    delivery.reason = reason[:REASON_LIMIT]
+    delivery.lease_token = None
+    delivery.lease_until = None
+    delivery.tries = 0
+    received = new is DeliveryState.RECEIVED
+    delivery.due_at = at if received else None
+    delivery.ended_at = None if received else at

@@ -1,0 +1,100 @@
+"""Task names and best-effort hints. A hint that is lost costs latency and nothing else."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from typing import Any
+
+import structlog
+from celery import Celery
+
+from service.settings import Settings
+
+PROCESS_DELIVERY = "cryopack.process_delivery"
+ADVANCE_BUILD = "cryopack.advance_build"
+POLL_PROJECT = "cryopack.poll_project"
+FOLLOW_UP = "cryopack.follow_up"
+SWEEP = "cryopack.sweep"
+RECONCILE = "cryopack.reconcile"
+
+QUEUE_LIMIT = 1000
+
+log = structlog.get_logger()
+
+
+def broker_options(settings: Settings) -> dict[str, Any]:
+    """Celery configuration that every sender and worker shares: short socket time-outs, no result backend."""
+    url = settings.broker_url.get_secret_value()
+    # The redis library writes unix://path where kombu wants redis+socket://path.
+    if url.startswith("unix://"):
+        url = "redis+socket://" + url.removeprefix("unix://")
+    return {
+        "broker_url": url,
+        "task_ignore_result": True,
+        "task_serializer": "json",
+        "accept_content": ["json"],
+        "task_default_queue": "cryopack",
+        "broker_connection_timeout": 2,
+        "broker_transport_options": {
+            "socket_timeout": 5,
+            "socket_connect_timeout": 2,
+            "visibility_timeout": int(settings.step_lease_seconds) + 60,
+        },
+    }
+
+
+class Wake:
+    """Sends hints from one thread behind a bounded queue that drops, so that no caller waits for a broker."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._expires = settings.sweep_seconds
+        self._celery = Celery("cryopack-wake", set_as_current=False)
+        self._celery.conf.update(broker_options(settings))
+        self._queue: queue.Queue[tuple[str, list[Any]] | None] = queue.Queue(QUEUE_LIMIT)
+        self._thread: threading.Thread | None = None
+        self._lock = threading.Lock()
+        self.dropped = 0
+        self.problem = ""
+
+    def delivery(self, delivery_id: int) -> None:
+        """Hint that a delivery is due."""
+        self._put(PROCESS_DELIVERY, [delivery_id])
+
+    def build(self, build_id: int) -> None:
+        """Hint that a build is due."""
+        self._put(ADVANCE_BUILD, [build_id])
+
+    def _put(self, task: str, args: list[Any]) -> None:
+        with self._lock:
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._send_all, name="wake", daemon=True)
+                self._thread.start()
+        try:
+            self._queue.put_nowait((task, args))
+        except queue.Full:
+            self.dropped += 1
+
+    def _send_all(self) -> None:
+        while (item := self._queue.get()) is not None:
+            task, args = item
+            try:
+                # A hint that outlives the next sweep is only a repeat of it.
+                self._celery.send_task(task, args=args, expires=self._expires, retry=False)
+                self.problem = ""
+            except (
+                Exception
+            ) as error:  # The kinds of broker trouble are many, and none of them may end this thread.
+                self.dropped += 1
+                if not self.problem:
+                    log.warning("hint not sent; the sweep will find the work", error=type(error).__name__)
+                self.problem = f"{type(error).__name__}: the broker did not take the last hint"
+
+    def close(self) -> None:
+        """Stop the thread after what is queued, waiting at most two seconds."""
+        if self._thread is not None:
+            try:
+                self._queue.put_nowait(None)
+            except queue.Full:
+                return
+            self._thread.join(2)
