@@ -1,0 +1,186 @@
+"""The command: two listening sockets on loopback, one process, one line of JSON when it is ready."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import ipaddress
+import json
+import logging
+import socket
+from collections.abc import Sequence
+from pathlib import Path
+from types import FrameType
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import BaseRoute
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from sandbox import (
+    control,
+    copr_accounts,
+    copr_api,
+    copr_builds,
+    copr_chroots,
+    copr_create,
+    copr_fork,
+    copr_packages,
+    copr_pages,
+    copr_permissions,
+    copr_projects,
+    mirror,
+)
+from sandbox.farm import Sandbox
+from sandbox.faults import Faults
+from sandbox.mirror_releases import PUBLISH
+
+DEFAULT_PACE = 3.0
+# Importing these modules is what puts their endpoints into ``copr_api.ROUTES``.
+API_MODULES = (
+    copr_accounts, copr_builds, copr_chroots, copr_create, copr_fork, copr_packages, copr_permissions, copr_projects,
+)  # fmt: skip
+
+
+class Connection(HttpToolsProtocol):
+    """A connection that the fault layer can close: it finds the transport in the request's state."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        self.closed = asyncio.Event()
+        self.app_state = {**self.app_state, "transport": transport, "closed": self.closed}
+        super().connection_made(transport)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self.closed.set()
+
+
+class Server(uvicorn.Server):
+    """A server that stops at the first signal, at once: every promise it made is on disk already."""
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self.should_exit = self.force_exit = True
+
+
+async def _missing(request: Request, error: Exception) -> Response:
+    status = error.status_code if isinstance(error, HTTPException) else 500
+    if request.url.path.startswith("/api_3"):
+        texts = {
+            404: "Such API endpoint doesn't exist",
+            405: "The method is not allowed for the requested URL.",
+        }
+        return JSONResponse({"error": texts.get(status, copr_api.BUG)}, status)
+    if request.url.path.startswith("/repos") and status == 404:
+        return mirror.not_found()
+    return PlainTextResponse(f"{status}", status)
+
+
+def application(sandbox: Sandbox) -> Faults:
+    """The ASGI application of one sandbox."""
+    routes: list[BaseRoute] = [*control.ROUTES, *copr_api.ROUTES, *copr_pages.ROUTES, *mirror.ROUTES]
+    app = Starlette(routes=routes, exception_handlers={404: _missing, 405: _missing, 500: _missing})
+    app.router.redirect_slashes = False
+    app.state.sandbox = sandbox
+    app.state.faults = Faults(app, sandbox)
+    faults: Faults = app.state.faults
+    return faults
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A bound socket. Raises ValueError for an address that is not loopback, OSError for a busy port."""
+    address = ipaddress.ip_address(host)
+    if not address.is_loopback:
+        raise ValueError(f"{host} is not a loopback address; the sandbox has no business on a network")
+    listener = socket.socket(socket.AF_INET6 if address.version == 6 else socket.AF_INET)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind((host, port))
+    listener.listen(128)
+    return listener
+
+
+def _url(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+async def serve(sandbox: Sandbox, listeners: Sequence[socket.socket]) -> None:
+    """Serve until a signal comes."""
+    config = uvicorn.Config(
+        application(sandbox),
+        http=Connection,
+        ws="none",
+        lifespan="off",
+        log_level="critical",
+        access_log=False,
+        timeout_graceful_shutdown=0,
+        timeout_keep_alive=75,
+    )
+    server = Server(config)
+    life = asyncio.create_task(sandbox.run(), name="build-life")
+    ready = {
+        "copr_url": sandbox.copr_url,
+        "mirror_url": sandbox.mirror_url,
+        "copr_config": str(sandbox.write_client_config()),
+        "pace": sandbox.pace,
+    }
+    # The sockets listen already: whoever reads this line can connect, and waits at most for the loop.
+    print(json.dumps(ready), flush=True)
+    try:
+        await server.serve(list(listeners))
+    finally:
+        life.cancel()
+        await asyncio.gather(life, return_exceptions=True)
+
+
+def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="sandbox", description="A build farm and an upstream mirror on loopback."
+    )
+    parser.add_argument(
+        "--state-dir", type=Path, required=True, help="where everything is kept; made if missing"
+    )
+    parser.add_argument("--host", default="127.0.0.1", help="a loopback address (default %(default)s)")
+    parser.add_argument("--copr-port", type=int, default=0, help="0 (default) takes a free port")
+    parser.add_argument("--mirror-port", type=int, default=0, help="0 (default) takes a free port")
+    parser.add_argument(
+        "--pace", type=float, default=DEFAULT_PACE, help="seconds per step of a build (default %(default)s)"
+    )
+    parser.add_argument(
+        "--publish",
+        choices=PUBLISH,
+        default="latest",
+        help="which releases the mirror lists at its first start: the newest of each stream from 1.31 on, all, none",
+    )
+    parser.add_argument(
+        "--hold-back", nargs="*", default=[], metavar="TAG", help="tags to be released later by hand"
+    )
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run until SIGTERM or SIGINT; the exit status is 0 then, and 2 for a refused address."""
+    options = arguments(argv)
+    logging.basicConfig(level=logging.WARNING, format="sandbox: %(levelname)s %(message)s")
+    try:
+        copr = listen(options.host, options.copr_port)
+        mirrored = listen(options.host, options.mirror_port)
+    except (ValueError, OSError) as error:
+        print(json.dumps({"error": str(error)}), flush=True)
+        return 2
+    sandbox = Sandbox(
+        options.state_dir, pace=options.pace, publish=options.publish, hold_back=tuple(options.hold_back)
+    )
+    sandbox.copr_url, sandbox.mirror_url = _url(copr), _url(mirrored)
+    try:
+        asyncio.run(serve(sandbox, [copr, mirrored]))
+    finally:
+        sandbox.close()
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,249 @@
+"""Faults between the client and the endpoints: lost answers, silence, foreign pages, broken downloads.
+
+A rule names a method and a path (both may be shell patterns), a kind, how many requests it spoils and
+how many it lets pass first. Rules are rows, so that they outlive a restart of the sandbox.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fnmatch
+import json
+import time
+from collections import deque
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from sandbox.fault_answers import ANSWERS, Answer, custom
+from sandbox.store import Row
+
+if TYPE_CHECKING:
+    from sandbox.farm import Sandbox
+
+CONTROL = "/_sandbox"
+BEHAVIOURS = {
+    "dropped": "the connection is closed and nothing is handled",
+    "answer_lost": "handled and committed, then the connection is closed without an answer",
+    "hang": "nothing is handled; `seconds` of silence, then the connection is closed",
+    "slow_answer": "handled and committed at once; the answer comes after `seconds`",
+    "late_commit": "handled only after `seconds`, even if the client has gone by then",
+    "twice": "handled twice, as by a proxy that repeats a request; the second answer is sent",
+    "states": "the answer's `state` fields are replaced by the next one of the list `states`",
+    "shift": "`by` foreign builds appear in the project before the list is read",
+    "truncated": "half of the body, then the connection is closed",
+    "stall": "half of the body, then `seconds` of silence, then the connection is closed",
+    "wrong_length": "a complete answer whose Content-Length and body both lack the last bytes",
+    "answer": "the answer given by `status`, `body` (or `json`) and `headers`",
+}
+SPOILED_ARCHIVES = {
+    "traversal": "an archive with a member outside of its root",
+    "bomb": "an archive that grows to gigabytes",
+    "wrong_version": "an archive whose version.go names another version",
+    "changed": "an archive with other content under the same tag and commit",
+}
+KINDS = {**BEHAVIOURS, **SPOILED_ARCHIVES, **dict.fromkeys(ANSWERS, "the canned answer of that name")}
+DEFAULT_SECONDS = 30.0
+CUT_BYTES = 512
+
+
+class Faults:
+    """The outermost ASGI layer. It also remembers the newest requests, for tests that count them."""
+
+    def __init__(self, app: ASGIApp, sandbox: Sandbox) -> None:
+        self.app = app
+        self.sandbox = sandbox
+        self.seen: deque[dict[str, Any]] = deque(maxlen=5000)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["path"].startswith(CONTROL):
+            await self.app(scope, receive, send)
+            return
+        # The real server takes every path with and without a slash at its end, and never redirects for it.
+        if scope["path"].startswith("/api_3/") and scope["path"] != "/api_3/":
+            scope["path"] = scope["path"].rstrip("/")
+        self.seen.append(
+            {
+                "at": time.time(),
+                "method": scope["method"],
+                "path": scope["path"],
+                "query": scope["query_string"].decode(),
+            }
+        )
+        rule = self.take(scope["method"], scope["path"])
+        if rule is None:
+            await self.app(scope, receive, send)
+        else:
+            await self._spoil(rule, scope, receive, send)
+
+    def take(self, method: str, path: str) -> Row | None:
+        """The oldest rule that spoils this request, already counted."""
+        store = self.sandbox.store
+        for rule in store.all("SELECT * FROM fault ORDER BY id"):
+            if not fnmatch.fnmatchcase(method, rule["method"]) or not fnmatch.fnmatchcase(path, rule["path"]):
+                continue
+            turn = rule["served"]
+            if rule["times"] is not None and turn >= rule["skip"] + rule["times"]:
+                continue
+            with store.transaction():
+                store.execute("UPDATE fault SET served = served + 1 WHERE id = ?", rule["id"])
+            if turn >= rule["skip"]:
+                return rule
+        return None
+
+    async def _spoil(self, rule: Row, scope: Scope, receive: Receive, send: Send) -> None:
+        kind, options = rule["kind"], json.loads(rule["options"])
+        seconds = float(options.get("seconds", DEFAULT_SECONDS))
+        if kind in SPOILED_ARCHIVES:
+            scope["fault"] = kind
+            await self.app(scope, receive, send)
+            return
+        body = await _body(receive)
+        if body is None:
+            return
+        if kind == "dropped":
+            await _close(scope)
+        elif kind == "hang":
+            await asyncio.sleep(seconds)
+            await _close(scope)
+        elif kind == "answer_lost":
+            await self._handle(scope, body)
+            await _close(scope)
+        elif kind == "late_commit":
+            await asyncio.sleep(seconds)
+            await _replay(await self._handle(scope, body), send)
+        elif kind == "slow_answer":
+            messages = await self._handle(scope, body)
+            await asyncio.sleep(seconds)
+            await _replay(messages, send)
+        elif kind == "twice":
+            await self._handle(scope, body)
+            await _replay(await self._handle(scope, body), send)
+        elif kind == "shift":
+            self._shift(scope, int(options.get("by", 1)))
+            await _replay(await self._handle(scope, body), send)
+        elif kind == "states":
+            states = options["states"]
+            state = states[(rule["served"] - rule["skip"]) % len(states)]
+            await _send_whole(send, *_with_state(await self._handle(scope, body), state))
+        elif kind in {"truncated", "stall", "wrong_length"}:
+            await _cut(kind, seconds, scope, await self._handle(scope, body), send)
+        else:
+            if options.get("when") == "after":
+                await self._handle(scope, body)
+            answer = custom(options) if kind == "answer" else ANSWERS[kind](self.sandbox.copr_url)
+            await _send_whole(send, answer.start(), answer.body)
+
+    async def _handle(self, scope: Scope, body: bytes) -> list[Message]:
+        """Let the endpoint run to its end, whether or not anybody still listens; its answer as messages."""
+        sent: list[Message] = []
+        pending = [{"type": "http.request", "body": body, "more_body": False}]
+
+        async def receive() -> Message:
+            return pending.pop() if pending else {"type": "http.disconnect"}
+
+        async def send(message: Message) -> None:
+            sent.append(message)
+
+        await self.app({**scope, "extensions": {}}, receive, send)
+        return sent
+
+    def _shift(self, scope: Scope, by: int) -> None:
+        """Builds of somebody else, cancelled before they began, push the others towards later pages."""
+        query = parse_qs(scope["query_string"].decode())
+        store = self.sandbox.store
+        project = store.one(
+            "SELECT * FROM project WHERE owner = ? AND name = ?",
+            query.get("ownername", [""])[0],
+            query.get("projectname", [""])[0],
+        )
+        if project is None:
+            return
+        with store.transaction():
+            for _ in range(by):
+                store.execute(
+                    "INSERT INTO build (project_id, dirname, submitter, submitted_on, source_type, source_dict,"
+                    " source_state, source_url, options, canceled, confirmed)"
+                    " VALUES (?, ?, 'somebody', ?, 'link', '{}', 'pending', ?, '{}', 1, 1)",
+                    project["id"],
+                    project["name"],
+                    int(time.time()),
+                    "http://127.0.0.1/somebody-elses-1-1.src.rpm",
+                )
+
+
+async def _body(receive: Receive) -> bytes | None:
+    """The whole request body, or None when the client left before its end."""
+    chunks = []
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return None
+        chunks.append(message.get("body", b""))
+        if not message.get("more_body", False):
+            return b"".join(chunks)
+
+
+async def _close(scope: Scope, *, flush: bool = False) -> None:
+    """Close the client's connection; ``flush`` lets what was written reach it first."""
+    transport = scope["state"]["transport"]
+    if flush:
+        transport.close()
+    else:
+        transport.abort()
+    # The server learns of it in the next turns of the loop, and must before this request ends.
+    while not scope["state"]["closed"].is_set():
+        await asyncio.sleep(0)
+
+
+async def _replay(messages: list[Message], send: Send) -> None:
+    for message in messages:
+        await send(message)
+
+
+def _whole(messages: list[Message]) -> tuple[Message, bytes]:
+    return messages[0], b"".join(message.get("body", b"") for message in messages[1:])
+
+
+async def _send_whole(send: Send, start: Message, body: bytes) -> None:
+    headers = [(name, value) for name, value in start["headers"] if name.lower() != b"content-length"]
+    if start["status"] not in {204, 304}:
+        headers.append((b"content-length", str(len(body)).encode()))
+    await send({**start, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+def _with_state(messages: list[Message], state: str) -> tuple[Message, bytes]:
+    start, body = _whole(messages)
+    data = json.loads(body)
+    for item in data.get("items", [data]):
+        if "state" in item:
+            item["state"] = state
+    return start, json.dumps(data).encode()
+
+
+async def _cut(kind: str, seconds: float, scope: Scope, messages: list[Message], send: Send) -> None:
+    start, body = _whole(messages)
+    if kind == "wrong_length":
+        await _send_whole(send, start, body[:-CUT_BYTES])
+        return
+    await send(start)
+    await send({"type": "http.response.body", "body": body[: len(body) // 2], "more_body": True})
+    if kind == "stall":
+        await asyncio.sleep(seconds)
+    await _close(scope, flush=True)
+
+
+def rule_problem(kind: str, options: dict[str, Any]) -> str:
+    """What is wrong with a rule, or an empty text."""
+    if kind not in KINDS:
+        return f"unknown kind '{kind}'; there are: {', '.join(sorted(KINDS))}"
+    if kind == "states" and not options.get("states"):
+        return "the kind 'states' needs a list `states`"
+    if kind == "answer" and not isinstance(options.get("status"), int):
+        return "the kind 'answer' needs a number `status`"
+    return ""
+
+
+__all__ = ["KINDS", "Answer", "Faults", "rule_problem"]

@@ -1,0 +1,235 @@
+"""The sandbox for tests: a subprocess that can be killed and started again on the same ports."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import select
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+STARTUP_SECONDS = 30.0
+STOP_SECONDS = 5.0
+ENTRY = Path(__file__).parent
+
+
+class SandboxFailed(RuntimeError):
+    """The sandbox did not start, or did not understand a command."""
+
+
+class Farm:
+    """A running sandbox. Attributes when started: ``copr_url``, ``mirror_url``, ``copr_config`` (a path).
+
+    ``pace`` is in seconds per step of a build's life.
+    """
+
+    def __init__(
+        self,
+        state_dir: Path,
+        *,
+        pace: float = 0.05,
+        publish: str = "latest",
+        hold_back: tuple[str, ...] = (),
+    ) -> None:
+        self.state_dir = Path(state_dir)
+        self.pace = pace
+        self._options = ["--publish", publish, *(["--hold-back", *hold_back] if hold_back else [])]
+        self._ports = (0, 0)
+        self._process: subprocess.Popen[str] | None = None
+        self.copr_url = self.mirror_url = ""
+        self.copr_config = Path()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Start, or start again on the ports of the last time. Raises SandboxFailed."""
+        command = [sys.executable, str(ENTRY), "--state-dir", str(self.state_dir), "--pace", str(self.pace)]
+        command += ["--copr-port", str(self._ports[0]), "--mirror-port", str(self._ports[1]), *self._options]
+        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        assert self._process.stdout is not None
+        readable, _, _ = select.select([self._process.stdout], [], [], STARTUP_SECONDS)
+        line = self._process.stdout.readline() if readable else ""
+        ready = json.loads(line or "{}")
+        if "copr_url" not in ready:
+            self.kill()
+            raise SandboxFailed(ready.get("error", "the sandbox did not say that it is ready"))
+        self.copr_url, self.mirror_url = ready["copr_url"], ready["mirror_url"]
+        self.copr_config = Path(ready["copr_config"])
+        self._ports = (urlsplit(self.copr_url).port or 0, urlsplit(self.mirror_url).port or 0)
+
+    @property
+    def pid(self) -> int:
+        """The process id of the running sandbox."""
+        assert self._process is not None, "the sandbox is not running"
+        return self._process.pid
+
+    def stop(self) -> int | None:
+        """SIGTERM; the exit status, or None where nothing ran."""
+        if self._process is None:
+            return None
+        self._process.terminate()
+        try:
+            return self._process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise SandboxFailed("the sandbox did not stop at SIGTERM") from None
+        finally:
+            self._forget()
+
+    def kill(self) -> None:
+        """SIGKILL, as a power cut would."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait(STOP_SECONDS)
+            self._forget()
+
+    def _forget(self) -> None:
+        if self._process is not None and self._process.stdout is not None:
+            self._process.stdout.close()
+        self._process = None
+
+    def restart(self) -> None:
+        """Kill and start again."""
+        self.kill()
+        self.start()
+
+    def call(self, method: str, path: str, **data: Any) -> Any:
+        """A command below ``/_sandbox``. Raises SandboxFailed with the sandbox's own words."""
+        connection = http.client.HTTPConnection(urlsplit(self.copr_url).netloc, timeout=30)
+        try:
+            headers = {"Content-Type": "application/json"}
+            connection.request(method, f"/_sandbox{path}", json.dumps(data), headers)
+            answer = connection.getresponse()
+            body = json.loads(answer.read())
+        finally:
+            connection.close()
+        if answer.status != 200:
+            raise SandboxFailed(body.get("error", f"status {answer.status}"))
+        return body
+
+    def state(self) -> dict[str, Any]:
+        """Pace, pause, chroots, addresses."""
+        return dict(self.call("GET", "/state"))
+
+    def builds(self) -> list[dict[str, Any]]:
+        """Every build, oldest first: the API's shape plus ``build_chroots``."""
+        return list(self.call("GET", "/builds"))
+
+    def requests(self, method: str = "", path: str = "") -> list[dict[str, Any]]:
+        """Requests outside of ``/_sandbox`` since this start, oldest first, of this method and path prefix."""
+        seen = self.call("GET", "/requests")
+        return [one for one in seen if method in {"", one["method"]} and one["path"].startswith(path)]
+
+    def set_pace(self, seconds: float) -> None:
+        """Seconds per step, also for builds under way and for the next start."""
+        self.call("POST", "/pace", seconds=seconds)
+        self.pace = seconds
+
+    def pause(self) -> None:
+        """Builds move only through ``step`` from now on, also after a restart."""
+        self.call("POST", "/pause", paused=True)
+
+    def resume(self) -> None:
+        """Builds move by the clock again."""
+        self.call("POST", "/pause", paused=False)
+
+    def step(self, build: int | None = None, count: int = 1) -> list[dict[str, Any]]:
+        """``count`` steps of one build, or of all that are live; answers like ``builds``."""
+        return list(self.call("POST", "/step", build=build, count=count))
+
+    def wait(
+        self, until: Callable[[list[dict[str, Any]]], bool], seconds: float = 20.0
+    ) -> list[dict[str, Any]]:
+        """The builds once ``until(builds)`` is true. Raises TimeoutError."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            builds = self.builds()
+            if until(builds):
+                return builds
+            time.sleep(0.02)
+        raise TimeoutError(
+            f"still not so after {seconds} s: {[(b['id'], b['state']) for b in self.builds()]}"
+        )
+
+    def set_outcome(self, outcome: str, *, package: str = "*", chroot: str = "*", log: str = "") -> int:
+        """How matching builds end: ``succeeded``, ``failed`` (with ``log``), ``canceled``, ``pending``.
+
+        ``package`` matches the package's or the uploaded file's name, ``chroot`` a chroot; ``chroot="srpm-builds"``
+        and ``"import"`` mean those two steps. The newest rule wins; rules outlive a restart.
+        """
+        rule = self.call("POST", "/outcomes", outcome=outcome, package=package, chroot=chroot, log=log)
+        return int(rule["id"])
+
+    def clear_outcomes(self) -> None:
+        """Every build succeeds again."""
+        self.call("DELETE", "/outcomes")
+
+    def activate(self, chroot: str) -> None:
+        """Make a chroot active, adding it if the farm does not know it."""
+        self.call("POST", "/chroots", name=chroot, active=True)
+
+    def deactivate(self, chroot: str, *, cancel: bool = False) -> None:
+        """Make a chroot inactive: pending builds in it wait for ever, or end as canceled (end of life)."""
+        self.call("POST", "/chroots", name=chroot, active=False, cancel=cancel)
+
+    def only_chroots(self, *chroots: str) -> None:
+        """Exactly these chroots are active."""
+        self.call("POST", "/chroots", only=list(chroots))
+
+    def fault(
+        self,
+        kind: str,
+        path: str = "*",
+        *,
+        method: str = "*",
+        times: int | None = 1,
+        skip: int = 0,
+        **options: Any,
+    ) -> int:
+        """Spoil ``times`` requests (None: all) that match, after ``skip`` good ones; the rule's id.
+
+        Kinds are those of ``sandbox.faults.KINDS``; options: ``seconds``, ``when="after"`` (a canned answer
+        although the request was handled), ``states``, ``by``, ``status``, ``json``, ``body``, ``headers``.
+        """
+        data = {"kind": kind, "path": path, "method": method, "times": times, "skip": skip, **options}
+        return int(self.call("POST", "/faults", **data)["id"])
+
+    def clear_faults(self, rule: int | None = None) -> None:
+        """Remove one rule, or all."""
+        self.call("DELETE", "/faults", **({} if rule is None else {"id": rule}))
+
+    def offline(self) -> int:
+        """Drop every connection but those of the control endpoints, until ``clear_faults``."""
+        return self.fault("dropped", times=None)
+
+    def account(self, name: str, *groups: str) -> dict[str, str]:
+        """Make an account, or renew its token: ``{"login", "token", "expiration"}``; joins ``groups`` (``@name``)."""
+        return dict(self.call("POST", "/accounts", name=name, groups=list(groups)))
+
+    def publish(self, tag: str, **changes: Any) -> dict[str, Any]:
+        """Release a tag on the mirror: GitHub's shape of it. ``changes``: published_at, commit, draft, prerelease, facts."""
+        return dict(self.call("POST", "/releases", tag=tag, **changes))
+
+    def withdraw(self, tag: str, *, keep_tag: bool = False) -> None:
+        """Delete a release, and its tag unless that is kept."""
+        self.call("DELETE", "/releases", tag=tag, keep_tag=keep_tag)
+
+    def move_tag(self, tag: str, commit: str | None = None) -> str:
+        """Let a tag point to another commit with other content; the commit."""
+        return str(self.call("POST", "/releases/move", tag=tag, commit=commit)["commit"])
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The process environment without proxies, which would stand between a client and loopback."""
+        return {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
