@@ -1,0 +1,273 @@
+"""The catalogue: families, streams, branches, targets, strategies and workarounds as data.
+
+The data lie beside this file; a directory of the same shape (the setting CATALOG_DIR) replaces them whole.
+"""
+
+from __future__ import annotations
+
+import importlib.resources
+import re
+import string
+from collections.abc import Mapping
+from datetime import timedelta
+from importlib.resources.abc import Traversable
+from pathlib import Path
+
+from service.catalog.checks import validate
+from service.catalog.model import Catalog, Packaging, Strategy, StreamRange, Template, Workaround
+from service.catalog.tables import Table
+from service.domain.errors import BadCatalog, BadName
+from service.domain.fedora import Branch
+from service.domain.planning import BranchPolicy, BuildTarget, Family, StreamPolicy
+from service.domain.specs import SourceLayout
+from service.domain.versions import Stream
+
+__all__ = [
+    "Catalog",
+    "Packaging",
+    "Strategy",
+    "StreamRange",
+    "Template",
+    "Workaround",
+    "load",
+    "validate",
+]
+
+# COPR's owners: a user's name, or a group's with its @.
+_OWNER = re.compile(r"@?[A-Za-z0-9][A-Za-z0-9_.-]{0,99}", re.ASCII)
+_FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", re.ASCII)
+
+
+def load(directory: Path | None, *, copr_owner: str) -> Catalog:
+    """Read and validate the catalogue in ``directory``, or the built-in one where it is None.
+
+    ``copr_owner`` replaces ``{owner}`` in the targets' projects. Raises BadCatalog, which names file and key.
+    """
+    if not _OWNER.fullmatch(copr_owner):
+        raise BadCatalog(f"COPR_OWNER: '{copr_owner[:60]}' is not a COPR user or @group")
+    root = importlib.resources.files(__name__) if directory is None else directory
+    families: dict[str, Family] = {}
+    packaging: dict[str, Packaging] = {}
+    for name in _family_names(root):
+        families[name], packaging[name] = _read_family(root.joinpath("families", name), name)
+    targets = Table.parse("targets.toml", _read(root.joinpath("targets.toml"), "targets.toml"))
+    systems = targets.texts("systems")
+    branches = _read_branches(targets)
+    rows = Table.parse("workarounds.toml", _read(root.joinpath("workarounds.toml"), "workarounds.toml"))
+    catalog = Catalog(
+        families=families,
+        packaging=packaging,
+        branches=branches,
+        targets=tuple(_read_target(row, branches, copr_owner) for row in targets.rows("target")),
+        strategies=_read_strategies(rows),
+        workarounds=tuple(_read_workaround(row, branches) for row in rows.rows("workaround")),
+        systems=systems,
+    )
+    targets.done()
+    rows.done()
+    validate(catalog)
+    return catalog
+
+
+def _family_names(root: Traversable) -> list[str]:
+    folder = root.joinpath("families")
+    if not folder.is_dir():
+        raise BadCatalog("families: the catalogue has no such folder")
+    names = sorted(child.name for child in folder.iterdir() if child.is_dir() and child.name[0] not in "._")
+    if not names:
+        raise BadCatalog("families: the catalogue has no family")
+    return names
+
+
+def _read(file: Traversable, name: str) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise BadCatalog(f"{name}: is not UTF-8 text") from error
+    except OSError as error:
+        raise BadCatalog(f"{name}: cannot be read ({error.strerror or type(error).__name__})") from error
+
+
+def _read_family(folder: Traversable, name: str) -> tuple[Family, Packaging]:
+    file = f"families/{name}/family.toml"
+    table = Table.parse(file, _read(folder.joinpath("family.toml"), file))
+    if table.text("name") != name:
+        raise table.wrong("name", f"must be the folder's name, {name}")
+    streams: dict[Stream, StreamPolicy] = {}
+    for row in table.rows("stream"):
+        policy = _read_stream(row)
+        if policy.stream in streams:
+            raise row.wrong("stream", f"{policy.stream} is there twice")
+        streams[policy.stream] = policy
+    family = Family(
+        name=name,
+        repository=table.text("repository"),
+        name_pattern=_pattern(table, "package", {"stream"}, needed={"stream"}),
+        first_stream=table.stream("first_stream"),
+        prereleases=table.text("prereleases"),
+        streams=streams,
+        build_unknown=table.flag("build_unknown", True),
+    )
+    source = table.table("source")
+    layout = SourceLayout(
+        url=_pattern(source, "url", {"tag", "version"}, needed=set()),
+        root=_pattern(source, "root", {"tag", "version"}, needed=set()),
+        module=source.text("module"),
+        version_file=source.text("version_file", ""),
+        version_pattern=_regex(source, "version_pattern"),
+    )
+    source.done()
+    packaging = Packaging(
+        layout=layout,
+        templates=tuple(_read_template(row, folder, name) for row in table.rows("template")),
+        changelog_author=table.text("changelog_author"),
+        files=dict(_read_small_source(row, folder, name) for row in table.rows("file")),
+    )
+    table.done()
+    return family, packaging
+
+
+def _read_stream(row: Table) -> StreamPolicy:
+    facts = {key: row.text(key, "") for key in ("go", "wazero", "nri", "license")}
+    policy = StreamPolicy(
+        row.stream("stream"),
+        build=row.flag("build"),
+        eol=row.day("eol"),
+        confirmed=row.flag("confirmed", True),
+        facts=facts,
+    )
+    row.done()
+    return policy
+
+
+def _read_template(row: Table, folder: Traversable, family: str) -> Template:
+    name = _file_name(row, "file")
+    template = Template(name, row.streams(), _read(folder.joinpath(name), f"families/{family}/{name}"))
+    row.done()
+    return template
+
+
+def _read_small_source(row: Table, folder: Traversable, family: str) -> tuple[str, str]:
+    name = _file_name(row, "name")
+    row.done()
+    return name, _read(folder.joinpath(name), f"families/{family}/{name}")
+
+
+def _file_name(table: Table, key: str) -> str:
+    name = table.text(key)
+    if not _FILE_NAME.fullmatch(name):
+        raise table.wrong(key, f"'{name[:60]}' is not a plain file name")
+    return name
+
+
+def _pattern(table: Table, key: str, allowed: set[str], *, needed: set[str]) -> str:
+    """A text in which only ``{name}`` of ``allowed`` names stands in braces."""
+    text = table.text(key)
+    try:
+        fields = [(name, spec, conversion) for _, name, spec, conversion in string.Formatter().parse(text)]
+    except ValueError as error:
+        raise table.wrong(key, f"unbalanced braces ({error})") from error
+    names = {name for name, _, _ in fields if name is not None}
+    if names - allowed or any(spec or conversion for _, spec, conversion in fields):
+        known = ", ".join(sorted(f"{{{name}}}" for name in allowed))
+        raise table.wrong(key, f"may hold only {known} in braces")
+    if needed - names:
+        raise table.wrong(key, f"must hold {', '.join(sorted(f'{{{name}}}' for name in needed))}")
+    return text
+
+
+def _regex(table: Table, key: str) -> str:
+    text = table.text(key, "")
+    try:
+        groups = re.compile(text).groups
+    except re.error as error:
+        raise table.wrong(key, f"is not a regular expression ({error})") from error
+    if text and groups != 1:
+        raise table.wrong(key, "must have exactly one group: the version")
+    return text
+
+
+def _read_branches(targets: Table) -> Mapping[str, BranchPolicy]:
+    rawhide = targets.number("rawhide", low=10, high=999)
+    branches = {}
+    for name, table in targets.named("branches"):
+        try:
+            branch = Branch.parse(name, rawhide_number=rawhide)
+        except BadName as error:
+            raise targets.wrong(f"branches.{name}", str(error)) from error
+        if branch.name != "rawhide" and branch.number >= rawhide:
+            raise targets.wrong(f"branches.{name}", f"rawhide is {rawhide}; a branch must be older")
+        branches[name] = BranchPolicy(branch, table.day("eol"))
+        table.done()
+    return branches
+
+
+def _known_branch(table: Table, key: str, branches: Mapping[str, BranchPolicy]) -> Branch | None:
+    if not table.has(key):
+        return None
+    name = table.text(key)
+    if name not in branches:
+        raise table.wrong(key, f"unknown branch '{name[:40]}'")
+    return branches[name].branch
+
+
+def _read_target(row: Table, branches: Mapping[str, BranchPolicy], copr_owner: str) -> BuildTarget:
+    branch = _known_branch(row, "branch", branches)
+    if branch is None:
+        raise row.wrong("branch", "is missing")
+    streams = row.streams()
+    target = BuildTarget(
+        id=row.text("id"),
+        branch=branch,
+        system=row.text("system"),
+        project=_pattern(row, "project", {"owner"}, needed=set()).format(owner=copr_owner),
+        chroots=row.texts("chroots", ()),
+        families=row.texts("families"),
+        strategy=row.text("strategy", "default"),
+        first_stream=streams.first,
+        last_stream=streams.last,
+        enabled=row.flag("enabled", True),
+        deadline=timedelta(hours=row.number("deadline_hours", low=1, high=24 * 30, default=24)),
+        options=row.mapping("options"),
+    )
+    row.done()
+    return target
+
+
+def _read_strategies(rows: Table) -> Mapping[str, Strategy]:
+    strategies: dict[str, Strategy] = {}
+    for row in rows.rows("strategy"):
+        strategy = Strategy(
+            id=row.text("id"),
+            why=row.text("why"),
+            guards=row.flag("guards"),
+            first_stream=row.optional_stream("first_stream"),
+        )
+        if strategy.id in strategies:
+            raise row.wrong("id", f"'{strategy.id}' is there twice")
+        strategies[strategy.id] = strategy
+        row.done()
+    return strategies
+
+
+def _read_workaround(row: Table, branches: Mapping[str, BranchPolicy]) -> Workaround:
+    first, last = _known_branch(row, "first_branch", branches), _known_branch(row, "last_branch", branches)
+    macros = row.mapping("macros")
+    if not all(isinstance(value, str) for value in macros.values()):
+        raise row.wrong("macros", "must map macro names to texts")
+    workaround = Workaround(
+        id=row.text("id"),
+        families=frozenset(row.texts("families")),
+        strategies=frozenset(row.texts("strategies")),
+        streams=row.streams(),
+        requires=frozenset(row.texts("requires", ())),
+        first_branch=first.number if first else None,
+        last_branch=last.number if last else None,
+        macros=macros,
+        linker_flags=row.texts("linker_flags", ()),
+        build_tags=row.texts("build_tags", ()),
+        why=row.text("why"),
+        reference=row.text("reference"),
+    )
+    row.done()
+    return workaround

@@ -1,0 +1,213 @@
+"""What must hold between the parts of a catalogue, beyond the shape of each file."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Iterable
+
+from service.catalog.model import Catalog, Packaging, Template, Workaround
+from service.domain.errors import BadCatalog, BadName
+from service.domain.fedora import Chroot
+from service.domain.planning import BuildTarget, Family
+from service.domain.versions import Stream
+
+_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,39}", re.ASCII)
+# RPM's own alphabet for package names, in lower case as Fedora's naming guideline asks.
+_PACKAGE = re.compile(r"[a-z0-9][a-z0-9._+-]{0,79}", re.ASCII)
+_REPOSITORY = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,38}/[A-Za-z0-9._-]{1,100}", re.ASCII)
+_GO = re.compile(r"\d{1,3}\.\d{1,3}(?:\.\d{1,3})?(?:rc\d{1,2})?", re.ASCII)
+_MODULE_VERSION = re.compile(r"v\d{1,6}\.\d{1,6}\.\d{1,6}[0-9A-Za-z.+-]{0,60}", re.ASCII)
+_AUTHOR = re.compile(r"[^<>%\\\n]{1,80} <[^<>@\s%\\]{1,80}@[^<>@\s%\\]{1,120}>")
+_MACRO = re.compile(r"[A-Za-z_]\w{2,59}", re.ASCII)
+_MACRO_VALUE = re.compile(r"[\w ,.:=/+-]{1,200}", re.ASCII)
+_FLAG = re.compile(r"-[\w,.=/+-]{1,100}", re.ASCII)
+_TAG = re.compile(r"[a-z]\w{0,59}", re.ASCII)
+_REQUIRABLE = frozenset({"wazero", "nri"})
+# The linker obeys the last one of each pair, so two rows that ask for both contradict each other.
+_OPPOSITES = {"-Wl,-z,defs": "-Wl,-z,undefs", "-Wl,-z,text": "-Wl,-z,notext"}
+
+
+def validate(catalog: Catalog) -> None:
+    """Check every cross-reference, range and text of the catalogue. Raises BadCatalog, naming file and key."""
+    for family in catalog.families.values():
+        file = f"families/{family.name}/family.toml"
+        _check_family(file, family)
+        _check_packaging(file, family, catalog.packaging[family.name])
+    _no_repeats("families", "repository", [f.repository.lower() for f in catalog.families.values()])
+    _no_repeats("targets.toml", "target id", [target.id for target in catalog.targets])
+    for target in catalog.targets:
+        _check_target(catalog, target)
+    for strategy in catalog.strategies.values():
+        _matches("workarounds.toml", f"strategy {strategy.id}.id", _ID, strategy.id)
+    _no_repeats("workarounds.toml", "workaround id", [row.id for row in catalog.workarounds])
+    for row in catalog.workarounds:
+        _check_workaround(catalog, row)
+    for one, other in itertools.combinations(catalog.workarounds, 2):
+        _check_pair(one, other)
+
+
+def _check_family(file: str, family: Family) -> None:
+    _matches(file, "repository", _REPOSITORY, family.repository)
+    _matches(file, "package", _PACKAGE, family.package(family.first_stream))
+    if family.prereleases not in {"ignore", "build"}:
+        raise BadCatalog(f"{file}: prereleases: must be ignore or build, not '{family.prereleases[:40]}'")
+    if not family.streams:
+        raise BadCatalog(f"{file}: stream: the family has no [[stream]]")
+    for stream, policy in family.streams.items():
+        place = f"stream {stream}"
+        _matches(file, f"{place}.go", _GO, policy.facts["go"])
+        for module in sorted(_REQUIRABLE):
+            if policy.facts[module]:
+                _matches(file, f"{place}.{module}", _MODULE_VERSION, policy.facts[module])
+        if not policy.facts["license"] or not policy.facts["license"].isprintable():
+            raise BadCatalog(f"{file}: {place}.license: must be one line, and not empty")
+    _check_hole(file, family)
+
+
+def _check_hole(file: str, family: Family) -> None:
+    """Every stream from the first to the newest must be there: a hole would refuse releases without a word."""
+    newest = family.newest_known
+    if family.first_stream not in family.streams:
+        raise BadCatalog(f"{file}: first_stream: there is no [[stream]] {family.first_stream}")
+    older = [stream for stream in family.streams if stream < family.first_stream]
+    if older:
+        raise BadCatalog(f"{file}: stream: {min(older)} is older than first_stream {family.first_stream}")
+    for stream in sorted(family.streams):
+        following = Stream(stream.major, stream.minor + 1)
+        same_major = [other for other in family.streams if other.major == stream.major]
+        if stream != newest and stream != max(same_major) and following not in family.streams:
+            raise BadCatalog(f"{file}: stream: there is a hole after {stream}, {following} is missing")
+
+
+def _check_packaging(file: str, family: Family, packaging: Packaging) -> None:
+    _matches(file, "changelog_author", _AUTHOR, packaging.changelog_author)
+    layout = packaging.layout
+    if not layout.url.startswith("https://") or not _plain(layout.url):
+        raise BadCatalog(f"{file}: source.url: must be an https address without spaces or %")
+    if not _plain(layout.root) or "/" in layout.root:
+        raise BadCatalog(f"{file}: source.root: must be one folder's name")
+    if not _plain(layout.module) or not _plain(layout.version_file):
+        raise BadCatalog(f"{file}: source: module and version_file must hold no spaces and no %")
+    if bool(layout.version_file) != bool(layout.version_pattern):
+        raise BadCatalog(f"{file}: source: version_file and version_pattern need each other")
+    _check_templates(file, family, packaging.templates)
+
+
+def _plain(text: str) -> bool:
+    return text.isascii() and text.isprintable() and not set(text) & set(" %\\\"'<>$`")
+
+
+def _check_templates(file: str, family: Family, templates: tuple[Template, ...]) -> None:
+    """Ranges must follow each other without overlap and without hole, from the first stream to an open end."""
+    if not templates:
+        raise BadCatalog(f"{file}: template: the family has no [[template]]")
+    for one, other in itertools.combinations(templates, 2):
+        if one.streams.meets(other.streams):
+            raise BadCatalog(f"{file}: template: the ranges of {one.file} and {other.file} overlap")
+    if all(template.streams.last is not None for template in templates):
+        raise BadCatalog(f"{file}: template: the newest range must be open (no last_stream)")
+    needed = set(family.streams)
+    for template in templates:
+        if template.streams.last is not None:
+            needed.add(Stream(template.streams.last.major, template.streams.last.minor + 1))
+    for stream in sorted(needed):
+        if not any(stream in template.streams for template in templates):
+            raise BadCatalog(f"{file}: template: no range holds stream {stream}")
+
+
+def _check_target(catalog: Catalog, target: BuildTarget) -> None:
+    def wrong(key: str, complaint: str) -> BadCatalog:
+        return BadCatalog(f"targets.toml: target {target.id}.{key}: {complaint}")
+
+    _matches("targets.toml", "target.id", _ID, target.id)
+    if target.system not in catalog.systems:
+        raise wrong("system", f"unknown build system '{target.system[:40]}'")
+    strategy = catalog.strategies.get(target.strategy)
+    if strategy is None:
+        raise wrong("strategy", f"unknown strategy '{target.strategy[:40]}'")
+    if strategy.first_stream and (target.first_stream is None or target.first_stream < strategy.first_stream):
+        raise wrong("first_stream", f"strategy {strategy.id} works from stream {strategy.first_stream} on")
+    unknown = sorted(set(target.families) - set(catalog.families))
+    if unknown or not target.families:
+        raise wrong("families", f"unknown family '{unknown[0][:40]}'" if unknown else "must name a family")
+    for text in target.chroots:
+        try:
+            chroot = Chroot.parse(text)
+        except BadName as error:
+            raise wrong("chroots", str(error)) from error
+        if chroot.release != target.branch.chroot_word:
+            raise wrong("chroots", f"{text} is not a chroot of branch {target.branch}")
+
+
+def _check_workaround(catalog: Catalog, row: Workaround) -> None:
+    def wrong(key: str, complaint: str) -> BadCatalog:
+        return BadCatalog(f"workarounds.toml: workaround {row.id}.{key}: {complaint}")
+
+    _matches("workarounds.toml", "workaround.id", _ID, row.id)
+    for key, given, known in (
+        ("families", row.families, catalog.families),
+        ("strategies", row.strategies, catalog.strategies),
+        ("requires", row.requires, _REQUIRABLE),
+    ):
+        unknown = sorted(given - set(known))
+        if unknown:
+            raise wrong(key, f"unknown: '{unknown[0][:40]}'")
+    if row.first_branch and row.last_branch and row.first_branch > row.last_branch:
+        raise wrong("last_branch", "is older than first_branch")
+    for name, value in row.macros.items():
+        _matches("workarounds.toml", f"workaround {row.id}.macros", _MACRO, name)
+        _matches("workarounds.toml", f"workaround {row.id}.macros.{name}", _MACRO_VALUE, value)
+    for flag in row.linker_flags:
+        _matches("workarounds.toml", f"workaround {row.id}.linker_flags", _FLAG, flag)
+    for tag in row.build_tags:
+        _matches("workarounds.toml", f"workaround {row.id}.build_tags", _TAG, tag)
+    if not (row.macros or row.linker_flags or row.build_tags):
+        raise wrong("macros", "the row adds nothing: give macros, linker_flags or build_tags")
+    if "__golang_extldflags" in row.macros:
+        raise wrong("macros", "__golang_extldflags is made from all rows' linker_flags; use those")
+
+
+def _check_pair(one: Workaround, other: Workaround) -> None:
+    """Two rows that can apply to the same spec must not contradict each other."""
+    if not _can_meet(one, other):
+        return
+    for macro in sorted(set(one.macros) & set(other.macros)):
+        if one.macros[macro] != other.macros[macro]:
+            raise BadCatalog(
+                f"workarounds.toml: {one.id} and {other.id} set the macro {macro} to different values"
+            )
+    for flag, opposite in _OPPOSITES.items():
+        for left, right in ((one, other), (other, one)):
+            if flag in left.linker_flags and opposite in right.linker_flags:
+                raise BadCatalog(
+                    f"workarounds.toml: {left.id} and {right.id} contradict each other: {flag}, {opposite}"
+                )
+    repeated = sorted(set(one.linker_flags) & set(other.linker_flags))
+    if repeated:
+        raise BadCatalog(f"workarounds.toml: {one.id} and {other.id} both add {repeated[0]}")
+
+
+def _can_meet(one: Workaround, other: Workaround) -> bool:
+    branches_meet = (one.first_branch or 0) <= (other.last_branch or 10_000) and (
+        other.first_branch or 0
+    ) <= (one.last_branch or 10_000)
+    return bool(
+        one.families & other.families
+        and one.strategies & other.strategies
+        and one.streams.meets(other.streams)
+        and branches_meet
+    )
+
+
+def _matches(file: str, key: str, pattern: re.Pattern[str], text: str) -> None:
+    if not pattern.fullmatch(text):
+        raise BadCatalog(f"{file}: {key}: '{text[:80]}' does not have the expected form")
+
+
+def _no_repeats(file: str, key: str, values: Iterable[str]) -> None:
+    seen: set[str] = set()
+    for value in values:
+        if value in seen:
+            raise BadCatalog(f"{file}: {key}: '{value[:80]}' is there twice")
+        seen.add(value)

@@ -1,0 +1,115 @@
+"""What the catalogue is made of, once its files have been read. Frozen, and free of TOML."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from service.domain.errors import BadCatalog
+from service.domain.planning import BranchPolicy, BuildTarget, Family
+from service.domain.specs import SourceLayout
+from service.domain.versions import Stream
+
+
+@dataclass(frozen=True)
+class StreamRange:
+    """An inclusive range of streams; None is an open end."""
+
+    first: Stream | None = None
+    last: Stream | None = None
+
+    def __contains__(self, stream: Stream) -> bool:
+        above = self.first is None or stream >= self.first
+        return above and (self.last is None or stream <= self.last)
+
+    def meets(self, other: StreamRange) -> bool:
+        """Whether some stream may lie in both ranges."""
+        return _starts_before(self, other) and _starts_before(other, self)
+
+
+def _starts_before(one: StreamRange, other: StreamRange) -> bool:
+    return one.first is None or other.last is None or one.first <= other.last
+
+
+@dataclass(frozen=True)
+class Template:
+    """One spec template and the streams that it serves."""
+
+    file: str
+    streams: StreamRange
+    text: str
+
+
+@dataclass(frozen=True)
+class Packaging:
+    """How one family becomes a source package: its archive, its templates, its small sources, its signature."""
+
+    layout: SourceLayout
+    templates: tuple[Template, ...]
+    changelog_author: str
+    files: Mapping[str, str] = field(default_factory=dict)
+
+    def template(self, stream: Stream) -> Template:
+        """The template of ``stream``. Raises BadCatalog where none serves it."""
+        for template in self.templates:
+            if stream in template.streams:
+                return template
+        raise BadCatalog(f"no template serves stream {stream}")
+
+
+@dataclass(frozen=True)
+class Strategy:
+    """One way of meeting wazero's assembly, chosen per target.
+
+    ``guards`` says whether the spec's ``%check`` refuses an unsound binary. ``first_stream`` is the oldest
+    stream that the strategy works for.
+    """
+
+    id: str
+    why: str
+    guards: bool
+    first_stream: Stream | None = None
+
+
+@dataclass(frozen=True)
+class Workaround:
+    """One row of ``workarounds.toml``: when it applies, what it adds, why.
+
+    ``requires`` names vendored modules (``wazero``, ``nri``). Branches are Fedora numbers, inclusive, None is
+    open. ``macros`` and ``linker_flags`` are data that rows combine; nothing is pasted.
+    """
+
+    id: str
+    families: frozenset[str]
+    strategies: frozenset[str]
+    streams: StreamRange
+    requires: frozenset[str]
+    first_branch: int | None
+    last_branch: int | None
+    macros: Mapping[str, str]
+    linker_flags: tuple[str, ...]
+    build_tags: tuple[str, ...]
+    why: str
+    reference: str
+
+
+@dataclass(frozen=True)
+class Catalog:
+    """Everything that is data: families, branches, targets, strategies and workarounds, in the files' order."""
+
+    families: Mapping[str, Family]
+    packaging: Mapping[str, Packaging]
+    branches: Mapping[str, BranchPolicy]
+    targets: tuple[BuildTarget, ...]
+    strategies: Mapping[str, Strategy]
+    workarounds: tuple[Workaround, ...]
+    systems: tuple[str, ...]
+
+    def family_of(self, repository: str) -> Family | None:
+        """The family whose upstream is ``owner/name`` on GitHub, whose names ignore case; None if there is none."""
+        wanted = repository.lower()
+        return next((f for f in self.families.values() if f.repository.lower() == wanted), None)
+
+    def target(self, target_id: str) -> BuildTarget | None:
+        """The target with that id, or None."""
+        return next((target for target in self.targets if target.id == target_id), None)

@@ -1,0 +1,1 @@
+"""Pure text: which workarounds apply, and the spec that a request becomes."""

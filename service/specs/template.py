@@ -1,0 +1,107 @@
+"""The small language of spec templates: ``@{name}`` and lines ``@if``, ``@else``, ``@end``. Strict: no guessing.
+
+A condition is a stream comparison (``@if stream >= 1.35``, ``@if stream <= 1.30``) or the name of a value, which
+holds if the value is not empty. A line that begins with ``@`` and is no such line is an error, and so is every
+name that nobody fills. Values are set in as they are: whoever gives them has made them safe for RPM.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from collections.abc import Set as AbstractSet
+
+from service.domain.errors import BadCatalog, BadSpec
+from service.domain.versions import Stream
+
+_DIRECTIVE = re.compile(r"@(if|else|end)(?:[ ]+(.+?))?[ ]*")
+_COMPARISON = re.compile(r"stream[ ]*(>=|<=)[ ]*(\d{1,6}\.\d{1,6})")
+_NAME = re.compile(r"[a-z][a-z_]*", re.ASCII)
+_PLACEHOLDER = re.compile(r"@\{([^}\n]*)\}")
+
+
+def fill(text: str, *, file: str, stream: Stream, values: Mapping[str, str]) -> str:
+    """The template's text for ``stream`` with every placeholder filled.
+
+    Raises BadCatalog for a malformed template or a name that is not in ``values``, and BadSpec for a placeholder
+    whose value is empty, each with file and line: an unfilled place must not reach a spec.
+    """
+    lines: list[str] = []
+    open_blocks: list[bool] = []
+    for number, line, directive, argument in _directives(text, file):
+        if directive == "if":
+            open_blocks.append(_holds(argument, stream, values, f"{file}:{number}"))
+        elif directive == "else":
+            open_blocks[-1] = not open_blocks[-1]
+        elif directive == "end":
+            open_blocks.pop()
+        elif all(open_blocks):
+            lines.append(_fill_line(line, values, f"{file}:{number}"))
+    return "\n".join(lines) + "\n"
+
+
+def check(text: str, *, file: str, names: AbstractSet[str]) -> None:
+    """Refuse a template that no request could fill: bad directives, or a name that is not in ``names``.
+
+    Raises BadCatalog with file and line. Blocks that one stream leaves out are checked too.
+    """
+    for number, line, directive, argument in _directives(text, file):
+        wanted = set(_PLACEHOLDER.findall(line)) if not directive else set()
+        if directive == "if" and not _COMPARISON.fullmatch(argument):
+            wanted.add(argument)
+        for name in sorted(wanted - names):
+            raise BadCatalog(f"{file}:{number}: unknown name '{name[:60]}'")
+
+
+def _directives(text: str, file: str) -> Iterator[tuple[int, str, str, str]]:
+    """Lines as (number, line, directive or empty text, its argument); nesting is checked on the way."""
+    opened: list[tuple[int, bool]] = []
+    for number, line in enumerate(text.splitlines(), start=1):
+        match = _DIRECTIVE.fullmatch(line)
+        if match is None:
+            if line.startswith("@") and not line.startswith("@{"):
+                raise BadCatalog(f"{file}:{number}: '{line[:40]}' is not @if, @else or @end")
+            yield number, line, "", ""
+            continue
+        directive, argument = match[1], match[2] or ""
+        if directive == "if":
+            if not (_COMPARISON.fullmatch(argument) or _NAME.fullmatch(argument)):
+                raise BadCatalog(f"{file}:{number}: '{argument[:40]}' is not a condition")
+            opened.append((number, False))
+        elif argument:
+            raise BadCatalog(f"{file}:{number}: @{directive} takes nothing after it")
+        elif not opened or (directive == "else" and opened[-1][1]):
+            raise BadCatalog(f"{file}:{number}: @{directive} without an open @if")
+        elif directive == "else":
+            opened[-1] = (opened[-1][0], True)
+        else:
+            opened.pop()
+        yield number, line, directive, argument
+    if opened:
+        raise BadCatalog(f"{file}:{opened[-1][0]}: this @if is never closed")
+
+
+def _holds(condition: str, stream: Stream, values: Mapping[str, str], place: str) -> bool:
+    comparison = _COMPARISON.fullmatch(condition)
+    if comparison:
+        bound = Stream.parse(comparison[2])
+        return stream >= bound if comparison[1] == ">=" else stream <= bound
+    if condition not in values:
+        raise BadCatalog(f"{place}: unknown name '{condition[:60]}'")
+    return values[condition] != ""
+
+
+def _fill_line(line: str, values: Mapping[str, str], place: str) -> str:
+    def value(match: re.Match[str]) -> str:
+        name = match[1]
+        if name not in values:
+            raise BadCatalog(f"{place}: unknown name '{name[:60]}'")
+        if values[name] == "" and name not in _MAY_BE_EMPTY:
+            raise BadSpec(f"{place}: nothing to fill in for @{{{name}}}")
+        return values[name]
+
+    return _PLACEHOLDER.sub(value, line)
+
+
+# Suffixes within a line, which say nothing where there is nothing to say.
+_MAY_BE_EMPTY = frozenset({"commit_comment", "extra_tags"})

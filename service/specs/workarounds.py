@@ -1,0 +1,79 @@
+"""Which rows of the workaround table a spec needs, and the lines that they make together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from service.catalog import Catalog, Workaround
+from service.domain.errors import BadSpec
+from service.domain.specs import SpecRequest
+from service.specs.escape import comment
+
+MODULE_MODE = ("gomodulesmode", "GO111MODULE=on")
+
+
+def applicable(request: SpecRequest, catalog: Catalog) -> tuple[Workaround, ...]:
+    """The rows that apply to the request, in the order of the table.
+
+    Raises BadSpec for a strategy or a branch that the catalogue does not know, and for a strategy that does not
+    work for the request's stream yet.
+    """
+    strategy = catalog.strategies.get(request.strategy)
+    if strategy is None:
+        raise BadSpec(f"strategy '{request.strategy[:40]}' is not in the catalogue")
+    stream = request.version.stream
+    if strategy.first_stream is not None and stream < strategy.first_stream:
+        raise BadSpec(
+            f"strategy {strategy.id} works from stream {strategy.first_stream} on, not for {stream}"
+        )
+    branch = catalog.branches.get(request.branch)
+    if branch is None:
+        raise BadSpec(f"branch '{request.branch[:40]}' is not in the catalogue")
+    vendored = {name for name in ("wazero", "nri") if getattr(request.facts, name)}
+    return tuple(
+        row
+        for row in catalog.workarounds
+        if request.family in row.families
+        and request.strategy in row.strategies
+        and stream in row.streams
+        and row.requires <= vendored
+        and (row.first_branch is None or branch.branch.number >= row.first_branch)
+        and (row.last_branch is None or branch.branch.number <= row.last_branch)
+    )
+
+
+def macros(rows: Iterable[Workaround]) -> dict[str, str]:
+    """The macros of all rows; the catalogue's validation has refused rows that disagree."""
+    return {name: value for row in rows for name, value in row.macros.items()}
+
+
+def builds_in_module_mode(rows: Iterable[Workaround]) -> bool:
+    """Whether the rows make ``%gobuild`` build in module mode, which the section's exports must match."""
+    return MODULE_MODE in macros(rows).items()
+
+
+def build_tags(rows: Iterable[Workaround]) -> tuple[str, ...]:
+    """The Go build tags that the rows add, in their order."""
+    return tuple(tag for row in rows for tag in row.build_tags)
+
+
+def linker_block(rows: Sequence[Workaround]) -> str:
+    """The ``%global`` lines that the rows make together, each under its rows' reasons and references.
+
+    All linker flags meet in the one macro ``__golang_extldflags``, in the order of the rows. The block must stand
+    before the first ``%gobuild``, after which it has no effect (facts: go-rpm-macros). Empty where no row adds
+    a macro or a flag.
+    """
+    blocks: list[str] = []
+    for name, value in macros(rows).items():
+        reasons = [_reason(row) for row in rows if name in row.macros]
+        blocks.append("\n".join([*reasons, f"%global {name} {value}"]))
+    flagged = [row for row in rows if row.linker_flags]
+    if flagged:
+        flags = " ".join(flag for row in flagged for flag in row.linker_flags)
+        blocks.append("\n".join([*map(_reason, flagged), f"%global __golang_extldflags {flags}"]))
+    return "\n\n".join(blocks)
+
+
+def _reason(row: Workaround) -> str:
+    return comment(f"{row.id}: {row.why}") + "\n" + comment(f"See {row.reference}")
