@@ -1,4 +1,4 @@
-"""Work that comes after a submission, and when we last reached the other sides. Each function commits."""
+"""Work that comes after a submission: looking for surplus twins. Each function commits."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sqlalchemy import or_, select
 from service.domain.planning import BuildTarget
 from service.domain.states import BuildState
 from service.progress import take_lease
-from service.store.schema import Contact, FollowUp, PackageBuild
+from service.store.schema import FollowUp, PackageBuild
 from service.store.session import Database, database_now
 from service.store.transitions import note_event
 from service.work import target_of
@@ -34,20 +34,6 @@ class SurplusWork:
     fence: Mapping[str, Any]
     keep: str
     settled: bool
-
-
-def record_contact(db: Database, name: str, problem: str = "") -> None:
-    """Remember when another side was last reached (empty ``problem``) or was not, for the health page."""
-    with db.transaction() as session:
-        now = database_now(session)
-        contact = session.get(Contact, name, with_for_update=True) or Contact(name=name)
-        session.add(contact)
-        if problem:
-            contact.failed_at = now
-            contact.problem = problem[:500]
-        else:
-            contact.ok_at = now
-            contact.problem = ""
 
 
 def claim_follow_up(db: Database, follow_up_id: int, *, lease_seconds: float) -> SurplusWork | None:

@@ -54,11 +54,12 @@ def ref_of(build: PackageBuild) -> BuildRef:
 
 
 def record_report(
-    db: Database, poll: PollWork, report: BuildReport, *, poll_seconds: float
+    db: Database, poll: PollWork, report: BuildReport, *, poll_seconds: float, keep_lease: bool = False
 ) -> BuildState | None:
     """Write one report down: chroot states, the roll-up, the next poll or the end. None: the lease was lost.
 
-    A terminal chroot never leaves its state; what an older report says of it is dropped.
+    A terminal chroot never leaves its state; what an older report says of it is dropped. ``keep_lease`` leaves a
+    running build leased, for a caller that will end it in a moment.
     """
     with db.transaction() as session:
         build = _leased(session, poll)
@@ -72,8 +73,9 @@ def record_report(
             BuildState(report.ended) if report.ended else rollup(ChrootState(c.state) for c in build.chroots)
         )
         if state is BuildState.RUNNING:
-            _next_poll(build, now, poll_seconds)
             build.reason = ""
+            if not keep_lease:
+                _next_poll(build, now, poll_seconds)
             return state
         if report.ended:
             _close_chroots(session, build, state, report.reason, now)

@@ -37,6 +37,8 @@ class Settings(BaseSettings):
 
     copr_config: Path = Path("~/.config/copr")
     copr_owner: str = ""
+    copr_connect_seconds: float = Field(10.0, gt=0)
+    copr_read_seconds: float = Field(60.0, gt=0)
     koji_profile: str = ""
     koji_config: Path | None = None
     api_read: Literal["public", "token"] = "public"

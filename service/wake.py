@@ -65,6 +65,18 @@ class Wake:
         """Hint that a build is due."""
         self._put(ADVANCE_BUILD, [build_id])
 
+    def project(self, system: str, project: str) -> None:
+        """Hint that builds of one project are due for a poll."""
+        self._put(POLL_PROJECT, [system, project])
+
+    def follow_up(self, follow_up_id: int) -> None:
+        """Hint that a follow-up is due."""
+        self._put(FOLLOW_UP, [follow_up_id])
+
+    def reconcile(self) -> None:
+        """Ask for a reconciliation now instead of at its next time."""
+        self._put(RECONCILE, [])
+
     def _put(self, task: str, args: list[Any]) -> None:
         with self._lock:
             if self._thread is None:

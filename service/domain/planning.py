@@ -130,13 +130,14 @@ class Plan:
     skipped: tuple[NotPlanned, ...] = ()
 
 
-def refusal(version: Version, family: Family, today: date) -> str:
-    """Why the family builds nothing for ``version``; empty text if it does."""
+def refusal(version: Version, family: Family, today: date, *, marked_prerelease: bool = False) -> str:
+    """Why the family builds nothing for ``version``; empty text if it does.
+
+    ``marked_prerelease`` is GitHub's own flag, which may be set on a tag that does not look like one.
+    """
     stream = version.stream
-    if version.is_prerelease and family.prereleases != "build":
-        return (
-            f"{version.tag} is a pre-release, and {family.name} builds only releases (prereleases = ignore)"
-        )
+    if (version.is_prerelease or marked_prerelease) and family.prereleases != "build":
+        return f"{version.tag} is a pre-release; {family.name} builds releases only (prereleases = ignore)"
     policy = family.policy(stream)
     if stream < family.first_stream:
         return f"{family.name} starts with stream {family.first_stream}; {stream} is older"

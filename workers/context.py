@@ -1,0 +1,69 @@
+"""What every step needs: settings, database, catalogue, hints and build systems. One per process."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+
+from service.catalog import Catalog, load
+from service.settings import Settings, load_settings
+from service.store.session import Database
+from service.wake import Wake
+from workers.buildsystems import AdapterConfig, BuildSystem, connect
+
+# Where no owner is set nothing can be submitted, but the catalogue must still load for `render` and the like.
+NO_OWNER = "nobody"
+
+
+@dataclass
+class Context:
+    """Made after a fork, never before: it holds connections."""
+
+    settings: Settings
+    db: Database
+    catalog: Catalog
+    wake: Wake
+    _systems: dict[str, BuildSystem] = field(default_factory=dict)
+
+    @classmethod
+    def create(cls, settings: Settings) -> Context:
+        """Build a context from settings. Raises BadCatalog."""
+        return cls(settings, Database(settings.database()), load_catalog(settings), Wake(settings))
+
+    def system(self, name: str) -> BuildSystem:
+        """The adapter for a build system, connected once per process. Raises BuildSystemError."""
+        if name not in self._systems:
+            self._systems[name] = connect(name, AdapterConfig(self.settings.state_dir, self._options(name)))
+        return self._systems[name]
+
+    def _options(self, name: str) -> dict[str, object]:
+        if name == "copr":
+            return {
+                "config_file": str(self.settings.copr_config.expanduser()),
+                "connect_timeout": self.settings.copr_connect_seconds,
+                "read_timeout": self.settings.copr_read_seconds,
+                "request_timeout": self.settings.submit_doubt_seconds,
+            }
+        return {}
+
+    def close(self) -> None:
+        """Close connections and stop the hint thread."""
+        self.wake.close()
+        self.db.dispose()
+
+
+def load_catalog(settings: Settings) -> Catalog:
+    """The catalogue that the settings name. Raises BadCatalog."""
+    return load(settings.catalog_dir, copr_owner=settings.copr_owner or NO_OWNER)
+
+
+_current: dict[int, Context] = {}
+
+
+def current() -> Context:
+    """This process's context, made at first use; a forked child makes its own. Raises SettingsError, BadCatalog."""
+    pid = os.getpid()
+    if pid not in _current:
+        _current.clear()
+        _current[pid] = Context.create(load_settings())
+    return _current[pid]

@@ -1,0 +1,61 @@
+"""Processing deliveries, sweeping what is due, reconciling: the tasks that plan work for others."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import structlog
+
+from service.intake import back_off_delivery, process_delivery
+from service.progress import claim_delivery, find_due
+from service.reconcile import Reconciled, reconcile_family
+from workers.context import Context
+from workers.upstream import fetch_list
+
+DELIVERY_LEASE_SECONDS = 120.0
+
+log = structlog.get_logger()
+
+
+def process(ctx: Context, delivery_id: int) -> None:
+    """Understand one delivery; our own trouble makes it due again, and errored in the end."""
+    settings = ctx.settings
+    lease = min(settings.step_lease_seconds, DELIVERY_LEASE_SECONDS)
+    token = claim_delivery(ctx.db, delivery_id, lease_seconds=lease)
+    if token is None:
+        return
+    try:
+        outcome = process_delivery(ctx.db, delivery_id, token, ctx.catalog)
+    except Exception as error:
+        log.exception("delivery failed", delivery=delivery_id)
+        reason = f"internal trouble: {type(error).__name__}: {str(error).splitlines()[0][:300] if str(error) else ''}"
+        delay = timedelta(seconds=settings.retry_seconds)
+        back_off_delivery(ctx.db, delivery_id, token, reason, delay=delay, max_tries=settings.max_tries)
+        return
+    for build_id in outcome.builds if outcome else ():
+        ctx.wake.build(build_id)
+
+
+def sweep(ctx: Context) -> None:
+    """Send a hint for everything whose time has come. A lost hint is sent again by the next sweep."""
+    due = find_due(ctx.db)
+    for delivery_id in due.deliveries:
+        ctx.wake.delivery(delivery_id)
+    for build_id in due.builds:
+        ctx.wake.build(build_id)
+    for system, project in due.projects:
+        ctx.wake.project(system, project)
+    for follow_up_id in due.follow_ups:
+        ctx.wake.follow_up(follow_up_id)
+
+
+def reconcile(ctx: Context) -> Reconciled:
+    """Plan every family again against the catalogue and upstream's own list."""
+    total = Reconciled()
+    for family in ctx.catalog.families.values():
+        done = reconcile_family(ctx.db, ctx.catalog, family, fetch_list(ctx, family))
+        total.builds.extend(done.builds)
+        total.sentences.extend(done.sentences)
+    for build_id in total.builds:
+        ctx.wake.build(build_id)
+    return total

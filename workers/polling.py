@@ -1,0 +1,103 @@
+"""Following builds to their end: one read per project, and the search for surplus twins."""
+
+from __future__ import annotations
+
+import structlog
+
+from service.contacts import record_contact
+from service.domain.reports import BuildReport, PollProblem, SubmissionKey
+from service.follow_ups import claim_follow_up, end_follow_up, postpone_follow_up
+from service.observations import (
+    claim_polls,
+    give_up_polling,
+    note_cancel_sent,
+    record_poll_problem,
+    record_report,
+    release_polls,
+)
+from service.work import PollWork
+from workers.buildsystems import BuildSystem, BuildSystemError, BuildSystemUnavailable, BuildVanished
+from workers.context import Context
+
+FOLLOW_UP_TRIES = 20
+
+log = structlog.get_logger()
+
+
+def poll_project(ctx: Context, system_name: str, project: str) -> None:
+    """Read all due builds of one project at once and write down what was seen."""
+    polls = claim_polls(ctx.db, system_name, project, lease_seconds=ctx.settings.poll_lease_seconds)
+    if not polls:
+        return
+    pace = ctx.settings.poll_seconds
+    try:
+        system = ctx.system(system_name)
+        for poll in polls:
+            if poll.cancel_requested or poll.past_deadline:
+                _cancel(ctx, system, poll)
+        seen = system.poll([poll.ref for poll in polls])
+    except BuildSystemError as error:
+        record_contact(ctx.db, system_name, str(error))
+        wait = error.retry_after if isinstance(error, BuildSystemUnavailable) else 0.0
+        reason = f"{system_name} could not be asked: {error}"
+        release_polls(ctx.db, polls, reason, delay_seconds=max(wait, pace))
+        return
+    record_contact(ctx.db, system_name)
+    for poll in polls:
+        _record(ctx, poll, seen.get(poll.ref), pace)
+
+
+def _record(ctx: Context, poll: PollWork, report: BuildReport | PollProblem | None, pace: float) -> None:
+    if report is None:
+        report = PollProblem("the build system left this build out of its answer")
+    if isinstance(report, PollProblem):
+        state = record_poll_problem(ctx.db, poll, report, poll_seconds=pace)
+    else:
+        state = record_report(ctx.db, poll, report, poll_seconds=pace, keep_lease=poll.past_deadline)
+    if poll.past_deadline and state == "running":
+        give_up_polling(
+            ctx.db, poll, f"still running at {poll.ref.system} after its deadline; it was asked to cancel it"
+        )
+
+
+def _cancel(ctx: Context, system: BuildSystem, poll: PollWork) -> None:
+    try:
+        system.cancel(poll.ref)
+    except BuildVanished:
+        return
+    except BuildSystemUnavailable:
+        raise
+    except BuildSystemError as error:
+        note_cancel_sent(ctx.db, poll, f"{poll.ref.system} did not take the cancel: {error}")
+        return
+    why = poll.cancel_requested or "its deadline has passed"
+    note_cancel_sent(ctx.db, poll, f"asked {poll.ref.system} to cancel build {poll.ref.external_id}: {why}")
+
+
+def run_follow_up(ctx: Context, follow_up_id: int) -> None:
+    """Search for twins of a submission that was in doubt and cancel all but the one that we follow."""
+    work = claim_follow_up(ctx.db, follow_up_id, lease_seconds=ctx.settings.poll_lease_seconds)
+    if work is None:
+        return
+    pace = ctx.settings.poll_seconds
+    if not work.settled:
+        postpone_follow_up(ctx.db, work, delay_seconds=pace)
+        return
+    try:
+        system = ctx.system(work.target.system)
+        fence = {**work.fence, "doubt_seconds": float("inf")}
+        found = system.find(work.target, SubmissionKey(work.key), fence)
+        twins = [ref for ref in found.refs if ref.external_id != work.keep]
+        for ref in twins:
+            system.cancel(ref)
+    except BuildSystemError as error:
+        if work.tries >= FOLLOW_UP_TRIES:
+            end_follow_up(ctx.db, work, f"gave up looking for surplus builds: {error}")
+        else:
+            postpone_follow_up(ctx.db, work, delay_seconds=pace)
+        return
+    if twins:
+        ids = ", ".join(ref.external_id for ref in twins)
+        end_follow_up(ctx.db, work, f"canceled surplus {work.target.system} builds {ids}")
+    else:
+        end_follow_up(ctx.db, work, "no surplus build was found")

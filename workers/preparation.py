@@ -1,0 +1,172 @@
+"""From a planned build to its SRPM: sources, facts, spec, check, release number, rpmbuild. Nothing outside knows yet."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from service.domain.errors import DomainError
+from service.domain.reports import Srpm
+from service.domain.specs import ChangelogEntry, SourceFacts, SpecFile, SpecRequest
+from service.domain.versions import Version
+from service.specs.render import render_spec
+from service.submissions import mark_release, record_source_facts, reserve_release_number
+from service.work import BuildWork
+from workers.context import Context
+from workers.sources import SourceRefused, fetch, inspect
+from workers.specs_check import SpecRefused, check_spec
+from workers.srpm import SrpmFailed, build_srpm
+
+
+class PreparationFailed(Exception):
+    """The package itself is at fault; ``str(error)`` is the reason that the build's page shows."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What is ready to be submitted."""
+
+    spec: SpecFile
+    srpm: Srpm
+    release_number: int
+
+
+def prepare_srpm(ctx: Context, work: BuildWork) -> Prepared:
+    """Fetch, inspect, render, check and pack. Repeatable: the same inputs give the same SRPM, byte by byte.
+
+    Raises SourceUnavailable, SourceChanged, SourceRefused, PreparationFailed, and OSError for our own machine's sake.
+    """
+    version = Version.parse(work.version)
+    archive, facts = _sources(ctx, work, version)
+    try:
+        # The number depends on the content and stands in the spec: content is judged with a fixed number and entry.
+        draft = render_spec(_request(work, version, facts, 1, _draft_changelog(work)), ctx.catalog)
+        reserved = reserve_release_number(
+            ctx.db, work, content_sha256=_content_sha256(draft, facts), why=_why(work)
+        )
+        spec = render_spec(
+            _request(work, version, facts, reserved.number, reserved.changelog), ctx.catalog
+        )
+        check_spec(spec, branch=work.target.branch)
+    except (DomainError, SpecRefused) as error:
+        raise PreparationFailed(f"spec: {error}") from error
+    srpm = _pack(ctx, work, spec, archive, reserved.made_on)
+    return Prepared(spec, srpm, reserved.number)
+
+
+def restore_srpm(ctx: Context, work: BuildWork) -> Srpm:
+    """The SRPM that was written down before the submission: from disk, else made again and compared.
+
+    Raises PreparationFailed where it cannot be made again byte by byte, and what ``prepare_srpm`` raises.
+    """
+    path = _srpm_folder(ctx, work) / str(work.srpm_name)
+    if path.is_file():
+        digest = _file_sha256(path)
+        if digest == work.srpm_sha256:
+            return Srpm(path, path.name, digest, path.stat().st_size)
+    made = prepare_srpm(ctx, work).srpm
+    if made.sha256 != work.srpm_sha256:
+        raise PreparationFailed(
+            "the SRPM of the first submission is lost and cannot be made again byte by byte; retry the build"
+        )
+    return made
+
+
+def _sources(ctx: Context, work: BuildWork, version: Version) -> tuple[Path, SourceFacts]:
+    packaging = ctx.catalog.packaging[work.family]
+    family = ctx.catalog.families[work.family]
+    name = packaging.layout.source_name(version)
+    url = ctx.settings.source_url_template.format(
+        repository=family.repository, tag=work.tag, name=family.repository.rpartition("/")[2], version=version
+    )
+    folder = ctx.settings.state_dir / "sources" / work.family / str(version)
+    known = str(work.facts.get("sha256", "")) or None
+    # Four targets of one release start at once; one of them downloads, the others wait for its file.
+    with _locked(folder):
+        fetched = fetch(url, folder / name, known_sha256=known)
+        facts = inspect(fetched.path, version, packaging.layout)
+    facts = SourceFacts(
+        origin=facts.origin,
+        go=facts.go,
+        wazero=facts.wazero,
+        nri=facts.nri,
+        commit=facts.commit,
+        sha256=fetched.sha256,
+        url=url,
+        size=fetched.size,
+    )
+    contradiction = record_source_facts(ctx.db, work.release_id, facts)
+    if contradiction:
+        mark_release(ctx.db, work.release_id, contradiction)
+        raise SourceRefused(contradiction)
+    return fetched.path, facts
+
+
+def _request(
+    work: BuildWork,
+    version: Version,
+    facts: SourceFacts,
+    number: int,
+    changelog: tuple[ChangelogEntry, ...],
+) -> SpecRequest:
+    day = (work.published_at or datetime(1970, 1, 2, tzinfo=UTC)).date()
+    return SpecRequest(
+        family=work.family,
+        package=work.package,
+        version=version,
+        branch=work.branch,
+        strategy=work.strategy,
+        facts=facts,
+        release_number=number,
+        released_on=day,
+        changelog=changelog,
+    )
+
+
+def _draft_changelog(work: BuildWork) -> tuple[ChangelogEntry, ...]:
+    version = Version.parse(work.version)
+    return (ChangelogEntry(datetime(2000, 1, 1, tzinfo=UTC).date(), f"{version.rpm}-0.1", "draft"),)
+
+
+def _why(work: BuildWork) -> str:
+    return f"Update to upstream {work.tag}"
+
+
+def _content_sha256(draft: SpecFile, facts: SourceFacts) -> str:
+    digest = hashlib.sha256()
+    for part in (draft.text, facts.sha256, *(f"{name}\n{text}" for name, text in sorted(draft.files.items()))):
+        digest.update(hashlib.sha256(part.encode()).digest())
+    return digest.hexdigest()
+
+
+def _pack(ctx: Context, work: BuildWork, spec: SpecFile, archive: Path, made_on: datetime) -> Srpm:
+    folder = _srpm_folder(ctx, work)
+    midnight = int(made_on.replace(hour=0, minute=0, second=0, microsecond=0).timestamp())
+    try:
+        with _locked(folder):
+            return build_srpm(spec, [archive], directory=folder, epoch=midnight)
+    except SrpmFailed as error:
+        raise PreparationFailed(f"SRPM: {error}") from error
+
+
+def _srpm_folder(ctx: Context, work: BuildWork) -> Path:
+    return ctx.settings.state_dir / "srpms" / work.package
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """One process at a time in a folder of the state directory; the kernel frees the lock of a killed one."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+
+
+def _file_sha256(path: Path) -> str:
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()

@@ -1,0 +1,171 @@
+"""The steps of a build: prepare, submit, look again. Claim, act, record; no transaction is open while acting."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import structlog
+
+from service.contacts import record_contact
+from service.domain.reports import BuildRef, Fence, Srpm, SubmissionKey
+from service.domain.states import BuildState
+from service.progress import back_off, claim_build, end_build, renew_lease
+from service.submissions import (
+    begin_resubmit,
+    begin_submit,
+    mark_release,
+    note_doubt,
+    record_submission,
+)
+from service.work import BuildWork
+from workers.buildsystems import (
+    BuildSystem,
+    BuildSystemUnavailable,
+    NeedsPerson,
+    SubmissionRefused,
+    SubmissionUnknown,
+)
+from workers.context import Context
+from workers.preparation import PreparationFailed, prepare_srpm, restore_srpm
+from workers.sources import SourceChanged, SourceRefused, SourceUnavailable
+
+log = structlog.get_logger()
+
+
+def advance(ctx: Context, build_id: int) -> None:
+    """Take one build as far as it goes now. Never raises for trouble of the outside: that becomes a reason."""
+    settings = ctx.settings
+    work = claim_build(
+        ctx.db, build_id, lease_seconds=settings.step_lease_seconds, max_tries=settings.max_tries
+    )
+    if work is None:
+        return
+    try:
+        STEPS[work.state](ctx, work)
+    except SourceUnavailable as error:
+        _wait(ctx, work, f"source: {error}", error.retry_after)
+    except SourceChanged as error:
+        mark_release(ctx.db, work.release_id, str(error))
+        end_build(ctx.db, work, BuildState.FAILED, f"source: {error}")
+    except (SourceRefused, PreparationFailed) as error:
+        end_build(ctx.db, work, BuildState.FAILED, str(error))
+    except BuildSystemUnavailable as error:
+        record_contact(ctx.db, work.target.system, str(error))
+        _wait(ctx, work, f"{work.target.system}: {error}", error.retry_after)
+    except NeedsPerson as error:
+        record_contact(ctx.db, work.target.system, str(error))
+        end_build(ctx.db, work, BuildState.HELD, f"{work.target.system}: {error}")
+    except SubmissionRefused as error:
+        end_build(ctx.db, work, BuildState.FAILED, f"{work.target.system} refused it: {error}")
+    except Exception as error:
+        log.exception("step failed", build=work.id, state=str(work.state))
+        _try_again(ctx, work, f"internal trouble while {work.state}: {type(error).__name__}: {_line(error)}")
+
+
+def prepare(ctx: Context, work: BuildWork) -> None:
+    """Spec, sources, SRPM; then the intent; then the submission itself."""
+    prepared = prepare_srpm(ctx, work)
+    system = ctx.system(work.target.system)
+    fence = system.open(work.target)
+    record_contact(ctx.db, work.target.system)
+    submitting = begin_submit(
+        ctx.db,
+        work,
+        spec=prepared.spec,
+        srpm_name=prepared.srpm.name,
+        srpm_sha256=prepared.srpm.sha256,
+        release_number=prepared.release_number,
+        key=SubmissionKey.fresh(work.id),
+        fence=fence,
+        lease_seconds=ctx.settings.step_lease_seconds,
+    )
+    if submitting is not None:
+        hand_over(ctx, submitting, prepared.srpm, system)
+
+
+def look_again(ctx: Context, work: BuildWork) -> None:
+    """Somebody may have submitted this build before us: search until the answer is certain, and adopt."""
+    system = ctx.system(work.target.system)
+    doubt = note_doubt(ctx.db, work)
+    if doubt is None:
+        return
+    fence: Fence = {**work.fence, "doubt_seconds": doubt}
+    found = system.find(work.target, _key(work), fence)
+    record_contact(ctx.db, work.target.system)
+    if found.refs:
+        _record(ctx, work, found.refs[0], adopted=True)
+        return
+    if not found.certain:
+        reason = (
+            f"{work.target.system} has not shown an earlier submission yet; looking again before submitting"
+        )
+        back_off(ctx.db, work, reason, delay_seconds=ctx.settings.retry_seconds / 3, spend_try=False)
+        return
+    if work.cancel_requested:
+        end_build(ctx.db, work, BuildState.CANCELED, work.cancel_requested)
+    elif work.past_deadline or not work.tries_left:
+        limit = "its deadline passed" if work.past_deadline else "all tries are spent"
+        why = f"not submitted, and certainly not at {work.target.system}: {limit}. Last: {work.last_reason}"
+        end_build(ctx.db, work, BuildState.ERRORED, why)
+    else:
+        srpm = restore_srpm(ctx, work)
+        if begin_resubmit(ctx.db, work, lease_seconds=ctx.settings.step_lease_seconds):
+            hand_over(ctx, work, srpm, system)
+
+
+def hand_over(ctx: Context, work: BuildWork, srpm: Srpm, system: BuildSystem) -> None:
+    """The act itself. Any doubt leaves the build in ``submitting``, where the next claim looks before it acts."""
+    if not renew_lease(ctx.db, work, lease_seconds=ctx.settings.step_lease_seconds):
+        return
+    try:
+        ref = system.submit(srpm, work.target, _key(work), work.fence)
+    except (SubmissionUnknown, BuildSystemUnavailable) as error:
+        record_contact(ctx.db, work.target.system, str(error))
+        reason = f"{work.target.system}: {error}; looking for the build before submitting again"
+        back_off(ctx.db, work, reason, delay_seconds=ctx.settings.retry_seconds / 3, spend_try=False)
+        return
+    except SubmissionRefused as error:
+        end_build(ctx.db, work, BuildState.FAILED, f"{work.target.system} refused it: {error}")
+        return
+    except NeedsPerson as error:
+        end_build(ctx.db, work, BuildState.HELD, f"{work.target.system}: {error}")
+        return
+    _record(ctx, work, ref, adopted=False)
+
+
+STEPS: Mapping[BuildState, Callable[[Context, BuildWork], None]] = {
+    BuildState.PREPARING: prepare,
+    BuildState.SUBMITTING: look_again,
+}
+
+
+def _record(ctx: Context, work: BuildWork, ref: BuildRef, *, adopted: bool) -> None:
+    dropped = work.fence.get("dropped")
+    record_submission(
+        ctx.db,
+        work,
+        ref,
+        skipped=dropped if isinstance(dropped, Mapping) else {},
+        adopted=adopted,
+        poll_seconds=min(ctx.settings.poll_seconds, ctx.settings.sweep_seconds),
+        surplus_seconds=2 * ctx.settings.submit_doubt_seconds,
+    )
+
+
+def _key(work: BuildWork) -> SubmissionKey:
+    return SubmissionKey(work.submission_key or "")
+
+
+def _wait(ctx: Context, work: BuildWork, reason: str, retry_after: float) -> None:
+    delay = min(max(retry_after, ctx.settings.retry_seconds), ctx.settings.retry_max_seconds)
+    back_off(ctx.db, work, reason, delay_seconds=delay, spend_try=False)
+
+
+def _try_again(ctx: Context, work: BuildWork, reason: str) -> None:
+    spent = ctx.settings.max_tries - work.tries_left
+    delay = min(ctx.settings.retry_seconds * 2 ** max(spent - 1, 0), ctx.settings.retry_max_seconds)
+    back_off(ctx.db, work, reason, delay_seconds=delay)
+
+
+def _line(error: BaseException) -> str:
+    return str(error).split("\n", 1)[0][:300]

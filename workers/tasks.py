@@ -1,0 +1,44 @@
+"""The Celery tasks: names from service.wake, work in steps, polling and deliveries."""
+
+from __future__ import annotations
+
+from service import wake
+from workers import deliveries, polling, steps
+from workers.app import app
+from workers.context import current
+
+
+@app.task(name=wake.PROCESS_DELIVERY)
+def process_delivery(delivery_id: int) -> None:
+    """Understand one delivery."""
+    deliveries.process(current(), delivery_id)
+
+
+@app.task(name=wake.ADVANCE_BUILD)
+def advance_build(build_id: int) -> None:
+    """Take one build as far as it goes now."""
+    steps.advance(current(), build_id)
+
+
+@app.task(name=wake.POLL_PROJECT)
+def poll_project(system: str, project: str) -> None:
+    """Read all due builds of one project."""
+    polling.poll_project(current(), system, project)
+
+
+@app.task(name=wake.FOLLOW_UP)
+def follow_up(follow_up_id: int) -> None:
+    """Look for surplus twins of a submission."""
+    polling.run_follow_up(current(), follow_up_id)
+
+
+@app.task(name=wake.SWEEP)
+def sweep() -> None:
+    """Send hints for everything that is due."""
+    deliveries.sweep(current())
+
+
+@app.task(name=wake.RECONCILE)
+def reconcile() -> None:
+    """Plan again against the catalogue and upstream's list."""
+    deliveries.reconcile(current())
