@@ -10,8 +10,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from sandbox.copr_accounts import renew_token
-from sandbox.copr_life import OUTCOMES
 from sandbox.copr_shapes import build_shape, chroot_shape, chroots_of
+from sandbox.copr_sources import OUTCOMES
 from sandbox.faults import rule_problem
 from sandbox.mirror import release_shape
 from sandbox.mirror_releases import UnknownTag

@@ -8,16 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fnmatch
 import json
 import logging
 import shutil
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
-
-import httpx2
 
 from sandbox import copr_results
 from sandbox.copr_shapes import (
@@ -28,18 +23,14 @@ from sandbox.copr_shapes import (
     results_path,
     source_path,
 )
-from sandbox.srpm_header import Header, NotAnSrpm, read_header
+from sandbox.copr_sources import IMPORT, outcome_of, read_source, source_file
+from sandbox.srpm_header import Header, NotAnSrpm
 from sandbox.store import Row
 
 if TYPE_CHECKING:
     from sandbox.farm import Sandbox
 
 log = logging.getLogger("sandbox.life")
-
-OUTCOMES = ("succeeded", "failed", "canceled", "pending")
-SOURCE, IMPORT = "srpm-builds", "import"
-LOOPBACK = {"127.0.0.1", "localhost", "::1"}
-MAX_DOWNLOAD = 200 << 20
 
 
 class BuildLife:
@@ -88,7 +79,7 @@ class BuildLife:
             # Reading takes its time in a thread; the guard keeps a second step of this build out meanwhile.
             self._busy.add(build_id)
             try:
-                source = await self._read_source(build)
+                source = await read_source(self.sandbox, build)
             finally:
                 self._busy.discard(build_id)
             loaded = self._load(build_id)
@@ -123,33 +114,6 @@ class BuildLife:
             return True
         rows = chroots_of(self.store, build["id"])
         return build["source_state"] == "succeeded" and all(row["state"] in CHROOT_ENDS for row in rows)
-
-    def outcome(self, build: Row, chroot: str) -> tuple[str, str]:
-        """The newest scripted ``(outcome, log)`` for this build's package or file name in this chroot."""
-        name = json.loads(build["source_dict"]).get("pkg", "")
-        for row in self.store.all("SELECT * FROM outcome ORDER BY id DESC"):
-            matches = any(fnmatch.fnmatch(text or "", row["package"]) for text in (build["package"], name))
-            if matches and fnmatch.fnmatch(chroot, row["chroot"]):
-                # A pattern for chroots in general does not mean the two steps before them.
-                if chroot in {SOURCE, IMPORT} and row["chroot"] != chroot:
-                    continue
-                return row["outcome"], row["log"]
-        return "succeeded", ""
-
-    async def _read_source(self, build: Row) -> Header | NotAnSrpm:
-        outcome, text = self.outcome(build, SOURCE)
-        if outcome == "failed":
-            return NotAnSrpm(text or "the sandbox was told to fail this source step")
-        source = json.loads(build["source_dict"])
-        if build["source_type"] == "upload":
-            return await asyncio.to_thread(
-                _header_or_reason, self.sandbox.uploads / source["tmp"] / source["pkg"]
-            )
-        if build["source_type"] == "link":
-            path = self.sandbox.spool / f"build-{build['id']}" / Path(urlsplit(source["url"]).path).name
-            reason = await asyncio.to_thread(_download, source["url"], path)
-            return reason or await asyncio.to_thread(_header_or_reason, path)
-        return NotAnSrpm(f"the sandbox runs no '{build['source_type']}' sources; upload a source RPM instead")
 
     def _advance(self, build: Row, project: Row, source: Header | NotAnSrpm | None) -> None:
         if build["canceled"]:
@@ -210,13 +174,8 @@ class BuildLife:
             for row in chroots_of(self.store, build["id"]):
                 self.set_chroot(build["id"], row["name"], state="failed", started_on=now, ended_on=now)
             return
-        given = json.loads(build["source_dict"])
-        name = given.get("pkg") or Path(urlsplit(given["url"]).path).name
-        upload = (
-            self.sandbox.uploads / given["tmp"] / name
-            if "tmp" in given
-            else self.sandbox.spool / f"build-{build['id']}" / name
-        )
+        upload = source_file(self.sandbox, build)
+        name = upload.name
         copr_results.keep_source(upload, folder)
         copr_results.finish(folder, "succeeded", f"Read {name}: {source.name}-{source.evr}\n", {})
         self.store.execute(
@@ -243,13 +202,7 @@ class BuildLife:
             self.set_chroot(build["id"], chroot, state="skipped", started_on=now, ended_on=now)
 
     def _import(self, build: Row, project: Row) -> None:
-        given = json.loads(build["source_dict"])
-        temporary = (
-            self.sandbox.uploads / given["tmp"]
-            if "tmp" in given
-            else self.sandbox.spool / f"build-{build['id']}"
-        )
-        shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(source_file(self.sandbox, build).parent, ignore_errors=True)
         if not chroots_of(self.store, build["id"]):
             header = Header.from_dict(json.loads(build["header"]))
             for position, name in enumerate(project_chroots(self.store, project["id"])):
@@ -260,7 +213,7 @@ class BuildLife:
                     position,
                 )
                 self._skip_excluded(build, name, header)
-        failed = self.outcome(build, IMPORT)[0] == "failed"
+        failed = outcome_of(self.store, build, IMPORT)[0] == "failed"
         self._source_state(build, "failed" if failed else "succeeded")
         for row in chroots_of(self.store, build["id"]):
             if row["state"] == "waiting":
@@ -270,7 +223,7 @@ class BuildLife:
         now, name = int(time.time()), row["name"]
         if row["state"] == "pending":
             known = self.store.one("SELECT active FROM chroot WHERE name = ?", name)
-            outcome = self.outcome(build, name)[0]
+            outcome = outcome_of(self.store, build, name)[0]
             if outcome == "canceled":
                 self.set_chroot(build["id"], name, state="canceled")
             elif outcome != "pending" and known and known["active"]:
@@ -289,7 +242,7 @@ class BuildLife:
 
     def _end_chroot(self, build: Row, project: Row, row: Row) -> None:
         name = row["name"]
-        outcome, text = self.outcome(build, name)
+        outcome, text = outcome_of(self.store, build, name)
         state = "failed" if outcome == "failed" else "succeeded"
         header = Header.from_dict(json.loads(build["header"]))
         nvr = f"{header.name}-{header.version}-{header.release_on(self.sandbox.dist(name))}"
@@ -305,27 +258,3 @@ class BuildLife:
         self.set_chroot(
             build["id"], name, state=state, ended_on=int(time.time()), packages=json.dumps(packages)
         )
-
-
-def _header_or_reason(path: Path) -> Header | NotAnSrpm:
-    try:
-        return read_header(path)
-    except NotAnSrpm as reason:
-        return reason
-
-
-def _download(url: str, path: Path) -> NotAnSrpm | None:
-    """Fetch a source from this machine; the sandbox opens no connection to anywhere else."""
-    if urlsplit(url).hostname not in LOOPBACK:
-        return NotAnSrpm(f"the sandbox fetches from loopback only, not {url}")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with httpx2.stream("GET", url, timeout=10, trust_env=False) as answer, path.open("wb") as file:
-            answer.raise_for_status()
-            for chunk in answer.iter_bytes():
-                file.write(chunk)
-                if file.tell() > MAX_DOWNLOAD:
-                    return NotAnSrpm(f"{url} is over {MAX_DOWNLOAD} bytes")
-    except httpx2.HTTPError as error:
-        return NotAnSrpm(f"cannot fetch {url}: {error}")
-    return None

@@ -104,7 +104,7 @@ class Farm:
         self.kill()
         self.start()
 
-    def call(self, method: str, path: str, **data: Any) -> Any:
+    def call(self, method: str, path: str, /, **data: Any) -> Any:
         """A command below ``/_sandbox``. Raises SandboxFailed with the sandbox's own words."""
         connection = http.client.HTTPConnection(urlsplit(self.copr_url).netloc, timeout=30)
         try:
