@@ -7,7 +7,9 @@ import asyncio
 import ipaddress
 import json
 import logging
+import os
 import socket
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
@@ -64,6 +66,12 @@ class Server(uvicorn.Server):
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         self.should_exit = self.force_exit = True
 
+    def handle_eof(self) -> None:
+        """Stop when whoever holds the other end of standard input has gone."""
+        if not os.read(sys.stdin.fileno(), 1024):
+            asyncio.get_running_loop().remove_reader(sys.stdin.fileno())
+            self.should_exit = self.force_exit = True
+
 
 async def _missing(request: Request, error: Exception) -> Response:
     status = error.status_code if isinstance(error, HTTPException) else 500
@@ -106,8 +114,8 @@ def _url(listener: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-async def serve(sandbox: Sandbox, listeners: Sequence[socket.socket]) -> None:
-    """Serve until a signal comes."""
+async def serve(sandbox: Sandbox, listeners: Sequence[socket.socket], *, stop_at_eof: bool = False) -> None:
+    """Serve until a signal comes, or the end of standard input where ``stop_at_eof`` asks for it."""
     config = uvicorn.Config(
         application(sandbox),
         http=Connection,
@@ -119,6 +127,8 @@ async def serve(sandbox: Sandbox, listeners: Sequence[socket.socket]) -> None:
         timeout_keep_alive=75,
     )
     server = Server(config)
+    if stop_at_eof:
+        asyncio.get_running_loop().add_reader(sys.stdin.fileno(), server.handle_eof)
     life = asyncio.create_task(sandbox.run(), name="build-life")
     ready = {
         "copr_url": sandbox.copr_url,
@@ -158,6 +168,9 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--hold-back", nargs="*", default=[], metavar="TAG", help="tags to be released later by hand"
     )
+    parser.add_argument(
+        "--stop-at-eof", action="store_true", help="stop when standard input, a pipe, is closed"
+    )
     return parser.parse_args(argv)
 
 
@@ -176,7 +189,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     sandbox.copr_url, sandbox.mirror_url = _url(copr), _url(mirrored)
     try:
-        asyncio.run(serve(sandbox, [copr, mirrored]))
+        asyncio.run(serve(sandbox, [copr, mirrored], stop_at_eof=options.stop_at_eof))
     finally:
         sandbox.close()
     return 0

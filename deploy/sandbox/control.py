@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,8 @@ from starlette.routing import Route
 from sandbox.copr_accounts import renew_token
 from sandbox.copr_shapes import build_shape, chroot_shape, chroots_of
 from sandbox.copr_sources import OUTCOMES
-from sandbox.faults import rule_problem
+from sandbox.fault_answers import ANSWERS
+from sandbox.faults import KINDS, rule_problem
 from sandbox.mirror import release_shape
 from sandbox.mirror_releases import UnknownTag
 
@@ -68,8 +70,7 @@ async def state(sandbox: Sandbox, data: dict[str, Any], request: Request) -> dic
     }
 
 
-@command("GET", "/builds")
-async def builds(sandbox: Sandbox, data: dict[str, Any], request: Request) -> list[dict[str, Any]]:
+def all_builds(sandbox: Sandbox) -> list[dict[str, Any]]:
     """Every build of every project, oldest first, with its chroots under ``build_chroots``."""
     answer = []
     for build in sandbox.store.all("SELECT * FROM build ORDER BY id"):
@@ -80,6 +81,12 @@ async def builds(sandbox: Sandbox, data: dict[str, Any], request: Request) -> li
         shape["build_chroots"] = [chroot_shape(sandbox, project, build, row) for row in rows]
         answer.append(shape)
     return answer
+
+
+@command("GET", "/builds")
+async def builds(sandbox: Sandbox, data: dict[str, Any], request: Request) -> list[dict[str, Any]]:
+    """What ``all_builds`` says."""
+    return all_builds(sandbox)
 
 
 @command("GET", "/requests")
@@ -113,7 +120,7 @@ async def step(sandbox: Sandbox, data: dict[str, Any], request: Request) -> list
         for row in rows:
             if data.get("build") in {None, row["id"]}:
                 await sandbox.life.step(row["id"])
-    return await builds(sandbox, data, request)
+    return all_builds(sandbox)
 
 
 @command("POST", "/outcomes")
@@ -165,6 +172,13 @@ async def chroots(sandbox: Sandbox, data: dict[str, Any], request: Request) -> d
     return changes
 
 
+@command("GET", "/faults")
+async def fault_kinds(sandbox: Sandbox, data: dict[str, Any], request: Request) -> dict[str, Any]:
+    """``{"kinds": {name: meaning}, "answers": [names], "rules": [...]}``."""
+    rules = [dict(row) for row in sandbox.store.all("SELECT * FROM fault ORDER BY id")]
+    return {"kinds": KINDS, "answers": sorted(ANSWERS), "rules": rules}
+
+
 @command("POST", "/faults")
 async def fault(sandbox: Sandbox, data: dict[str, Any], request: Request) -> dict[str, int]:
     """``{"kind", "method", "path", "times", "skip", ...}``; ``times`` null means until it is cleared."""
@@ -175,13 +189,13 @@ async def fault(sandbox: Sandbox, data: dict[str, Any], request: Request) -> dic
         raise BadCommand(problem)
     with sandbox.store.transaction():
         row = sandbox.store.execute(
-            "INSERT INTO fault (method, path, kind, times, skip, options) VALUES (?, ?, ?, ?, ?, json(?))",
+            "INSERT INTO fault (method, path, kind, times, skip, options) VALUES (?, ?, ?, ?, ?, ?)",
             data.get("method", "*"),
             data.get("path", "*"),
             data["kind"],
             data.get("times"),
             int(data.get("skip", 0)),
-            JSONResponse(options).body.decode(),
+            json.dumps(options),
         )
     return {"id": row.lastrowid or 0}
 

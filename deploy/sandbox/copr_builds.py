@@ -105,7 +105,8 @@ def cancel(call: Call) -> dict[str, Any]:
     call.store.execute(
         "UPDATE build SET canceled = 1, due_at = ? WHERE id = ?", call.sandbox.next_step(), build["id"]
     )
-    return get(call)
+    build, project = build_and_project(call, build["id"])
+    return build_shape(call.sandbox, build, project)
 
 
 @endpoint("DELETE", "/build/delete/{build_id:int}")
@@ -123,7 +124,9 @@ def delete(call: Call) -> dict[str, Any]:
 @endpoint("DELETE", "/build/delete/list", body=True)
 def delete_list(call: Call) -> dict[str, Any]:
     """All of the named builds, or none of them."""
-    missing, running, found = [], [], []
+    missing: list[int] = []
+    running: list[int] = []
+    found: list[int] = []
     for build_id in call.data.get("builds", []):
         row = call.store.one("SELECT * FROM build WHERE id = ?", build_id)
         if row is None:

@@ -57,7 +57,7 @@ def get(call: Call) -> dict[str, Any]:
 def request(call: Call) -> dict[str, bool]:
     """Ask for (true) or give back (false) a role; the owner's answer comes through ``set``."""
     project = _project(call)
-    wanted = {
+    wanted: dict[str, str] = {
         role: "request" if call.data[role] else "nothing"
         for role in ("builder", "admin")
         if role in call.data

@@ -193,5 +193,7 @@ def delete(call: Call) -> dict[str, Any]:
         raise Refused(400, f"Build(s) {', '.join(map(str, running))} are still running.\n")
     shape = project_shape(call.sandbox, project)
     call.store.execute("DELETE FROM project WHERE id = ?", project["id"])
-    shutil.rmtree(call.sandbox.results / project["owner"] / project["name"], ignore_errors=True)
+    folder = call.sandbox.results / project["owner"]
+    for directory in (folder / project["name"], *folder.glob(f"{project['name']}:*")):
+        shutil.rmtree(directory, ignore_errors=True)
     return shape

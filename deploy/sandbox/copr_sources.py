@@ -40,7 +40,7 @@ def source_file(sandbox: Sandbox, build: Row) -> Path:
     """Where the build's source RPM lies, in a folder of its own, until it is imported."""
     source = json.loads(build["source_dict"])
     if "tmp" in source:
-        return sandbox.uploads / source["tmp"] / source["pkg"]
+        return sandbox.uploads / str(source["tmp"]) / str(source["pkg"])
     name = Path(urlsplit(source.get("url", "")).path).name or "no-file"
     return sandbox.spool / f"build-{build['id']}" / name
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import tempfile
 from collections.abc import AsyncIterator
@@ -120,7 +121,7 @@ async def _split(
                 break
             if writer:
                 writer.write(buffer[:at])
-                writer.end()
+                await asyncio.to_thread(writer.end)
                 writer = None
             if finished:
                 break

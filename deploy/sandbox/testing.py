@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import json
-import os
 import select
 import subprocess
 import sys
@@ -56,7 +55,9 @@ class Farm:
         """Start, or start again on the ports of the last time. Raises SandboxFailed."""
         command = [sys.executable, str(ENTRY), "--state-dir", str(self.state_dir), "--pace", str(self.pace)]
         command += ["--copr-port", str(self._ports[0]), "--mirror-port", str(self._ports[1]), *self._options]
-        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        # The pipe at its input closes when this process dies in any way, and the sandbox ends with it.
+        command.append("--stop-at-eof")
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         assert self._process.stdout is not None
         readable, _, _ = select.select([self._process.stdout], [], [], STARTUP_SECONDS)
         line = self._process.stdout.readline() if readable else ""
@@ -95,8 +96,10 @@ class Farm:
             self._forget()
 
     def _forget(self) -> None:
-        if self._process is not None and self._process.stdout is not None:
-            self._process.stdout.close()
+        if self._process is not None:
+            for pipe in (self._process.stdin, self._process.stdout):
+                if pipe is not None:
+                    pipe.close()
         self._process = None
 
     def restart(self) -> None:
@@ -228,8 +231,3 @@ class Farm:
     def move_tag(self, tag: str, commit: str | None = None) -> str:
         """Let a tag point to another commit with other content; the commit."""
         return str(self.call("POST", "/releases/move", tag=tag, commit=commit)["commit"])
-
-    @property
-    def environment(self) -> dict[str, str]:
-        """The process environment without proxies, which would stand between a client and loopback."""
-        return {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
