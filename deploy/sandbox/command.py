@@ -43,8 +43,15 @@ from sandbox.mirror_releases import PUBLISH
 DEFAULT_PACE = 3.0
 # Importing these modules is what puts their endpoints into ``copr_api.ROUTES``.
 API_MODULES = (
-    copr_accounts, copr_builds, copr_chroots, copr_create, copr_fork, copr_packages, copr_permissions, copr_projects,
-)  # fmt: skip
+    copr_accounts,
+    copr_builds,
+    copr_chroots,
+    copr_create,
+    copr_fork,
+    copr_packages,
+    copr_permissions,
+    copr_projects,
+)
 
 
 class Connection(HttpToolsProtocol):
@@ -163,14 +170,12 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
         "--publish",
         choices=PUBLISH,
         default="latest",
-        help="which releases the mirror lists at its first start: the newest of each stream from 1.31 on, all, none",
+        help="what the mirror lists at its first start: the newest of each stream from 1.31 on, all, none",
     )
     parser.add_argument(
         "--hold-back", nargs="*", default=[], metavar="TAG", help="tags to be released later by hand"
     )
-    parser.add_argument(
-        "--stop-at-eof", action="store_true", help="stop when standard input, a pipe, is closed"
-    )
+    parser.add_argument("--stop-at-eof", action="store_true", help="stop when the pipe at its input closes")
     return parser.parse_args(argv)
 
 

@@ -30,7 +30,7 @@ class BadCommand(ValueError):
 
 
 def command(method: str, path: str) -> Callable[[Command], Command]:
-    """Register a command. What it returns is the JSON answer; BadCommand and UnknownTag become 400 and 404."""
+    """Register a command, whose result is the JSON answer; BadCommand becomes a 400, UnknownTag a 404."""
 
     def register(run: Command) -> Command:
         async def answer(request: Request) -> Response:
@@ -166,7 +166,8 @@ async def chroots(sandbox: Sandbox, data: dict[str, Any], request: Request) -> d
             )
         if data.get("cancel"):
             store.execute(
-                "UPDATE build_chroot SET state = 'canceled' WHERE name = ? AND state IN ('waiting', 'pending')",
+                "UPDATE build_chroot SET state = 'canceled'"
+                " WHERE name = ? AND state IN ('waiting', 'pending')",
                 data["name"],
             )
     return changes
@@ -222,7 +223,7 @@ async def account(sandbox: Sandbox, data: dict[str, Any], request: Request) -> d
 
 @command("POST", "/releases")
 async def publish(sandbox: Sandbox, data: dict[str, Any], request: Request) -> dict[str, Any]:
-    """``{"tag", "published_at", "commit", "draft", "prerelease", "facts"}``: GitHub's shape of that release."""
+    """``{"tag", "published_at", "commit", "draft", "prerelease", "facts"}`` to GitHub's release shape."""
     changes = {key: value for key, value in data.items() if key != "tag"}
     unknown = set(changes) - {"published_at", "commit", "draft", "prerelease", "facts"}
     if unknown:

@@ -14,7 +14,7 @@ TOKEN_LIFE = timedelta(days=180)
 
 
 def renew_token(store: Store, account: str) -> dict[str, str]:
-    """``{"login", "token", "expiration"}``; makes the account where it does not exist. Caller's transaction."""
+    """``{"login", "token", "expiration"}``; makes a missing account. The caller owns the transaction."""
     login, token = secrets.token_hex(10), secrets.token_hex(15)
     expiration = (date.today() + TOKEN_LIFE).isoformat()
     store.execute(

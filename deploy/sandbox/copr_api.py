@@ -96,7 +96,7 @@ def login_expired(sandbox: Sandbox) -> Refused:
 
 
 def account_of(sandbox: Sandbox, authorization: str | None) -> str | None:
-    """The account behind a Basic header, or None without a valid one. Raises Refused 500 on another scheme."""
+    """The account behind a Basic header, or None. Raises Refused 500 on another scheme."""
     if authorization is None:
         return None
     scheme, _, value = authorization.partition(" ")

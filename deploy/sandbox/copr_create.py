@@ -130,7 +130,8 @@ def create(
     chroots, dirname, options = _chroots(call, project), _dirname(call, project), _options(call)
     build_id = call.store.execute(
         "INSERT INTO build (project_id, dirname, submitter, submitted_on, source_type, source_dict,"
-        " source_state, source_url, package, options, due_at) VALUES (?, ?, ?, ?, ?, ?, 'pending', ?, ?, ?, ?)",
+        " source_state, source_url, package, options, due_at)"
+        " VALUES (?, ?, ?, ?, ?, ?, 'pending', ?, ?, ?, ?)",
         project["id"],
         dirname,
         call.account,

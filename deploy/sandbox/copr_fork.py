@@ -47,7 +47,8 @@ def fork(call: Call) -> dict[str, Any]:
 
 
 def _copy_build(call: Call, source: Row, build: Row, target: Row) -> None:
-    columns = "submitter, submitted_on, source_type, source_dict, source_state, source_url, package, version, options"
+    columns = "submitter, submitted_on, source_type, source_dict, source_state, source_url, package, version"
+    columns += ", options"
     copy = call.store.execute(
         f"INSERT INTO build (project_id, dirname, {columns}) SELECT ?, ?, {columns} FROM build WHERE id = ?",
         target["id"],
@@ -55,7 +56,8 @@ def _copy_build(call: Call, source: Row, build: Row, target: Row) -> None:
         build["id"],
     ).lastrowid
     call.store.execute(
-        "INSERT INTO build_chroot SELECT ?, name, position, 'forked', started_on, ended_on, has_result, 0, packages"
+        "INSERT INTO build_chroot"
+        " SELECT ?, name, position, 'forked', started_on, ended_on, has_result, 0, packages"
         " FROM build_chroot WHERE build_id = ?",
         copy,
         build["id"],

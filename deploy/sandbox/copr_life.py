@@ -179,8 +179,8 @@ class BuildLife:
         copr_results.keep_source(upload, folder)
         copr_results.finish(folder, "succeeded", f"Read {name}: {source.name}-{source.evr}\n", {})
         self.store.execute(
-            "UPDATE build SET source_state = 'importing', package = ?, version = ?, header = ?, source_url = ?"
-            " WHERE id = ?",
+            "UPDATE build SET source_state = 'importing', package = ?, version = ?, header = ?,"
+            " source_url = ? WHERE id = ?",
             source.name,
             source.evr,
             json.dumps(source.as_dict()),
@@ -233,7 +233,7 @@ class BuildLife:
             copr_results.start_log(
                 self.sandbox.results / results_path(project, build, name), "Build step", lines
             )
-            # Chroots end one after the other, so that "one succeeded, one still running" is an everyday sight.
+            # Chroots end one after the other, so that "one succeeded, one running" is an everyday sight.
             self.set_chroot(build["id"], name, state="running", steps_left=row["position"] % 2)
         elif row["state"] == "running" and row["steps_left"]:
             self.set_chroot(build["id"], name, steps_left=row["steps_left"] - 1)

@@ -57,7 +57,8 @@ def add(call: Call) -> dict[str, Any]:
         full = f"{project['owner']}/{project['name']}"
         raise Refused(409, f"Package {name} already exists in copr {full}.")
     call.store.execute(
-        "INSERT INTO package (project_id, name, source_type, source_dict, auto_rebuild) VALUES (?, ?, ?, ?, ?)",
+        "INSERT INTO package (project_id, name, source_type, source_dict, auto_rebuild)"
+        " VALUES (?, ?, ?, ?, ?)",
         project["id"],
         name,
         call.path["source_type"],
@@ -116,8 +117,9 @@ def build(call: Call) -> dict[str, Any]:
     if package["source_type"] == "unset":
         raise Refused(
             400,
-            f"Package 'Unset default source for package {package['name']}' doesn't have the default source"
-            " method set, but it is required for the rebuild request.  Please configure some source  method first",
+            f"Package 'Unset default source for package {package['name']}' doesn't have the default"
+            " source method set, but it is required for the rebuild request."
+            "  Please configure some source  method first",
         )
     return create(
         call, project, package["source_type"], loads(package, "source_dict"), package=package["name"]

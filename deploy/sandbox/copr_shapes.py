@@ -196,7 +196,6 @@ def repos_shape(
         if url == own:
             continue
         label = "".join(letter if letter.isalnum() else "_" for letter in url)
-        if url.startswith("copr://"):
-            url = f"{sandbox.copr_url}/results/{url.removeprefix('copr://')}/{chroot}/"
-        repos.append(entry(label, f"Additional repo {label}", url))
+        other = f"{sandbox.copr_url}/results/{url.removeprefix('copr://')}/{chroot}/"
+        repos.append(entry(label, f"Additional repo {label}", other if url.startswith("copr://") else url))
     return repos

@@ -1,4 +1,4 @@
-"""Answers that no endpoint of the sandbox gives by itself: of proxies, filters, full disks and stopped databases."""
+"""Answers that no endpoint of the sandbox gives by itself: of proxies, filters and stopped databases."""
 
 from __future__ import annotations
 

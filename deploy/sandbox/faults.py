@@ -163,8 +163,8 @@ class Faults:
         with store.transaction():
             for _ in range(by):
                 store.execute(
-                    "INSERT INTO build (project_id, dirname, submitter, submitted_on, source_type, source_dict,"
-                    " source_state, source_url, options, canceled, confirmed)"
+                    "INSERT INTO build (project_id, dirname, submitter, submitted_on, source_type,"
+                    " source_dict, source_state, source_url, options, canceled, confirmed)"
                     " VALUES (?, ?, 'somebody', ?, 'link', '{}', 'pending', ?, '{}', 1, 1)",
                     project["id"],
                     project["name"],

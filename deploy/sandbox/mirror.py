@@ -54,9 +54,9 @@ def _page(request: Request, sandbox: Sandbox, rows: list[Row]) -> tuple[list[Row
         for name in targets
         if (name in {"prev", "first"} and page > 1) or (name in {"next", "last"} and page < last)
     ]
+    here = sandbox.mirror_url + request.url.path
     links = [
-        f'<{sandbox.mirror_url}{request.url.path}?{urlencode({"per_page": size, "page": targets[name]})}>; rel="{name}"'
-        for name in wanted
+        f'<{here}?{urlencode({"per_page": size, "page": targets[name]})}>; rel="{name}"' for name in wanted
     ]
     return rows[(page - 1) * size : page * size], {"Link": ", ".join(links)} if links else {}
 

@@ -72,7 +72,7 @@ BROKEN: dict[str, dict[str, Any]] = {
 
 
 def broken_archive(row: Row, fault: str = "") -> Archive:
-    """The archive of a release, as ``fault`` (a key of BROKEN, or ``bomb``) spoils it; "" is the sound one."""
+    """A release's archive as ``fault`` (a key of BROKEN, or ``bomb``) spoils it; "" is the sound one."""
     if fault == "bomb":
         content = bomb()
         return Archive("cri-o-bomb.tar.gz", content, hashlib.sha256(content).hexdigest())

@@ -52,7 +52,7 @@ def files(what: Contents) -> dict[str, str]:
         "crictl.yaml": f'# {SAYS}\nruntime-endpoint: "unix:///var/run/crio/crio.sock"\n',
         "crio-umount.conf": f"# {SAYS}\n/var/run/containers/*\n",
         "pinns/Makefile": f"# {SAYS}\nall:\n\t$(CC) $(CFLAGS) -o ../bin/pinns src/pinns.c\n",
-        "pinns/src/pinns.c": f'/* {SAYS} */\n#include <stdio.h>\nint main(void)\n{{\n  puts("stand-in pinns");\n  return 0;\n}}\n',
+        "pinns/src/pinns.c": _pinns_c(),
         "completions/bash/crio": f"# {SAYS}\ncomplete -W 'config version wipe' crio\n",
         "completions/fish/crio.fish": f"# {SAYS}\ncomplete -c crio -f -a 'config version wipe'\n",
         "completions/zsh/_crio": f"#compdef crio\n# {SAYS}\n_arguments '1: :(config version wipe)'\n",
@@ -90,11 +90,18 @@ def _modules(what: Contents) -> str:
     return text
 
 
+def _pinns_c() -> str:
+    return (
+        f'/* {SAYS} */\n#include <stdio.h>\nint main(void)\n{{\n  puts("stand-in pinns");\n  return 0;\n}}\n'
+    )
+
+
 def _version_go(version: str) -> str:
     return (
         f"// {SAYS}\npackage version\n\n// Version is the version of the build.\n"
         f'const Version = "{version}"\n\nvar (\n\tbuildCommit string\n\tbuildDate string\n)\n\n'
-        "// Built tells when and from what.\nfunc Built() (string, string) { return buildCommit, buildDate }\n"
+        "// Built tells when and from what.\n"
+        "func Built() (string, string) { return buildCommit, buildDate }\n"
     )
 
 
@@ -108,22 +115,26 @@ def _main_go(command: str) -> str:
 def _makefile(what: Contents) -> str:
     builds = "".join(f"\tgo build -o bin/{command} ./cmd/{command}\n" for command in what.commands)
     return (
-        f"# {SAYS}\nall: binaries\n\nbinaries: bin/pinns\n{builds}\nbin/pinns:\n\tmkdir -p bin\n\t$(MAKE) -C pinns\n\n"
+        f"# {SAYS}\nall: binaries\n\nbinaries: bin/pinns\n{builds}\n"
+        "bin/pinns:\n\tmkdir -p bin\n\t$(MAKE) -C pinns\n\n"
         "install: install.bin install.man install.config install.completions install.systemd\n"
         "install.bin install.man install.config install.completions install.systemd:\n\t@echo stand-in $@\n"
     )
 
 
 def _license() -> str:
-    return f"{SAYS}\n\nThe text of this archive was written for cryopack and is under Apache-2.0, like cryopack itself.\n"
+    return f"{SAYS}\n\nIts text was written for cryopack and is under Apache-2.0, like cryopack itself.\n"
 
 
 def _unit(name: str, kind: str) -> str:
     return (
-        f"# {SAYS}\n[Unit]\nDescription=Stand-in {name}\n\n[Service]\nType={kind}\nExecStart=/usr/local/bin/{name}\n\n"
-        "[Install]\nWantedBy=multi-user.target\n"
+        f"# {SAYS}\n[Unit]\nDescription=Stand-in {name}\n\n"
+        f"[Service]\nType={kind}\nExecStart=/usr/local/bin/{name}\n\n[Install]\nWantedBy=multi-user.target\n"
     )
 
 
 def _cni(name: str, kind: str) -> str:
-    return f'{{\n  "cniVersion": "1.0.0",\n  "_comment": "{SAYS}",\n  "name": "{name}",\n  "plugins": [{{"type": "{kind}"}}]\n}}\n'
+    return (
+        f'{{\n  "cniVersion": "1.0.0",\n  "_comment": "{SAYS}",\n'
+        f'  "name": "{name}",\n  "plugins": [{{"type": "{kind}"}}]\n}}\n'
+    )

@@ -65,7 +65,7 @@ class _Writer:
     def end(self) -> None:
         if self.file:
             self.file.flush()
-            # The answer to an upload is a promise that it survives a crash, so the file must be on disk first.
+            # The answer promises that the upload survives a crash, so the file must be on disk first.
             os.fsync(self.file.fileno())
             self.file.close()
 

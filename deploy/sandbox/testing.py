@@ -130,7 +130,7 @@ class Farm:
         return list(self.call("GET", "/builds"))
 
     def requests(self, method: str = "", path: str = "") -> list[dict[str, Any]]:
-        """Requests outside of ``/_sandbox`` since this start, oldest first, of this method and path prefix."""
+        """Requests outside of ``/_sandbox`` since this start, oldest first; by method and path prefix."""
         seen = self.call("GET", "/requests")
         return [one for one in seen if method in {"", one["method"]} and one["path"].startswith(path)]
 
@@ -168,8 +168,9 @@ class Farm:
     def set_outcome(self, outcome: str, *, package: str = "*", chroot: str = "*", log: str = "") -> int:
         """How matching builds end: ``succeeded``, ``failed`` (with ``log``), ``canceled``, ``pending``.
 
-        ``package`` matches the package's or the uploaded file's name, ``chroot`` a chroot; ``chroot="srpm-builds"``
-        and ``"import"`` mean those two steps. The newest rule wins; rules outlive a restart.
+        ``package`` matches the package's or the uploaded file's name, ``chroot`` a chroot, and
+        ``chroot="srpm-builds"`` or ``"import"`` those two steps. The newest rule wins.
+        Rules outlive a restart.
         """
         rule = self.call("POST", "/outcomes", outcome=outcome, package=package, chroot=chroot, log=log)
         return int(rule["id"])
@@ -217,11 +218,17 @@ class Farm:
         return self.fault("dropped", times=None)
 
     def account(self, name: str, *groups: str) -> dict[str, str]:
-        """Make an account, or renew its token: ``{"login", "token", "expiration"}``; joins ``groups`` (``@name``)."""
+        """Make an account or renew its token; it joins ``groups`` (``@name``).
+
+        Answers ``{"login", "token", "expiration"}``. The file ``copr_config`` follows at the next start only.
+        """
         return dict(self.call("POST", "/accounts", name=name, groups=list(groups)))
 
     def publish(self, tag: str, **changes: Any) -> dict[str, Any]:
-        """Release a tag on the mirror: GitHub's shape of it. ``changes``: published_at, commit, draft, prerelease, facts."""
+        """Release a tag on the mirror; GitHub's shape of it.
+
+        ``changes``: published_at, commit, draft, prerelease, facts (go, wazero, commands).
+        """
         return dict(self.call("POST", "/releases", tag=tag, **changes))
 
     def withdraw(self, tag: str, *, keep_tag: bool = False) -> None:

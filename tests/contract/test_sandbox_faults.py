@@ -127,8 +127,7 @@ def test_one_upload_can_become_two_builds(farm, client, srpm):
     farm.resume()
     try:
         ids = {one.id for one in listed}
-        done = lambda builds: all(b["state"] == "succeeded" for b in builds if b["id"] in ids)
-        farm.wait(done)
+        farm.wait(lambda builds: all(b["state"] == "succeeded" for b in builds if b["id"] in ids))
     finally:
         farm.pause()
 
