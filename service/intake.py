@@ -243,7 +243,7 @@ def _text(value: object) -> str:
     # PostgreSQL cannot store NUL, and a lone surrogate cannot be encoded; hostile payloads hold both.
     if not isinstance(value, str):
         return ""
-    return value.replace("\x00", "").encode("utf-8", "replace").decode("utf-8")
+    return value.replace("\x00", "\ufffd").encode("utf-8", "replace").decode("utf-8")
 
 
 def _web_address(value: object) -> str:

@@ -75,7 +75,9 @@ class BuildSystem(Protocol):
         """
         ...
 
-    def submit(self, work: Srpm | ScmCommit, target: BuildTarget, key: SubmissionKey, fence: Fence) -> BuildRef:
+    def submit(
+        self, work: Srpm | ScmCommit, target: BuildTarget, key: SubmissionKey, fence: Fence
+    ) -> BuildRef:
         """Hand the work over once. Raises SubmissionRefused, or SubmissionUnknown after any doubt."""
         ...
 
