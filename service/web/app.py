@@ -1,0 +1,66 @@
+"""The web application. Start it with ``uvicorn --factory service.web.app:create_app``."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from anyio import to_thread
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+
+from service.settings import Settings, load_settings
+from service.web.answers import EveryAnswer
+from service.web.context import WebContext
+from service.web.errors import (
+    DATABASE_AWAY,
+    Problem,
+    on_database_away,
+    on_http_exception,
+    on_invalid_request,
+    on_problem,
+)
+from service.web.health import healthz, metrics, readyz
+from service.web.log import configure_log
+from service.web.webhooks import receive_github
+
+# Measured on two cores: four threads serve more than forty, which only wait for each other.
+THREADS = 4
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """The application; without ``settings`` they are read from the environment. Raises SettingsError."""
+    chosen = settings or load_settings()
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        configure_log()
+        to_thread.current_default_thread_limiter().total_tokens = THREADS
+        context = WebContext.create(chosen)
+        app.state.context = context
+        try:
+            yield
+        finally:
+            await to_thread.run_sync(context.close)
+
+    app = FastAPI(
+        title="cryopack",
+        summary="Packages of CRI-O for Fedora: releases, builds and where they stand",
+        version="1",
+        openapi_url="/api/v1/openapi.json",
+        docs_url=None,
+        redoc_url=None,
+        lifespan=lifespan,
+    )
+    app.add_middleware(EveryAnswer)
+    app.add_exception_handler(Problem, on_problem)
+    app.add_exception_handler(HTTPException, on_http_exception)
+    app.add_exception_handler(RequestValidationError, on_invalid_request)
+    for kind in DATABASE_AWAY:
+        app.add_exception_handler(kind, on_database_away)
+    app.add_route("/webhooks/github", receive_github, methods=["POST"], include_in_schema=False)
+    app.add_route("/healthz", healthz, methods=["GET"], include_in_schema=False)
+    app.add_route("/readyz", readyz, methods=["GET"], include_in_schema=False)
+    app.add_route("/metrics", metrics, methods=["GET"], include_in_schema=False)
+    return app

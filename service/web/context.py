@@ -1,0 +1,63 @@
+"""What every request needs: settings, database, catalogue, inbox, hints, figures. One per application."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+
+from anyio import CapacityLimiter
+from starlette.requests import Request
+
+from service.catalog import Catalog, load
+from service.settings import Settings
+from service.store.session import Database
+from service.wake import Wake
+from service.web.budget import Budget
+from service.web.figures import Figures
+from service.web.inbox import Inbox
+
+# Where no owner is set nothing can be submitted, but the catalogue and with it every page must still load.
+NO_OWNER = "nobody"
+# Probes have threads of their own: pages that hang must not make the service look dead.
+PROBES_AT_ONCE = 2
+# A webhook's body must be here after this long in all, however slowly it drips in.
+BODY_SECONDS = 30.0
+
+
+@dataclass
+class WebContext:
+    """Made when the application starts to serve: it holds connections and threads."""
+
+    settings: Settings
+    db: Database
+    catalog: Catalog
+    wake: Wake
+    inbox: Inbox
+    budget: Budget
+    figures: Figures
+    body_seconds: float = BODY_SECONDS
+    large_body_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    probes: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(PROBES_AT_ONCE))
+
+    @classmethod
+    def create(cls, settings: Settings) -> WebContext:
+        """Build a context and start its threads. Raises BadCatalog."""
+        catalog = load(settings.catalog_dir, copr_owner=settings.copr_owner or NO_OWNER)
+        db = Database(settings.database())
+        inbox = Inbox(db)
+        inbox.start()
+        return cls(
+            settings, db, catalog, Wake(settings), inbox, Budget(settings.webhook_in_flight_limit), Figures()
+        )
+
+    def close(self) -> None:
+        """Store what waits, send what hints are queued, close connections."""
+        self.inbox.close()
+        self.wake.close()
+        self.db.dispose()
+
+
+def context_of(request: Request) -> WebContext:
+    """The application's context."""
+    context: WebContext = request.app.state.context
+    return context
