@@ -17,8 +17,9 @@ from service.domain.versions import Version
 from service.specs.render import render_spec
 from service.submissions import mark_release, record_source_facts, reserve_release_number
 from service.work import BuildWork
+from workers.archives import SourceRefused, inspect
 from workers.context import Context
-from workers.sources import SourceRefused, fetch, inspect
+from workers.sources import fetch
 from workers.specs_check import SpecRefused, check_spec
 from workers.srpm import SrpmFailed, build_srpm
 

@@ -18,6 +18,7 @@ from service.submissions import (
     record_submission,
 )
 from service.work import BuildWork
+from workers.archives import SourceRefused
 from workers.buildsystems import (
     BuildSystem,
     BuildSystemUnavailable,
@@ -27,7 +28,7 @@ from workers.buildsystems import (
 )
 from workers.context import Context
 from workers.preparation import PreparationFailed, prepare_srpm, restore_srpm
-from workers.sources import SourceChanged, SourceRefused, SourceUnavailable
+from workers.sources import SourceChanged, SourceUnavailable
 
 log = structlog.get_logger()
 

@@ -1,0 +1,67 @@
+"""A whole service in one process, or in several: real database, sandbox farm, rpmbuild, Celery."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sandbox.testing import Farm
+
+from service.settings import Settings
+from tests.flow.house import House
+
+
+@pytest.fixture
+def farm(tmp_path: Path) -> Iterator[Farm]:
+    """The sandbox build farm and mirror, fast."""
+    with Farm(tmp_path / "farm", pace=0.02, publish="none") as running:
+        yield running
+
+
+@pytest.fixture
+def make_settings(tmp_path: Path, farm: Farm) -> Callable[..., Settings]:
+    """Settings with short times that point to the farm; keyword arguments override."""
+
+    def make(database_url: str, **changes: Any) -> Settings:
+        values: dict[str, Any] = {
+            "database_url": database_url,
+            "broker_url": "redis://127.0.0.1:1/0",
+            "github_webhook_secrets": "a test secret",
+            "github_api_url": farm.mirror_url,
+            "source_url_template": farm.mirror_url + "/{repository}/archive/{tag}/{name}-{version}.tar.gz",
+            "state_dir": tmp_path / "state",
+            "sandbox": True,
+            "copr_config": farm.copr_config,
+            "copr_owner": "packbot",
+            "copr_read_seconds": 2.0,
+            "sweep_seconds": 0.3,
+            "poll_seconds": 0.2,
+            "poll_lease_seconds": 3.0,
+            "step_limit_seconds": 20.0,
+            "step_lease_seconds": 21.0,
+            "submit_doubt_seconds": 0.5,
+            "retry_seconds": 0.3,
+            "retry_max_seconds": 1.0,
+            "reconcile_seconds": 3600.0,
+        }
+        return Settings(**(values | changes))
+
+    return make
+
+
+@pytest.fixture
+def house(farm: Farm, make_settings: Callable[..., Settings], database_url: str) -> Iterator[House]:
+    """A service without Celery, driven by hand, on both databases."""
+    house = House(farm, make_settings(database_url))
+    yield house
+    house.close()
+
+
+@pytest.fixture
+def sqlite_house(farm: Farm, make_settings: Callable[..., Settings], sqlite_url: str) -> Iterator[House]:
+    """The same on SQLite only, for tests in which the database does not matter."""
+    house = House(farm, make_settings(sqlite_url))
+    yield house
+    house.close()

@@ -1,0 +1,109 @@
+"""A service driven by hand: what Celery would do, in the test's own process and in its own order."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import replace
+
+from sandbox.testing import Farm
+from sqlalchemy import select
+
+from service.domain.states import ENDED_BUILD, BuildState
+from service.intake import Incoming, accept_deliveries
+from service.progress import find_due
+from service.settings import Settings
+from service.store.schema import BuildEvent, ChrootBuild, FollowUp, PackageBuild
+from tests.store.releases import payload
+from workers import deliveries, polling, steps
+from workers.context import Context
+
+
+class House:
+    """Settings, context and farm; ``turn`` does once what is due now."""
+
+    def __init__(self, farm: Farm, settings: Settings) -> None:
+        self.farm = farm
+        self.settings = settings
+        self.context = Context.create(settings)
+
+    def close(self) -> None:
+        self.context.close()
+
+    def only(self, *target_ids: str) -> None:
+        """Plan for these targets only."""
+        catalog = self.context.catalog
+        targets = tuple(target for target in catalog.targets if target.id in target_ids)
+        self.context.catalog = replace(catalog, targets=targets)
+
+    def announce(self, tag: str, action: str = "published", *, publish: bool = True, **changes: object) -> None:
+        """Publish a tag at the mirror and deliver its webhook."""
+        if publish:
+            self.farm.publish(tag)
+        body = payload(tag, action, **changes)
+        accept_deliveries(self.context.db, [Incoming(str(uuid.uuid4()), "release", body)])
+
+    def turn(self) -> int:
+        """Do everything that is due now, once; the number of things done."""
+        due = find_due(self.context.db)
+        for delivery in due.deliveries:
+            deliveries.process(self.context, delivery)
+        for build in due.builds:
+            steps.advance(self.context, build)
+        for system, project in due.projects:
+            polling.poll_project(self.context, system, project)
+        for follow_up in due.follow_ups:
+            polling.run_follow_up(self.context, follow_up)
+        return len(due.deliveries) + len(due.builds) + len(due.projects) + len(due.follow_ups)
+
+    def run(self, until: Callable[[list[PackageBuild]], bool] | None = None, seconds: float = 30.0) -> None:
+        """Turn until ``until(builds)``, by default until every build has ended. Raises TimeoutError."""
+        done = until or (lambda builds: bool(builds) and all(build.state in ENDED_BUILD for build in builds))
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            if not self.turn():
+                if done(self.builds()):
+                    return
+                time.sleep(0.03)
+        shown = [(b.id, b.target, b.version, b.state, b.reason) for b in self.builds()]
+        raise TimeoutError(f"still not so after {seconds} s: {shown}")
+
+    def settle(self, seconds: float = 10.0) -> None:
+        """Turn until no follow-up is open."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            self.turn()
+            with self.context.db.reader() as session:
+                if not session.scalars(select(FollowUp.id).where(FollowUp.ended_at.is_(None))).all():
+                    return
+            time.sleep(0.03)
+        raise TimeoutError("follow-ups are still open")
+
+    def builds(self) -> list[PackageBuild]:
+        """Every build, oldest first, detached."""
+        with self.context.db.reader() as session:
+            rows = list(session.scalars(select(PackageBuild).order_by(PackageBuild.id)))
+            session.expunge_all()
+            return rows
+
+    def chroots(self, build_id: int) -> dict[str, ChrootBuild]:
+        """The chroots of a build by name, detached."""
+        with self.context.db.reader() as session:
+            rows = session.scalars(select(ChrootBuild).where(ChrootBuild.build_id == build_id)).all()
+            session.expunge_all()
+            return {row.chroot: row for row in rows}
+
+    def story(self, build_id: int) -> list[str]:
+        """The states that a build went through, in order."""
+        with self.context.db.reader() as session:
+            rows = session.scalars(
+                select(BuildEvent.new_state)
+                .where(BuildEvent.build_id == build_id, BuildEvent.kind == "state")
+                .order_by(BuildEvent.id)
+            )
+            return list(rows)
+
+
+SUCCESS = [state.value for state in (BuildState.PENDING, BuildState.PREPARING, BuildState.SUBMITTING,
+                                     BuildState.RUNNING, BuildState.SUCCEEDED)]  # fmt: skip

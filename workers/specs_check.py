@@ -1,0 +1,122 @@
+"""Every spec is parsed by the real rpmspec before anything is made from it."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from service.domain.fedora import Branch
+from service.domain.specs import SpecFile
+from workers.rpm_commands import definitions, macro_files, run
+
+SECONDS = 30.0
+
+_ERROR_LINE = re.compile(r"line (\d+): *(.*)")
+# Doubled per cent signs have become single ones, so date formats (%Y, %dT) must pass: a macro's name is longer.
+_LEFTOVER = re.compile(r"%(?:[A-Za-z_]\w{2,}|[{(\[])")
+# Words with a % that belong to spec files themselves and stay in the parsed text.
+_KEPT = frozenset(
+    f"%{word}"
+    for words in (
+        ("package", "description", "prep", "generate_buildrequires", "build", "install", "check", "clean"),
+        ("pre", "post", "preun", "postun", "pretrans", "posttrans", "files", "changelog"),
+        ("triggerin", "triggerun", "triggerpostun"),
+        ("doc", "license", "dir", "config", "ghost", "attr", "defattr", "verify", "exclude", "lang"),
+        ("docdir", "readme", "artifact", "missingok"),
+    )
+    for word in words
+)
+_TAG = re.compile(r"([A-Za-z]+\d*)[ \t]*:[ \t]*(.*?)[ \t]*")
+
+
+class SpecRefused(Exception):
+    """A rendered spec does not parse or is not what was planned; ``str(error)`` is one line, with the spec's line."""
+
+
+def check_spec(spec: SpecFile, *, branch: Branch, seconds: float = SECONDS) -> Mapping[str, str]:
+    """Parse ``spec`` as ``branch`` would see it and compare it with the plan.
+
+    Refused are: what rpmspec refuses or warns about, macros left unexpanded, a name, version, release or Source0
+    other than planned, a small source that no Source line names. Returns the first value of each preamble tag.
+    Raises SpecRefused, and RpmTrouble where rpmspec is missing or too slow. About 10 ms.
+    """
+    with tempfile.TemporaryDirectory(prefix="cryopack-spec-") as folder:
+        home = Path(folder)
+        file = home / spec.name
+        file.write_text(spec.text, encoding="utf-8")
+        arguments = [
+            f"--macros={macro_files()}",
+            *definitions({"dist": branch.dist, "fedora": str(branch.number), "_topdir": str(home / "top")}),
+            "-P",
+            str(file),
+        ]
+        parsed = run("rpmspec", arguments, home=home, seconds=seconds)
+    if parsed.status != 0 or parsed.complaints.strip():
+        raise SpecRefused(_complaint(spec, parsed.complaints))
+    _refuse_leftovers(spec, parsed.output)
+    tags = _preamble(parsed.output)
+    _compare(spec, tags, "Name", spec.package)
+    _compare(spec, tags, "Version", spec.version)
+    _compare(spec, tags, "Release", f"{spec.release}{branch.dist}")
+    _compare(spec, tags, "Source0", spec.source_url)
+    sources = {value.rpartition("/")[2] for tag, value in tags.items() if tag.startswith("Source")}
+    for name in spec.files:
+        if name not in sources:
+            raise SpecRefused(f"{spec.name}: no Source line names {name}")
+    return tags
+
+
+def _complaint(spec: SpecFile, complaints: str) -> str:
+    """RPM's first complaint with its line, in one line and without our folder's name."""
+    lines = [line.strip() for line in complaints.splitlines() if line.strip()]
+    first = next(
+        (line for line in lines if line.startswith("error:")), lines[0] if lines else "no reason given"
+    )
+    first = re.sub(r"\S*/cryopack-spec-[^/\s]+/", "", first).removeprefix("error: ")
+    match = _ERROR_LINE.fullmatch(first)
+    if match:
+        return f"{spec.name}:{match[1]}: {match[2]}"
+    return f"{spec.name}: {first}"
+
+
+def _refuse_leftovers(spec: SpecFile, expanded: str) -> None:
+    """Unknown macros in sections pass through rpmspec without a word (status 0), so they are looked for here."""
+    for line in expanded.splitlines():
+        if line.startswith("%changelog"):
+            return
+        if line.lstrip().startswith("#"):
+            continue
+        for match in _LEFTOVER.finditer(line):
+            if match[0] not in _KEPT:
+                raise SpecRefused(f"{spec.name}:{_line_of(spec, match[0])}: {match[0]} is left unexpanded")
+
+
+def _line_of(spec: SpecFile, macro: str) -> int:
+    """Where the spec writes the macro; 0 where another macro made it."""
+    for number, line in enumerate(spec.text.splitlines(), start=1):
+        if macro in line and not line.lstrip().startswith("#"):
+            return number
+    return 0
+
+
+def _preamble(expanded: str) -> Mapping[str, str]:
+    tags: dict[str, str] = {}
+    for line in expanded.splitlines():
+        if line.startswith("%description"):
+            break
+        match = _TAG.fullmatch(line)
+        if match:
+            tags.setdefault(match[1], match[2])
+    return tags
+
+
+def _compare(spec: SpecFile, tags: Mapping[str, str], tag: str, planned: str) -> None:
+    found = tags.get(tag, "nothing")
+    if found != planned:
+        line = next(
+            (n for n, text in enumerate(spec.text.splitlines(), 1) if text.startswith(f"{tag}:")),
+            0,
+        )
+        raise SpecRefused(f"{spec.name}:{line}: {tag} is {found}, planned was {planned}")
