@@ -16,6 +16,7 @@ from service.domain.specs import SpecFile
 from workers.rpm_commands import definitions, macro_files, run
 
 SECONDS = 180.0
+_TOP = "/proc/self/cwd"
 # Sources are copied and then packed: twice their size, and this much for everything else.
 SPARE_BYTES = 16 * 1024 * 1024
 
@@ -55,18 +56,17 @@ def build_srpm(
             environment={"SOURCE_DATE_EPOCH": str(epoch)},
         )
         if built.status != 0:
-            raise _failure(built.complaints, top)
+            raise _failure(built.complaints)
         return _result(spec, top / "SRPMS", directory)
 
 
 def _fixed() -> dict[str, str]:
     """The macros that keep the machine out of the package."""
     return {
-        # Relative to the folder that rpmbuild runs in: the header holds the expanded spec, with this path in it.
         # The header keeps the parsed spec with every path in it, so the folder must have one name everywhere:
         # this is the working directory, which ``run`` sets.
-        "_topdir": "/proc/self/cwd",
-        "_tmppath": "/proc/self/cwd",
+        "_topdir": _TOP,
+        "_tmppath": _TOP,
         "dist": "",
         "_buildhost": "cryopack",
         "source_date_epoch_from_changelog": "0",
@@ -104,9 +104,9 @@ def _place(spec: SpecFile, sources: Sequence[Path], folder: Path, epoch: int) ->
         os.utime(file, (epoch, epoch))
 
 
-def _failure(complaints: str, top: Path) -> Exception:
+def _failure(complaints: str) -> Exception:
     """Our own machine's trouble apart from the package's; one line either way."""
-    text = complaints.replace(f"{top}/", "")
+    text = complaints.replace(f"{_TOP}/", "")
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     if any("No space left on device" in line or "Disk quota exceeded" in line for line in lines):
         return OSError(errno.ENOSPC, "the disk is full: the SRPM could not be written")
