@@ -34,7 +34,11 @@ _VENDORED = {
 
 
 class SourceRefused(Exception):
-    """The archive is not what a release's archive must be; ``str(error)`` is one line. Another try will not help."""
+    """The archive is not what a release's must be; ``str(error)`` is one line. Another try will not help."""
+
+
+class SourceDamaged(SourceRefused):
+    """The bytes are no whole archive: a cut or garbled download, so that a new download may help."""
 
 
 @dataclass(frozen=True)
@@ -53,9 +57,11 @@ def inspect(
     """Read the gzipped tar at ``path`` and return the facts of ``version``'s source.
 
     Refused are: more than the one root folder; absolute paths, ``..`` and links that lead out; anything but
-    files, folders and links; a name twice; more bytes, members or compression than ``limits``; a cut-off archive;
-    another version inside; no go.mod, no ``vendor/modules.txt``. The commit comes from the pax header that
-    ``git archive`` writes, and is empty where there is none. Raises SourceRefused, and OSError for our disk's sake.
+    files, folders and links; a name twice; more bytes, members or compression than ``limits``; a cut-off
+    archive; another version inside; no go.mod, no ``vendor/modules.txt``. The commit comes from the pax
+    header that ``git archive`` writes, and is empty where there is none.
+
+    Raises SourceRefused, and OSError for our disk's sake.
     """
     limits = limits or ArchiveLimits()
     wanted = {"go.mod", "vendor/modules.txt"} | ({layout.version_file} - {""})
@@ -67,7 +73,7 @@ def inspect(
             walk = _Walk(handle, layout.root_folder(version), wanted, limits)
             walk.through()
         except _BAD_ARCHIVE as error:
-            raise SourceRefused(f"the archive is damaged ({_line(error)})") from error
+            raise SourceDamaged(f"the archive is damaged ({_line(error)})") from error
     for name in sorted(wanted - set(walk.texts)):
         raise SourceRefused(f"the archive has no {name}")
     _check_version(walk.texts, version, layout)
@@ -186,7 +192,7 @@ class _Walk:
             raise SourceRefused(f"the archive holds {shown} of more than {self._limits.file >> 20} MiB")
 
     def _judge_link(self, folder: str, target: str, shown: str) -> None:
-        """A target may go up only at its beginning: after a link's name, ``..`` leads where no text can tell."""
+        """A target may go up only at its beginning: after a link, ``..`` leads where no text can tell."""
         parts = target.split("/")
         rest = [part for part in parts if part not in {"", "."}]
         while rest and rest[0] == "..":
@@ -214,7 +220,7 @@ class _Walk:
             raise SourceRefused(f"{name} in the archive is not UTF-8 text") from error
 
     def _ended(self) -> None:
-        """tarfile takes a broken header for the end of the archive, so the end is looked at: zeros, then nothing."""
+        """tarfile takes a broken header for the end, so the end is looked at: zeros, then nothing."""
         if len(self._stream.last) != _BLOCK or self._stream.last.strip(b"\0"):
             raise EOFError("the archive is cut off")
         while rest := self._stream.read(_LONGEST_READ):
@@ -250,7 +256,7 @@ def _go(go_mod: str, layout: SourceLayout) -> str:
 
 
 def _vendored(modules: str) -> dict[str, str]:
-    """Versions from lines such as ``# module v1.2.3`` and ``# module v1.2.3 => other v1.2.4``; the last one counts."""
+    """The last version of lines such as ``# module v1.2.3`` and ``# module v1.2.3 => other v1.2.4``."""
     found: dict[str, str] = {}
     for line in modules.splitlines():
         words = line.split()

@@ -50,9 +50,7 @@ def prepare_srpm(ctx: Context, work: BuildWork) -> Prepared:
         reserved = reserve_release_number(
             ctx.db, work, content_sha256=_content_sha256(draft, facts), why=_why(work)
         )
-        spec = render_spec(
-            _request(work, version, facts, reserved.number, reserved.changelog), ctx.catalog
-        )
+        spec = render_spec(_request(work, version, facts, reserved.number, reserved.changelog), ctx.catalog)
         check_spec(spec, branch=work.target.branch)
     except (DomainError, SpecRefused) as error:
         raise PreparationFailed(f"spec: {error}") from error
@@ -90,7 +88,12 @@ def _sources(ctx: Context, work: BuildWork, version: Version) -> tuple[Path, Sou
     # Four targets of one release start at once; one of them downloads, the others wait for its file.
     with _locked(folder):
         fetched = fetch(url, folder / name, known_sha256=known)
-        facts = inspect(fetched.path, version, packaging.layout)
+        try:
+            facts = inspect(fetched.path, version, packaging.layout)
+        except SourceRefused:
+            # What was refused must not be taken for the release's source by the next attempt.
+            fetched.path.unlink(missing_ok=True)
+            raise
     facts = SourceFacts(
         origin=facts.origin,
         go=facts.go,
@@ -140,7 +143,11 @@ def _why(work: BuildWork) -> str:
 
 def _content_sha256(draft: SpecFile, facts: SourceFacts) -> str:
     digest = hashlib.sha256()
-    for part in (draft.text, facts.sha256, *(f"{name}\n{text}" for name, text in sorted(draft.files.items()))):
+    for part in (
+        draft.text,
+        facts.sha256,
+        *(f"{name}\n{text}" for name, text in sorted(draft.files.items())),
+    ):
         digest.update(hashlib.sha256(part.encode()).digest())
     return digest.hexdigest()
 

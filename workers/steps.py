@@ -18,7 +18,7 @@ from service.submissions import (
     record_submission,
 )
 from service.work import BuildWork
-from workers.archives import SourceRefused
+from workers.archives import SourceDamaged, SourceRefused
 from workers.buildsystems import (
     BuildSystem,
     BuildSystemUnavailable,
@@ -48,6 +48,8 @@ def advance(ctx: Context, build_id: int) -> None:
     except SourceChanged as error:
         mark_release(ctx.db, work.release_id, str(error))
         end_build(ctx.db, work, BuildState.FAILED, f"source: {error}")
+    except SourceDamaged as error:
+        _try_again(ctx, work, f"source: {error}; downloading it again")
     except (SourceRefused, PreparationFailed) as error:
         end_build(ctx.db, work, BuildState.FAILED, str(error))
     except BuildSystemUnavailable as error:

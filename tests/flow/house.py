@@ -37,12 +37,19 @@ class House:
         targets = tuple(target for target in catalog.targets if target.id in target_ids)
         self.context.catalog = replace(catalog, targets=targets)
 
-    def announce(self, tag: str, action: str = "published", *, publish: bool = True, **changes: object) -> None:
+    def announce(
+        self, tag: str, action: str = "published", *, publish: bool = True, **changes: object
+    ) -> None:
         """Publish a tag at the mirror and deliver its webhook."""
         if publish:
             self.farm.publish(tag)
         body = payload(tag, action, **changes)
         accept_deliveries(self.context.db, [Incoming(str(uuid.uuid4()), "release", body)])
+
+    def process_inbox(self) -> None:
+        """Process what the inbox holds, and nothing else."""
+        for delivery in find_due(self.context.db).deliveries:
+            deliveries.process(self.context, delivery)
 
     def turn(self) -> int:
         """Do everything that is due now, once; the number of things done."""
