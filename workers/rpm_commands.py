@@ -1,4 +1,4 @@
-"""rpmspec and rpmbuild as bounded commands: no shell, a bare environment, our own macros, killed when late."""
+"""rpmspec and rpmbuild, bounded: no shell, a bare environment, our own macros, killed when late."""
 
 from __future__ import annotations
 

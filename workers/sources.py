@@ -1,13 +1,11 @@
-"""Upstream's archive on our disk: fetched within limits, resumed where it broke off, and the same as last time."""
+"""Upstream's archive on our disk: within limits, resumed where it broke off, the same as last time."""
 
 from __future__ import annotations
 
 import hashlib
 import ipaddress
-import json
 import os
 import time
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
@@ -17,6 +15,7 @@ from typing import Any, BinaryIO
 import httpx2
 
 from workers.archives import SourceRefused, inspect
+from workers.partial_files import PartialFile, is_whole_gzip
 
 __all__ = [
     "FetchLimits",
@@ -30,14 +29,13 @@ __all__ = [
 
 _GZIP = b"\x1f\x8b"
 _CHUNK = 256 * 1024
-_WHOLE_BOUND = 1024 * 1024 * 1024
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 # 404 right after publishing: GitHub makes the archive when it is first asked for, and the tag may lag behind.
 _WAIT = frozenset({404, 408, 425, 429})
 
 
 class SourceUnavailable(Exception):
-    """Upstream does not give the archive now; worth another try. ``retry_after`` is seconds, 0 if not named."""
+    """Upstream does not give the archive now; try again. ``retry_after`` is seconds, 0 if not named."""
 
     def __init__(self, reason: str, retry_after: float = 0.0) -> None:
         super().__init__(reason)
@@ -62,7 +60,7 @@ class FetchLimits:
 
 @dataclass(frozen=True)
 class FetchedSource:
-    """A fetched archive: where it is, where it came from, its bytes. ``resumed_at`` is where a resume began."""
+    """A fetched archive. ``size`` is in bytes; ``resumed_at`` is the offset at which a resume began."""
 
     path: Path
     url: str
@@ -76,19 +74,19 @@ def fetch(
 ) -> FetchedSource:
     """Fetch ``url`` into ``destination``, which appears whole or not at all.
 
-    A ``.part`` beside it is resumed if upstream still has the same file (Range with If-Range), else begun anew.
+    A ``.part`` beside it is resumed if upstream still has the same file (Range, If-Range), else begun anew.
     With ``known_sha256``, a file that is there already and fits is used without asking upstream. The caller
     keeps two processes from fetching the same destination at once.
 
-    Raises SourceUnavailable (try again), SourceRefused (it will not get better: html, too large, a redirect to a
-    foreign host, no gzip) and SourceChanged (another sha256 than known); OSError for our own disk's sake.
+    Raises SourceUnavailable (try again), SourceRefused (it will not get better: html, too large, a redirect
+    to a foreign host, no gzip), SourceChanged (another sha256 than known), OSError for our disk's sake.
     """
     limits = limits or FetchLimits()
     here = _reuse(url, destination, known_sha256)
     if here is not None:
         return here
     destination.parent.mkdir(parents=True, exist_ok=True)
-    part = _Part(destination)
+    part = PartialFile(destination)
     deadline = time.monotonic() + limits.total
     start = httpx2.URL(url)
     _check_address(start, start, limits)
@@ -115,37 +113,8 @@ def _reuse(url: str, destination: Path, known_sha256: str | None) -> FetchedSour
     return FetchedSource(destination, url, digest, size) if digest == known_sha256 else None
 
 
-class _Part:
-    """The unfinished file and, in a note beside it, what upstream must still say for it to be continued."""
-
-    def __init__(self, destination: Path) -> None:
-        self.file = destination.with_name(destination.name + ".part")
-        self.note = destination.with_name(destination.name + ".part.json")
-
-    def resumable(self, address: str) -> tuple[int, str]:
-        """How many bytes are there and the validator that they belong to; (0, "") where there is nothing to resume."""
-        try:
-            note = json.loads(self.note.read_text(encoding="utf-8"))
-            size = self.file.stat().st_size
-        except (OSError, ValueError):
-            return 0, ""
-        if not isinstance(note, dict) or note.get("address") != address or not note.get("validator"):
-            return 0, ""
-        return (size, str(note["validator"])) if size else (0, "")
-
-    def begin(self, address: str, validator: str) -> BinaryIO:
-        """An empty file; the note is written first, so that bytes never go without it."""
-        self.discard()
-        self.note.write_text(json.dumps({"address": address, "validator": validator}), encoding="utf-8")
-        return self.file.open("wb")
-
-    def discard(self) -> None:
-        self.file.unlink(missing_ok=True)
-        self.note.unlink(missing_ok=True)
-
-
 def _download(
-    client: httpx2.Client, start: httpx2.URL, part: _Part, limits: FetchLimits, deadline: float
+    client: httpx2.Client, start: httpx2.URL, part: PartialFile, limits: FetchLimits, deadline: float
 ) -> tuple[int, bool]:
     """Follow redirects to the archive and stream it.
 
@@ -235,7 +204,7 @@ def _stream(
     response: httpx2.Response,
     handle: BinaryIO,
     written: int,
-    part: _Part,
+    part: PartialFile,
     limits: FetchLimits,
     deadline: float,
 ) -> None:
@@ -252,7 +221,7 @@ def _stream(
 
 
 def _finish(
-    url: str, part: _Part, destination: Path, known_sha256: str | None, resumed_at: int, *, framed: bool
+    url: str, part: PartialFile, destination: Path, known_sha256: str | None, resumed_at: int, *, framed: bool
 ) -> FetchedSource:
     with part.file.open("rb") as handle:
         head = handle.read(512)
@@ -264,7 +233,7 @@ def _finish(
         page = b"<html" in head.lower() or b"<!doctype" in head.lower()
         raise SourceRefused("upstream gave a web page" if page else "upstream gave no gzip archive")
     changed = known_sha256 is not None and digest != known_sha256
-    if (changed or not framed) and not _is_whole(part.file):
+    if (changed or not framed) and not is_whole_gzip(part.file):
         part.discard()
         raise SourceUnavailable("the archive arrived cut off")
     if changed:
@@ -273,22 +242,6 @@ def _finish(
     os.replace(part.file, destination)
     part.discard()
     return FetchedSource(destination, url, digest, size, resumed_at)
-
-
-def _is_whole(file: Path) -> bool:
-    """Whether the gzip stream comes to its end, read in pieces and up to a bound: inspection judges the rest."""
-    plain = zlib.decompressobj(31)
-    seen = 0
-    with file.open("rb") as handle:
-        while not plain.eof and seen < _WHOLE_BOUND:
-            packed = plain.unconsumed_tail or handle.read(_CHUNK)
-            if not packed:
-                return False
-            try:
-                seen += len(plain.decompress(packed, _CHUNK))
-            except zlib.error:
-                return False
-    return True
 
 
 def _check_address(address: httpx2.URL, start: httpx2.URL, limits: FetchLimits) -> None:

@@ -14,7 +14,7 @@ from workers.rpm_commands import definitions, macro_files, run
 SECONDS = 30.0
 
 _ERROR_LINE = re.compile(r"line (\d+): *(.*)")
-# Doubled per cent signs have become single ones, so date formats (%Y, %dT) must pass: a macro's name is longer.
+# Doubled per cent signs are single by now, so date formats (%Y, %dT) must pass: macros have longer names.
 _LEFTOVER = re.compile(r"%(?:[A-Za-z_]\w{2,}|[{(\[])")
 # Words with a % that belong to spec files themselves and stay in the parsed text.
 _KEPT = frozenset(
@@ -32,15 +32,15 @@ _TAG = re.compile(r"([A-Za-z]+\d*)[ \t]*:[ \t]*(.*?)[ \t]*")
 
 
 class SpecRefused(Exception):
-    """A rendered spec does not parse or is not what was planned; ``str(error)`` is one line, with the spec's line."""
+    """A spec does not parse or is not what was planned; ``str(error)`` is one line that names the spec's."""
 
 
 def check_spec(spec: SpecFile, *, branch: Branch, seconds: float = SECONDS) -> Mapping[str, str]:
     """Parse ``spec`` as ``branch`` would see it and compare it with the plan.
 
-    Refused are: what rpmspec refuses or warns about, macros left unexpanded, a name, version, release or Source0
-    other than planned, a small source that no Source line names. Returns the first value of each preamble tag.
-    Raises SpecRefused, and RpmTrouble where rpmspec is missing or too slow. About 10 ms.
+    Refused are: what rpmspec refuses or warns about; macros left unexpanded; a name, version, release or
+    Source0 other than planned; a small source that no Source line names. Returns the first value of each
+    preamble tag. Raises SpecRefused, and RpmTrouble where rpmspec is missing or too slow. About 10 ms.
     """
     with tempfile.TemporaryDirectory(prefix="cryopack-spec-") as folder:
         home = Path(folder)
@@ -82,7 +82,7 @@ def _complaint(spec: SpecFile, complaints: str) -> str:
 
 
 def _refuse_leftovers(spec: SpecFile, expanded: str) -> None:
-    """Unknown macros in sections pass through rpmspec without a word (status 0), so they are looked for here."""
+    """Unknown macros in sections pass through rpmspec without a word, so they are looked for here."""
     for line in expanded.splitlines():
         if line.startswith("%changelog"):
             return

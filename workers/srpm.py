@@ -30,13 +30,13 @@ def build_srpm(
 ) -> Srpm:
     """Make the source package of ``spec`` with ``rpmbuild -bs`` and put it into ``directory``.
 
-    ``sources`` are files under the names that the spec's Source lines use; the spec's own small files are added.
-    ``epoch`` (Unix seconds) becomes every time in the package: build time and the sources' times. Owners, modes,
-    build host and payload are fixed too, and the dist tag is empty, so that one package serves all branches:
-    ``cri-o1.32-1.32.1-0.1.src.rpm``. An existing file of that name is replaced at once or not at all.
+    ``sources`` are files under the names that the spec's Source lines use; the spec's own small files are
+    added. ``epoch`` (Unix seconds) becomes every time in the package: build time and the sources' times.
+    Owners, modes, build host and payload are fixed too, and the dist tag is empty, so that one package serves
+    all branches: ``cri-o1.32-1.32.1-0.1.src.rpm``. An existing file of that name is replaced at once or not
+    at all, and nothing but the package is left behind.
 
-    Raises SrpmFailed; RpmTrouble where rpmbuild is missing or too slow; OSError (ENOSPC) where the disk is full.
-    Nothing but the package is left behind.
+    Raises SrpmFailed; RpmTrouble where rpmbuild is missing or too slow; OSError where the disk is full.
     """
     directory.mkdir(parents=True, exist_ok=True)
     _need_space(directory, sources)

@@ -29,7 +29,7 @@ _OPPOSITES = {"-Wl,-z,defs": "-Wl,-z,undefs", "-Wl,-z,text": "-Wl,-z,notext"}
 
 
 def validate(catalog: Catalog) -> None:
-    """Check every cross-reference, range and text of the catalogue. Raises BadCatalog, naming file and key."""
+    """Check every cross-reference, range and text of the catalogue. Raises BadCatalog with file and key."""
     for family in catalog.families.values():
         file = f"families/{family.name}/family.toml"
         _check_family(file, family)
@@ -66,7 +66,7 @@ def _check_family(file: str, family: Family) -> None:
 
 
 def _check_hole(file: str, family: Family) -> None:
-    """Every stream from the first to the newest must be there: a hole would refuse releases without a word."""
+    """Every stream from the first to the newest must be there: a hole would refuse releases silently."""
     newest = family.newest_known
     if family.first_stream not in family.streams:
         raise BadCatalog(f"{file}: first_stream: there is no [[stream]] {family.first_stream}")
@@ -99,7 +99,7 @@ def _plain(text: str) -> bool:
 
 
 def _check_templates(file: str, family: Family, templates: tuple[Template, ...]) -> None:
-    """Ranges must follow each other without overlap and without hole, from the first stream to an open end."""
+    """Ranges must follow each other without overlap or hole, from the first stream to an open end."""
     if not templates:
         raise BadCatalog(f"{file}: template: the family has no [[template]]")
     for one, other in itertools.combinations(templates, 2):

@@ -42,7 +42,7 @@ class Template:
 
 @dataclass(frozen=True)
 class Packaging:
-    """How one family becomes a source package: its archive, its templates, its small sources, its signature."""
+    """How one family becomes a source package: archive, templates, small sources, signature."""
 
     layout: SourceLayout
     templates: tuple[Template, ...]
@@ -95,7 +95,7 @@ class Workaround:
 
 @dataclass(frozen=True)
 class Catalog:
-    """Everything that is data: families, branches, targets, strategies and workarounds, in the files' order."""
+    """Everything that is data, in the files' order."""
 
     families: Mapping[str, Family]
     packaging: Mapping[str, Packaging]
@@ -106,7 +106,7 @@ class Catalog:
     systems: tuple[str, ...]
 
     def family_of(self, repository: str) -> Family | None:
-        """The family whose upstream is ``owner/name`` on GitHub, whose names ignore case; None if there is none."""
+        """The family whose upstream is ``owner/name`` on GitHub (letter case aside), or None."""
         wanted = repository.lower()
         return next((f for f in self.families.values() if f.repository.lower() == wanted), None)
 

@@ -1,4 +1,4 @@
-"""TOML tables read strictly: every key is expected, of the right type, and complained about by file and key."""
+"""TOML tables read strictly: every key is known and of the right type, or named in the complaint."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ import textwrap
 
 
 def rpm_text(text: str, *, limit: int = 400) -> str:
-    """One printable line in which RPM expands nothing: ``%`` is doubled, line breaks and control characters go.
+    """One printable line in which RPM expands nothing: ``%`` is doubled, control characters go.
 
     A backslash goes as well: at the end of a line RPM would join the next line to it.
     """
@@ -17,7 +17,7 @@ def rpm_text(text: str, *, limit: int = 400) -> str:
 
 
 def comment(text: str, *, limit: int = 2000) -> str:
-    """The text as wrapped comment lines of at most 100 characters before doubling, ``# `` in front of each."""
+    """The text as comment lines of about 100 characters."""
     plain = rpm_text(text, limit=limit).replace("%%", "%")
     lines = textwrap.wrap(plain, width=100, break_long_words=False, break_on_hyphens=False)
     return "\n".join(f"# {line}".replace("%", "%%") for line in lines)

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 from service.catalog import Catalog, Workaround
 from service.domain.errors import BadCatalog, BadSpec
-from service.domain.planning import Family
+from service.domain.planning import Family, StreamPolicy
 from service.domain.specs import ChangelogEntry, SourceFacts, SpecFile, SpecRequest
 from service.domain.versions import Version
 from service.specs import template
@@ -54,19 +54,19 @@ NAMES = frozenset(
 def render_spec(request: SpecRequest, catalog: Catalog) -> SpecFile:
     """The spec of ``request``: RPM text in UTF-8, with the workarounds that apply.
 
-    Nothing in it names the branch, so that one source package serves all branches on which the same rows apply.
-    Raises BadSpec where the request does not fit (unknown family or strategy, facts of a wrong form, a changelog
-    that does not begin with this build) and BadCatalog where the template is wrong.
+    Nothing in it names the branch, so that one source package serves all branches on which the same rows
+    apply. Raises BadSpec where the request does not fit (unknown family or strategy, facts of a wrong form, a
+    changelog that does not begin with this build) and BadCatalog where the template is wrong.
     """
     family = catalog.families.get(request.family)
     if family is None:
         raise BadSpec(f"family '{request.family[:40]}' is not in the catalogue")
-    _check_request(request, family)
+    policy = _check_request(request, family)
     packaging = catalog.packaging[family.name]
     stream = request.version.stream
     chosen = packaging.template(stream)
     rows = applicable(request, catalog)
-    values = _values(request, catalog, family, rows)
+    values = _values(request, catalog, family, policy, rows)
     values["template"] = rpm_text(chosen.file)
     if set(values) != NAMES:
         raise BadCatalog(f"names of the template language are out of step: {sorted(set(values) ^ NAMES)}")
@@ -106,9 +106,10 @@ def check_templates(catalog: Catalog) -> None:
             template.check(each.text, file=f"families/{name}/{each.file}", names=NAMES)
 
 
-def _check_request(request: SpecRequest, family: Family) -> None:
+def _check_request(request: SpecRequest, family: Family) -> StreamPolicy:
     stream, facts = request.version.stream, request.facts
-    if family.policy(stream) is None or stream < family.first_stream:
+    policy = family.policy(stream)
+    if policy is None or stream < family.first_stream:
         raise BadSpec(f"the catalogue has no stream {stream} of {family.name}")
     if request.package != family.package(stream):
         raise BadSpec(
@@ -129,6 +130,7 @@ def _check_request(request: SpecRequest, family: Family) -> None:
     newest = request.changelog[0].evr if request.changelog else "nothing"
     if newest != planned:
         raise BadSpec(f"the changelog must begin with {planned}, not with {newest[:60]}")
+    return policy
 
 
 def _release(request: SpecRequest) -> str:
@@ -137,11 +139,9 @@ def _release(request: SpecRequest) -> str:
 
 
 def _values(
-    request: SpecRequest, catalog: Catalog, family: Family, rows: tuple[Workaround, ...]
+    request: SpecRequest, catalog: Catalog, family: Family, policy: StreamPolicy, rows: tuple[Workaround, ...]
 ) -> dict[str, str]:
     stream, facts = request.version.stream, request.facts
-    policy = family.policy(stream)
-    assert policy is not None
     strategy = catalog.strategies[request.strategy]
     released = datetime(*request.released_on.timetuple()[:3], tzinfo=UTC)
     packaging = catalog.packaging[family.name]

@@ -1,8 +1,8 @@
-"""The small language of spec templates: ``@{name}`` and lines ``@if``, ``@else``, ``@end``. Strict: no guessing.
+"""The small language of spec templates: ``@{name}`` and lines ``@if``, ``@else``, ``@end``. It never guesses.
 
-A condition is a stream comparison (``@if stream >= 1.35``, ``@if stream <= 1.30``) or the name of a value, which
-holds if the value is not empty. A line that begins with ``@`` and is no such line is an error, and so is every
-name that nobody fills. Values are set in as they are: whoever gives them has made them safe for RPM.
+A condition is a stream comparison (``@if stream >= 1.35``, ``@if stream <= 1.30``) or the name of a value,
+which holds if the value is not empty. A line that begins with ``@`` and is no such line is an error, and so
+is every name that nobody fills. Values are set in as they are: whoever gives them has made them safe for RPM.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ _PLACEHOLDER = re.compile(r"@\{([^}\n]*)\}")
 def fill(text: str, *, file: str, stream: Stream, values: Mapping[str, str]) -> str:
     """The template's text for ``stream`` with every placeholder filled.
 
-    Raises BadCatalog for a malformed template or a name that is not in ``values``, and BadSpec for a placeholder
-    whose value is empty, each with file and line: an unfilled place must not reach a spec.
+    Raises BadCatalog for a malformed template or a name that is not in ``values``, and BadSpec for a
+    placeholder whose value is empty, each with file and line: an unfilled place must not reach a spec.
     """
     lines: list[str] = []
     open_blocks: list[bool] = []

@@ -15,8 +15,8 @@ MODULE_MODE = ("gomodulesmode", "GO111MODULE=on")
 def applicable(request: SpecRequest, catalog: Catalog) -> tuple[Workaround, ...]:
     """The rows that apply to the request, in the order of the table.
 
-    Raises BadSpec for a strategy or a branch that the catalogue does not know, and for a strategy that does not
-    work for the request's stream yet.
+    Raises BadSpec for a strategy or a branch that the catalogue does not know, and for a strategy that does
+    not work for the request's stream yet.
     """
     strategy = catalog.strategies.get(request.strategy)
     if strategy is None:
@@ -60,9 +60,8 @@ def build_tags(rows: Iterable[Workaround]) -> tuple[str, ...]:
 def linker_block(rows: Sequence[Workaround]) -> str:
     """The ``%global`` lines that the rows make together, each under its rows' reasons and references.
 
-    All linker flags meet in the one macro ``__golang_extldflags``, in the order of the rows. The block must stand
-    before the first ``%gobuild``, after which it has no effect (facts: go-rpm-macros). Empty where no row adds
-    a macro or a flag.
+    All linker flags meet in the one macro ``__golang_extldflags``, in the order of the rows. The block must
+    stand before the first ``%gobuild``, after which it has no effect. Empty where no row adds anything to it.
     """
     blocks: list[str] = []
     for name, value in macros(rows).items():

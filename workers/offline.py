@@ -1,0 +1,148 @@
+"""Specs and SRPMs without server, database or network: what ``cryopack render`` and ``cryopack srpm`` do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+from service.catalog import Catalog, load
+from service.domain.errors import BadSpec
+from service.domain.planning import Family
+from service.domain.reports import Srpm
+from service.domain.specs import ChangelogEntry, SourceFacts, SpecFile, SpecRequest
+from service.domain.versions import Version, parse_tag
+from service.specs.render import catalogue_facts, check_templates, render_spec
+from workers.archives import inspect
+from workers.specs_check import check_spec
+from workers.srpm import build_srpm
+
+# Nobody is asked when a release was announced: the day of a spec made offline is fixed, so that its bytes are.
+UNKNOWN_DAY = date(2000, 1, 1)
+
+
+@dataclass(frozen=True)
+class Offline:
+    """A rendered spec with what it was made from."""
+
+    spec: SpecFile
+    family: Family
+    version: Version
+    facts: SourceFacts
+
+
+def render(
+    catalog: Catalog,
+    tag: str,
+    *,
+    family: str = "cri-o",
+    branch: str = "rawhide",
+    strategy: str = "default",
+    source: Path | None = None,
+    release_number: int = 1,
+    day: date = UNKNOWN_DAY,
+) -> Offline:
+    """The spec of ``tag`` for ``branch``; facts come from the archive ``source`` if given, else the catalogue's.
+
+    Raises BadTag, BadSpec, BadCatalog (all DomainError), and SourceRefused for another tag's archive.
+    """
+    version = parse_tag(tag)
+    known = catalog.families.get(family)
+    if known is None:
+        raise BadSpec(f"family '{family[:40]}' is not in the catalogue")
+    if source is None:
+        facts = catalogue_facts(catalog, family, version)
+    else:
+        facts = inspect(source, version, catalog.packaging[family].layout)
+    request = SpecRequest(
+        family=family,
+        package=known.package(version.stream),
+        version=version,
+        branch=branch,
+        strategy=strategy,
+        facts=facts,
+        release_number=release_number,
+        released_on=day,
+        changelog=(
+            ChangelogEntry(day, f"{version.rpm}-0.{release_number}", f"Update to upstream {version.tag}"),
+        ),
+    )
+    return Offline(render_spec(request, catalog), known, version, facts)
+
+
+def render_text(
+    catalog: Catalog,
+    tag: str,
+    *,
+    family: str = "cri-o",
+    branch: str = "rawhide",
+    strategy: str = "default",
+    source: Path | None = None,
+) -> str:
+    """The text of ``render``."""
+    made = render(catalog, tag, family=family, branch=branch, strategy=strategy, source=source)
+    return made.spec.text
+
+
+def check(catalog: Catalog, made: Offline, *, branch: str) -> Mapping[str, str]:
+    """Check a spec as ``branch`` sees it; the preamble's tags. Raises BadSpec, SpecRefused and RpmTrouble."""
+    policy = catalog.branches.get(branch)
+    if policy is None:
+        raise BadSpec(f"branch '{branch[:40]}' is not in the catalogue")
+    return check_spec(made.spec, branch=policy.branch)
+
+
+def srpm(
+    catalog: Catalog,
+    tag: str,
+    *,
+    source: Path,
+    directory: Path,
+    family: str = "cri-o",
+    branch: str = "rawhide",
+    strategy: str = "default",
+    release_number: int = 1,
+    day: date = UNKNOWN_DAY,
+) -> Srpm:
+    """The SRPM of ``tag`` from the archive ``source``, put into ``directory``; the spec is checked first.
+
+    ``source`` must have the name that ``Source0`` gives it. Raises what ``render``, ``check`` and
+    ``build_srpm`` raise.
+    """
+    made = render(
+        catalog,
+        tag,
+        family=family,
+        branch=branch,
+        strategy=strategy,
+        source=source,
+        release_number=release_number,
+        day=day,
+    )
+    check(catalog, made, branch=branch)
+    if source.name != made.spec.source_name:
+        raise BadSpec(f"the archive must be named {made.spec.source_name}, not '{source.name[:100]}'")
+    epoch = int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp())
+    return build_srpm(made.spec, [source], directory=directory, epoch=epoch)
+
+
+def check_catalog(directory: Path | None, *, copr_owner: str) -> Catalog:
+    """Load and validate a catalogue with its templates and prove that every stream renders and parses.
+
+    Every stream with every strategy that reaches it, for every branch; about 10 ms each. Raises BadCatalog,
+    BadSpec, SpecRefused and RpmTrouble.
+    """
+    catalog = load(directory, copr_owner=copr_owner)
+    check_templates(catalog)
+    for family in catalog.families.values():
+        for stream in sorted(family.streams):
+            for strategy in catalog.strategies.values():
+                if strategy.first_stream is not None and stream < strategy.first_stream:
+                    continue
+                for branch in catalog.branches:
+                    made = render(
+                        catalog, f"v{stream}.0", family=family.name, branch=branch, strategy=strategy.id
+                    )
+                    check(catalog, made, branch=branch)
+    return catalog
