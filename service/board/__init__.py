@@ -1,1 +1,75 @@
 """What people and programs look at: SQL to frozen rows, in as few statements as possible. Reads only."""
+
+from __future__ import annotations
+
+from service.board.builds import (
+    BuildDetail,
+    BuildFilter,
+    EndedBuild,
+    EventRow,
+    build_detail,
+    latest_ends,
+    list_builds,
+    list_events,
+)
+from service.board.cells import columns_of, matrix, streams
+from service.board.deliveries import DeliveryDetail, DeliveryRow, delivery_detail, list_deliveries
+from service.board.grid import FAILING, Cell, Column, Good, Matrix, StreamRow
+from service.board.health import ContactRow, DueWork, Health, health
+from service.board.pages import LIMIT, LIMIT_MAX, BadCursor, Page
+from service.board.releases import (
+    ReleaseDetail,
+    ReleaseRow,
+    SrpmRow,
+    list_releases,
+    list_srpms,
+    newest_of_stream,
+    release_detail,
+)
+from service.board.rows import BuildRow, ChrootRow
+from service.board.specs import Spec, SpecChange, spec_change, spec_of
+
+__all__ = [
+    "FAILING",
+    "LIMIT",
+    "LIMIT_MAX",
+    "BadCursor",
+    "BuildDetail",
+    "BuildFilter",
+    "BuildRow",
+    "Cell",
+    "ChrootRow",
+    "Column",
+    "ContactRow",
+    "DeliveryDetail",
+    "DeliveryRow",
+    "DueWork",
+    "EndedBuild",
+    "EventRow",
+    "Good",
+    "Health",
+    "Matrix",
+    "Page",
+    "ReleaseDetail",
+    "ReleaseRow",
+    "Spec",
+    "SpecChange",
+    "SrpmRow",
+    "StreamRow",
+    "build_detail",
+    "columns_of",
+    "delivery_detail",
+    "health",
+    "latest_ends",
+    "list_builds",
+    "list_deliveries",
+    "list_events",
+    "list_releases",
+    "list_srpms",
+    "matrix",
+    "newest_of_stream",
+    "release_detail",
+    "spec_change",
+    "spec_of",
+    "streams",
+]

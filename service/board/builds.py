@@ -1,0 +1,224 @@
+"""Lists of builds, and everything about one build. Reads only."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Select, and_, or_, select
+from sqlalchemy.orm import Session
+
+from service.board.pages import LIMIT, Page, cut, read_cursor
+from service.board.rows import BUILD_COLUMNS, BuildRow, build_row, build_rows, chroots_of
+from service.domain.states import BuildState
+from service.store.schema import BuildEvent, ChrootBuild, PackageBuild
+
+ATTEMPTS_SHOWN = 50
+EVENTS_SHOWN = 500
+
+
+@dataclass(frozen=True)
+class BuildFilter:
+    """What a list of builds is cut down to; None takes everything.
+
+    ``arch`` asks for builds that have a chroot of it. ``ids`` is a given choice of builds.
+    """
+
+    family: str | None = None
+    stream: str | None = None
+    package: str | None = None
+    version: str | None = None
+    branch: str | None = None
+    system: str | None = None
+    states: tuple[str, ...] = ()
+    arch: str | None = None
+    since: datetime | None = None
+    ids: Collection[int] | None = None
+
+
+@dataclass(frozen=True)
+class EventRow:
+    """One line of a build's history. ``kind`` is state, chroot, submission, retry or request."""
+
+    id: int
+    at: datetime
+    kind: str
+    old_state: str
+    new_state: str
+    text: str
+    chroot: str
+
+
+@dataclass(frozen=True)
+class BuildDetail:
+    """One build with what its page needs. ``events`` are oldest first, and ``attempts`` newest first.
+
+    ``last_good`` is the newest build of the same package and target that succeeded before this one.
+    """
+
+    build: BuildRow
+    release_tag: str
+    strategy: str
+    workarounds: tuple[str, ...]
+    has_spec: bool
+    spec_sha256: str | None
+    srpm_name: str | None
+    srpm_sha256: str | None
+    submission_key: str | None
+    submissions: int
+    source_log_url: str
+    observed_at: datetime | None
+    deadline_at: datetime
+    due_at: datetime | None
+    tries: int
+    cancel_requested: str | None
+    events: tuple[EventRow, ...]
+    attempts: tuple[BuildRow, ...]
+    last_good: BuildRow | None
+
+
+def list_builds(
+    session: Session, wanted: BuildFilter, *, cursor: str | None = None, limit: int = LIMIT
+) -> Page[BuildRow]:
+    """Builds that fit, newest first. Raises BadCursor."""
+    statement = _cut_down(select(*BUILD_COLUMNS), wanted)
+    after = read_cursor(cursor)
+    if after is not None:
+        statement = statement.where(PackageBuild.id < after)
+    rows = session.execute(statement.order_by(PackageBuild.id.desc()).limit(limit + 1)).all()
+    page = cut(rows, [row.id for row in rows], limit)
+    return Page(build_rows(session, page.items), page.next)
+
+
+def _cut_down(statement: Select[Any], wanted: BuildFilter) -> Select[Any]:
+    b = PackageBuild
+    equal = (
+        (b.family, wanted.family), (b.stream, wanted.stream), (b.package, wanted.package),
+        (b.version, wanted.version), (b.branch, wanted.branch), (b.system, wanted.system),
+    )  # fmt: skip
+    for column, value in equal:
+        if value is not None:
+            statement = statement.where(column == value)
+    if wanted.states:
+        statement = statement.where(b.state.in_(wanted.states))
+    if wanted.since is not None:
+        statement = statement.where(b.created_at >= wanted.since)
+    if wanted.ids is not None:
+        statement = statement.where(b.id.in_(wanted.ids))
+    if wanted.arch is not None:
+        of_arch = select(ChrootBuild.id).where(
+            ChrootBuild.build_id == b.id, ChrootBuild.chroot.endswith(f"-{wanted.arch}", autoescape=True)
+        )
+        statement = statement.where(of_arch.exists())
+    return statement
+
+
+def build_detail(session: Session, build_id: int) -> BuildDetail | None:
+    """One build, or None where there is none of that id."""
+    b = PackageBuild
+    row = session.execute(
+        select(
+            *BUILD_COLUMNS, b.release_id, b.sort_key, b.strategy, b.workarounds, b.spec_sha256, b.srpm_name,
+            b.srpm_sha256, b.submission_key, b.submissions, b.source_log_url, b.observed_at, b.deadline_at,
+            b.due_at, b.tries, b.cancel_requested,
+        ).where(b.id == build_id)
+    ).one_or_none()  # fmt: skip
+    if row is None:
+        return None
+    attempts = session.execute(
+        select(*BUILD_COLUMNS)
+        .where(b.release_id == row.release_id, b.target == row.target)
+        .order_by(b.attempt.desc())
+        .limit(ATTEMPTS_SHOWN)
+    ).all()
+    good = session.execute(
+        select(*BUILD_COLUMNS)
+        .where(
+            b.package == row.package, b.target == row.target, b.state == BuildState.SUCCEEDED.value,
+            or_(b.sort_key < row.sort_key, and_(b.sort_key == row.sort_key, b.attempt < row.attempt)),
+        )
+        .order_by(b.sort_key.desc(), b.attempt.desc())
+        .limit(1)
+    ).one_or_none()  # fmt: skip
+    names = [column.key for column in BUILD_COLUMNS]
+    own = build_row(
+        {name: getattr(row, name) for name in names}, chroots_of(session, [build_id]).get(build_id, ())
+    )
+    return BuildDetail(
+        build=own,
+        release_tag=f"v{row.version}",
+        strategy=row.strategy,
+        workarounds=tuple(row.workarounds),
+        has_spec=row.spec_sha256 is not None,
+        spec_sha256=row.spec_sha256,
+        srpm_name=row.srpm_name,
+        srpm_sha256=row.srpm_sha256,
+        submission_key=row.submission_key,
+        submissions=row.submissions,
+        source_log_url=row.source_log_url,
+        observed_at=row.observed_at,
+        deadline_at=row.deadline_at,
+        due_at=row.due_at,
+        tries=row.tries,
+        cancel_requested=row.cancel_requested,
+        events=build_events(session, build_id, limit=EVENTS_SHOWN),
+        attempts=tuple(build_row(attempt) for attempt in attempts),
+        last_good=build_row(good) if good is not None else None,
+    )
+
+
+def build_events(
+    session: Session, build_id: int, *, after: int | None = None, limit: int = LIMIT
+) -> tuple[EventRow, ...]:
+    """A build's history, oldest first, of at most ``limit`` lines after the line ``after``."""
+    e = BuildEvent
+    statement = select(e.id, e.at, e.kind, e.old_state, e.new_state, e.text, e.chroot).where(
+        e.build_id == build_id
+    )
+    if after is not None:
+        statement = statement.where(e.id > after)
+    return tuple(EventRow(*row) for row in session.execute(statement.order_by(e.id).limit(limit)))
+
+
+def list_events(
+    session: Session, build_id: int, *, cursor: str | None = None, limit: int = LIMIT
+) -> Page[EventRow]:
+    """A page of a build's history, oldest first. Raises BadCursor."""
+    events = build_events(session, build_id, after=read_cursor(cursor), limit=limit + 1)
+    return cut(events, [event.id for event in events], limit)
+
+
+@dataclass(frozen=True)
+class EndedBuild:
+    """A build at one of its ends, or held, with the time of that."""
+
+    at: datetime
+    state: str
+    text: str
+    event_id: int
+    build: BuildRow
+
+
+def latest_ends(session: Session, *, limit: int = LIMIT) -> tuple[EndedBuild, ...]:
+    """What ended or was held last, newest first: what a feed tells."""
+    e = BuildEvent
+    told = [
+        BuildState.SUCCEEDED.value, BuildState.FAILED.value, BuildState.ERRORED.value,
+        BuildState.CANCELED.value, BuildState.HELD.value,
+    ]  # fmt: skip
+    events = session.execute(
+        select(e.id, e.at, e.new_state, e.text, e.build_id)
+        .where(e.kind == "state", e.new_state.in_(told))
+        .order_by(e.id.desc())
+        .limit(limit)
+    ).all()
+    rows = session.execute(
+        select(*BUILD_COLUMNS).where(PackageBuild.id.in_({event.build_id for event in events}))
+    )
+    builds = {row.id: build_row(row) for row in rows}
+    return tuple(
+        EndedBuild(event.at, event.new_state, event.text, event.id, builds[event.build_id])
+        for event in events
+    )
