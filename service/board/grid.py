@@ -65,8 +65,8 @@ class Column:
 class StreamRow:
     """One stream, its package and its cells in the columns' order.
 
-    ``newest`` is upstream's newest release that is not withdrawn, ``buildable`` the newest that we would build.
-    ``refusal`` says why the stream is not built. ``confirmed`` is False until a person has looked at the stream.
+    ``newest`` is upstream's newest release not withdrawn, ``buildable`` the newest that we would build.
+    ``refusal`` says why the stream is not built. ``confirmed`` is False until a person has looked at it.
     """
 
     family: str

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Row, and_, or_, select
+from sqlalchemy import and_, or_, select
 from sqlalchemy.orm import Session
 
 from service.store.schema import PackageBuild
@@ -44,7 +45,7 @@ def spec_of(session: Session, build_id: int) -> Spec | None:
             b.id == build_id, b.spec_text.is_not(None)
         )
     ).one_or_none()
-    return _spec(row) if row is not None else None
+    return _spec(tuple(row)) if row is not None else None
 
 
 def spec_change(session: Session, build_id: int) -> SpecChange | None:
@@ -67,7 +68,7 @@ def spec_change(session: Session, build_id: int) -> SpecChange | None:
     ).one_or_none()
     if row is None:
         return SpecChange(spec, None, ())
-    previous = _spec(row)
+    previous = _spec(tuple(row))
     diff = difflib.unified_diff(
         previous.text.splitlines(),
         spec.text.splitlines(),
@@ -79,6 +80,5 @@ def spec_change(session: Session, build_id: int) -> SpecChange | None:
     return SpecChange(spec, previous, tuple(diff))
 
 
-def _spec(row: Row[Any]) -> Spec:
-    build_id, package, version, target, attempt, sha256, text = row
-    return Spec(build_id, package, version, target, attempt, sha256, text)
+def _spec(values: Sequence[Any]) -> Spec:
+    return Spec(*values)

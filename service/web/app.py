@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 from anyio import to_thread
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
+from service.board import BadCursor
 from service.settings import Settings, load_settings
+from service.web import api
 from service.web.answers import EveryAnswer
 from service.web.context import WebContext
 from service.web.errors import (
     DATABASE_AWAY,
     Problem,
+    on_bad_cursor,
     on_database_away,
     on_http_exception,
     on_invalid_request,
@@ -23,6 +27,7 @@ from service.web.errors import (
 )
 from service.web.health import healthz, metrics, readyz
 from service.web.log import configure_log
+from service.web.schemas import ProblemShape
 from service.web.webhooks import receive_github
 
 # Measured on two cores: four threads serve more than forty, which only wait for each other.
@@ -53,9 +58,12 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         redoc_url=None,
         lifespan=lifespan,
     )
+    app.openapi = lambda: _described(app)  # type: ignore[method-assign]
     app.add_middleware(EveryAnswer)
+    app.include_router(api.router)
     app.add_exception_handler(Problem, on_problem)
     app.add_exception_handler(HTTPException, on_http_exception)
+    app.add_exception_handler(BadCursor, on_bad_cursor)
     app.add_exception_handler(RequestValidationError, on_invalid_request)
     for kind in DATABASE_AWAY:
         app.add_exception_handler(kind, on_database_away)
@@ -64,3 +72,11 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_route("/readyz", readyz, methods=["GET"], include_in_schema=False)
     app.add_route("/metrics", metrics, methods=["GET"], include_in_schema=False)
     return app
+
+
+def _described(app: FastAPI) -> dict[str, Any]:
+    """The OpenAPI document, with the shape of errors, which no route returns by its model."""
+    if app.openapi_schema is None:
+        document = FastAPI.openapi(app)
+        document["components"]["schemas"]["ProblemShape"] = ProblemShape.model_json_schema()
+    return app.openapi_schema or {}

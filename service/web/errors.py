@@ -92,6 +92,11 @@ async def on_invalid_request(request: Request, error: Exception) -> Response:
     return answer_problem(request, Problem(422, f"{first['where']}: {first['what']}", errors=faults))
 
 
+async def on_bad_cursor(request: Request, error: Exception) -> Response:
+    """Handler for a cursor that is not ours."""
+    return answer_problem(request, Problem(422, f"query.cursor: {error}"))
+
+
 async def on_database_away(request: Request, error: Exception) -> Response:
     """Handler for a database that does not answer: come again, nothing is wrong with the request."""
     log.error("database away", path=request.url.path, error=type(error).__name__)
