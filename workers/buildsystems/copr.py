@@ -1,15 +1,17 @@
-"""COPR behind the port. The upload's file name carries the submission key: the only way to find a build again."""
+"""COPR behind the port. The name of the uploaded file carries the submission key: nothing else finds it.
+
+Options of the adapter and of its targets: ``copr_settings``. The shape of a fence::
+
+    {"newest_id": 86, "opened_at": "2026-11-24T12:00:00+00:00", "chroots": ["fedora-43-x86_64"],
+     "dropped": {"fedora-43-s390x": "why"}}
+"""
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
-import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any
 
 from service.domain.planning import BuildTarget
 from service.domain.reports import (
@@ -26,270 +28,220 @@ from workers.buildsystems import (
     AdapterConfig,
     BuildSystemError,
     BuildSystemUnavailable,
+    BuildVanished,
     NeedsPerson,
     SubmissionRefused,
     SubmissionUnknown,
 )
-from workers.buildsystems.copr_client import (
-    NotFound,
-    Refused,
-    checked,
-    hardened_client,
-    read,
-    translated,
-)
+from workers.buildsystems.copr_client import Account, CoprClient
+from workers.buildsystems.copr_exchange import CoprTrouble, Exchange, Kind
+from workers.buildsystems.copr_polls import read_builds
 from workers.buildsystems.copr_projects import prepare_project
-from workers.buildsystems.copr_reports import needs_chroots, report
+from workers.buildsystems.copr_searches import search_uploads
+from workers.buildsystems.copr_settings import CoprSettings, TargetSettings, split_project
 
-PAGE = 50
-POLL_PAGE = 100
-MAX_PAGES = 40
-BUILD_OPTIONS = {"timeout": int, "enable_net": bool, "bootstrap": str, "isolation": str, "background": bool}
-OTHER_OPTIONS = frozenset({"description", "instructions"})
+LONGEST_STEM = 160
+BAD_TOKEN = "COPR's token is wrong, expired or was renewed elsewhere; get a new one from its API page"
+
+
+@dataclass(frozen=True)
+class Health:
+    """Whether COPR answers and knows us, at one moment; ``text`` is the account's name or the trouble."""
+
+    ok: bool
+    at: datetime
+    text: str
+
+
+def name_ending(key: SubmissionKey) -> str:
+    """The end of every file name under this key, by which an upload is recognised."""
+    return f".job-{key}.src.rpm"
 
 
 def upload_name(srpm_name: str, key: SubmissionKey) -> str:
     """The file name under which an SRPM is handed over, such as ``cri-o1.32-1.32.1-0.1.job-b7xab12.src.rpm``.
 
-    COPR drops ``~ ^ = +`` from names, so they are dropped before it can.
+    COPR drops ``~ ^ = +`` from names and dots at their edges, so they are dropped before it can.
     """
-    stem = re.sub(r"[^A-Za-z0-9._-]", "", srpm_name.removesuffix(".src.rpm"))
-    return f"{stem}.job-{key}.src.rpm"
+    stem = srpm_name.rpartition("/")[2].removesuffix(".rpm").removesuffix(".src").removesuffix(".nosrc")
+    stem = re.sub(r"[^A-Za-z0-9._-]", "", stem)[:LONGEST_STEM].strip("._-")
+    return f"{stem or 'package'}{name_ending(key)}"
 
 
 def connect(config: AdapterConfig) -> Copr:
-    """The adapter. Options: ``config_file``, ``connect_timeout``, ``read_timeout``, ``request_timeout`` (seconds)."""
+    """The adapter, without any contact yet. Raises BuildSystemError for an option that it does not know."""
     return Copr(config)
 
 
 class Copr:
-    """One COPR server and account. Holds no connection, so that a fork is harmless."""
+    """One COPR server and account. Holds settings only, so that forks and renewed tokens are harmless."""
 
     name = "copr"
 
     def __init__(self, config: AdapterConfig) -> None:
-        options = config.options
-        self._state_dir = config.state_dir
-        self._config_file = Path(str(options.get("config_file", "~/.config/copr"))).expanduser()
-        self._connect = float(str(options.get("connect_timeout", 10.0)))
-        self._read = float(str(options.get("read_timeout", 60.0)))
-        # After this time nothing that we sent can still be committed, so a complete list is a certain answer.
-        self._certain_after = float(str(options.get("request_timeout", self._connect + self._read)))
-        self._made: tuple[int, float, Any] | None = None
+        self._settings = CoprSettings.read(config.options)
+        self._locks = config.state_dir / "locks"
 
     def open(self, target: BuildTarget) -> Fence:
-        """Make the project ready; the fence holds the newest build id, the time, and the chroots to build in."""
-        owner, project = _split(target.project)
-        _build_options(target)
-        client = self._client()
-        read(client.base_proxy.auth_check)
-        active = set(read(client.mock_chroot_proxy.get_list)) - {"__response__", "__proxy__"}
-        chroots = [chroot for chroot in target.chroots if chroot in active]
-        dropped = {c: "COPR has no such active chroot now" for c in target.chroots if c not in active}
-        if not chroots:
-            wanted = ", ".join(target.chroots)
-            raise SubmissionRefused(f"COPR has none of the target's chroots active now: {wanted}")
-        prepare_project(client, owner, project, chroots, target.options, self._state_dir)
-        newest = self._list(client, owner, project, limit=1, offset=0)
+        """Make the project ready. The fence: the newest build id, the time, the chroots to build in."""
+        chosen = TargetSettings.read(target)
+        client = self._client(self._settings.setup_timeout)
+        try:
+            client.account()
+            active = client.active_chroots()
+            chroots = [chroot for chroot in dict.fromkeys(target.chroots) if chroot in active]
+            if not chroots:
+                wanted = ", ".join(target.chroots) or "it names none"
+                raise SubmissionRefused(f"COPR has none of the target's chroots active now: {wanted}")
+            prepare_project(client, chosen, chroots, self._locks)
+            newest = client.builds(chosen.owner, chosen.project, limit=1)
+        except CoprTrouble as error:
+            raise _for_good(error) from None
+        number = newest[0].get("id") if newest else 0
+        if not _is_id(number) and newest:
+            raise BuildSystemUnavailable("COPR's newest build has no id")
         return {
-            "newest_id": newest[0]["id"] if newest else 0,
-            "opened_at": datetime.now(UTC).isoformat(),
+            "newest_id": number,
+            "opened_at": datetime.now(UTC).isoformat(timespec="seconds"),
             "chroots": chroots,
-            "dropped": dropped,
+            "dropped": {
+                chroot: "COPR has no such active chroot now"
+                for chroot in target.chroots
+                if chroot not in active
+            },
         }
 
     def submit(
         self, work: Srpm | ScmCommit, target: BuildTarget, key: SubmissionKey, fence: Fence
     ) -> BuildRef:
-        """Upload once. Refused only where COPR surely said no; every odd answer is SubmissionUnknown."""
-        if not isinstance(work, Srpm):
-            raise SubmissionRefused("COPR targets build from SRPMs, not from dist-git commits")
-        owner, project = _split(target.project)
-        # A fresh dict each time: the client deletes keys from its caller's.
-        options: dict[str, Any] = {**_build_options(target), "chroots": list(_chroots(fence, target))}
-        client = self._client()
-        uploads = self._state_dir / "uploads"
-        uploads.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(dir=uploads))
-        try:
-            # The client sends the base name of the path that it is given.
-            link = folder / upload_name(work.name, key)
-            link.symlink_to(work.path.resolve())
-            return self._upload(client, owner, project, link, options, target)
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
+        """Upload once. Refused only where COPR surely said no; every odd answer is SubmissionUnknown.
 
-    def _upload(
-        self, client: Any, owner: str, project: str, link: Path, options: dict[str, Any], target: BuildTarget
-    ) -> BuildRef:
+        Raises BuildSystemUnavailable where surely nothing was sent, BuildSystemError without an SRPM on disk.
+        """
+        if not isinstance(work, Srpm):
+            raise SubmissionRefused("COPR targets build from source RPMs, not from dist-git commits")
+        chosen = TargetSettings.read(target)
+        chroots = fence.get("chroots")
+        if not isinstance(chroots, (list, tuple)) or not chroots:
+            # COPR takes an empty list for all chroots of the project.
+            raise SubmissionRefused("the fence names no chroots to build in")
+        options = {"chroots": [str(chroot) for chroot in chroots], **chosen.build}
+        client, web = self._client_and_web(self._settings.upload_timeout)
         try:
-            with translated():
-                build = checked(
-                    client.build_proxy.create_from_file(owner, project, str(link), buildopts=options)
-                )
-        except NotFound as error:
-            raise SubmissionRefused(str(error)) from None
-        except Refused as error:
-            if error.status == 409 or "race condition" in str(error):
-                raise SubmissionUnknown(str(error)) from None
-            raise
+            build = client.upload(
+                chosen.owner,
+                chosen.project,
+                work.path,
+                upload_name(work.name, key),
+                options,
+                chosen.dirname,
+            )
+        except OSError as error:
+            raise BuildSystemError(
+                f"the source RPM {work.name} cannot be read: {error.strerror or type(error).__name__}"
+            ) from None
+        except CoprTrouble as error:
+            raise _after_upload(error) from None
         number = build.get("id")
-        if not isinstance(number, int):
+        if not _is_id(number):
             raise SubmissionUnknown("COPR's answer to the upload holds no build id")
-        return self._ref(target.project, number)
+        return BuildRef(self.name, target.project, str(number), web(number))
 
     def find(self, target: BuildTarget, key: SubmissionKey, fence: Fence) -> Found:
-        """Search newest first for uploads that carry the key, back to the newest build before the submission."""
-        owner, project = _split(target.project)
-        client = self._client()
-        floor = int(str(fence.get("newest_id", 0)))
-        marker = f".job-{key}.src.rpm"
-        found: dict[int, BuildRef] = {}
-        seen: set[int] = set()
-        complete = False
-        for page in range(MAX_PAGES):
-            try:
-                # A shifted page repeats builds and never hides one, because new ones come first.
-                builds = self._list(client, owner, project, limit=PAGE, offset=page * PAGE)
-            except NotFound:
-                builds = []
-            fresh = [build for build in builds if build["id"] not in seen and build["id"] > floor]
-            seen.update(build["id"] for build in builds)
-            for build in fresh:
-                if self._carries(client, build, marker):
-                    found[build["id"]] = self._ref(target.project, build["id"])
-            if len(builds) < PAGE or any(build["id"] <= floor for build in builds):
-                complete = True
-                break
-        doubt = float(str(fence.get("doubt_seconds", 0.0)))
-        refs = tuple(found[number] for number in sorted(found))
-        return Found(refs, certain=bool(refs) or (complete and doubt >= self._certain_after))
+        """Search newest first for uploads under the key, back to the newest build before the submission.
 
-    def _carries(self, client: Any, build: Mapping[str, Any], marker: str) -> bool:
-        url = str((build.get("source_package") or {}).get("url") or "")
-        if url:
-            return url.endswith(marker)
-        # Without an address the source step's own configuration still names the uploaded file.
+        Whatever stands in the way, even a refusal, is BuildSystemUnavailable: it proves no absence.
+        """
         try:
-            source = read(lambda: client.build_proxy.get_source_build_config(build["id"]))
-        except (NotFound, Refused):
-            return False
-        package = str((source.get("source_dict") or {}).get("pkg") or "")
-        return package.endswith(marker)
+            owner, project = split_project(target.project)
+            client, web = self._client_and_web(self._settings.setup_timeout)
+            numbers, complete = search_uploads(client, owner, project, name_ending(key), fence)
+        except CoprTrouble as error:
+            raise BuildSystemUnavailable(str(error), error.retry_after) from None
+        except NeedsPerson as error:
+            raise BuildSystemUnavailable(str(error)) from None
+        refs = tuple(BuildRef(self.name, target.project, str(number), web(number)) for number in numbers)
+        return Found(refs, certain=bool(refs) or (complete and self._too_late_to_land(fence)))
+
+    def _too_late_to_land(self, fence: Fence) -> bool:
+        doubt = fence.get("doubt_seconds", 0.0)
+        return isinstance(doubt, (int, float)) and doubt >= self._settings.request_timeout
 
     def poll(self, refs: Sequence[BuildRef]) -> Mapping[BuildRef, BuildReport | PollProblem]:
-        """One list per project, then the chroots of those builds whose state says that there is news."""
-        answers: dict[BuildRef, BuildReport | PollProblem] = {}
+        """One list per project, then the chroots of those builds whose state says that there is news.
+
+        Raises BuildSystemUnavailable where not even the list can be read.
+        """
+        client = self._client(self._settings.poll_timeout)
         by_project: dict[str, list[BuildRef]] = {}
         for ref in refs:
             by_project.setdefault(ref.project, []).append(ref)
-        client = self._client()
+        answers: dict[BuildRef, BuildReport | PollProblem] = {}
         for project, members in by_project.items():
-            listed = self._listed(client, project, {int(ref.external_id) for ref in members})
-            for ref in members:
-                answers[ref] = self._one(client, ref, listed.get(int(ref.external_id)))
+            owner, name = split_project(project)
+            try:
+                answers.update(read_builds(client, owner, name, members))
+            except CoprTrouble as error:
+                raise BuildSystemUnavailable(str(error), error.retry_after) from None
         return answers
 
-    def _listed(self, client: Any, project: str, wanted: set[int]) -> dict[int, Mapping[str, Any]]:
-        owner, name = _split(project)
-        found: dict[int, Mapping[str, Any]] = {}
-        for page in range(3):
-            try:
-                builds = self._list(client, owner, name, limit=POLL_PAGE, offset=page * POLL_PAGE)
-            except NotFound:
-                break
-            found.update({build["id"]: build for build in builds if build["id"] in wanted})
-            if len(builds) < POLL_PAGE or wanted <= found.keys() or builds[-1]["id"] < min(wanted):
-                break
-        return found
-
-    def _one(self, client: Any, ref: BuildRef, build: Mapping[str, Any] | None) -> BuildReport | PollProblem:
-        number = int(ref.external_id)
-        try:
-            if build is None:
-                build = read(lambda: client.build_proxy.get(number))
-            chroots: Sequence[Mapping[str, Any]] | None = None
-            source = ""
-            if needs_chroots(build):
-                chroots = read(lambda: client.build_chroot_proxy.get_list(number))
-                if build.get("state") == "failed" and not any(row.get("result_url") for row in chroots):
-                    source = self._source_state(client, number)
-            return report(ref, build, chroots, source)
-        except NotFound as error:
-            return PollProblem(str(error), vanished=True)
-        except BuildSystemError as error:
-            return PollProblem(f"COPR build {number} could not be read: {error}")
-        except (KeyError, TypeError, ValueError, AttributeError):
-            return PollProblem(f"COPR's answer about build {number} has an unknown form")
-
-    @staticmethod
-    def _source_state(client: Any, number: int) -> str:
-        try:
-            return str(read(lambda: client.build_proxy.get_source_chroot(number)).get("state") or "")
-        except BuildSystemError:
-            # It answers 500 until the source step runs.
-            return ""
-
     def cancel(self, ref: BuildRef) -> None:
-        """Ask COPR to cancel; a build that has ended answers 409, which is as good."""
-        client = self._client()
+        """Ask COPR to cancel; a build that has ended answers 409, which is as good. Raises BuildVanished."""
+        if not (ref.external_id.isascii() and ref.external_id.isdigit()):
+            raise BuildVanished(f"'{ref.external_id[:40]}' is not the id of a COPR build")
+        client = self._client(self._settings.poll_timeout)
         try:
-            with translated():
-                checked(client.build_proxy.cancel(int(ref.external_id)))
-        except Refused as error:
-            if error.status != 409:
-                raise
-        except SubmissionUnknown as error:
-            raise BuildSystemUnavailable(str(error)) from None
+            client.cancel(int(ref.external_id))
+        except CoprTrouble as error:
+            if error.kind is Kind.CONFLICT:
+                return
+            if error.kind is Kind.MISSING:
+                raise BuildVanished(f"COPR does not know build {ref.external_id}: {error}") from None
+            raise _for_good(error) from None
 
-    def _list(
-        self, client: Any, owner: str, project: str, *, limit: int, offset: int
-    ) -> list[Mapping[str, Any]]:
-        pages = {"limit": limit, "offset": offset}
-        builds = read(lambda: client.build_proxy.get_list(owner, project, pagination=pages))
-        if not isinstance(builds, list) or not all(isinstance(build.get("id"), int) for build in builds):
-            raise BuildSystemUnavailable("COPR's list of builds has an unknown form")
-        return builds
-
-    def _ref(self, project: str, number: int) -> BuildRef:
-        base = str(self._client().config["copr_url"]).rstrip("/")
-        return BuildRef(self.name, project, str(number), f"{base}/coprs/build/{number}")
-
-    def _client(self) -> Any:
-        # A renewed token arrives as a changed file, and a forked child must not share what its parent made.
+    def health(self) -> Health:
+        """Ask COPR who we are. Never raises for trouble of the other side; the answer is not kept."""
         try:
-            stamp = self._config_file.stat().st_mtime
-        except OSError:
-            stamp = 0.0
-        if self._made is None or self._made[:2] != (os.getpid(), stamp):
-            client = hardened_client(
-                self._config_file, connect_timeout=self._connect, read_timeout=self._read
-            )
-            self._made = (os.getpid(), stamp, client)
-        return self._made[2]
+            name = self._client(self._settings.poll_timeout).account().get("name")
+        except (CoprTrouble, NeedsPerson) as error:
+            told = BAD_TOKEN if isinstance(error, CoprTrouble) and error.kind is Kind.LOGIN else str(error)
+            return Health(False, datetime.now(UTC), told)
+        return Health(True, datetime.now(UTC), str(name))
+
+    def _client(self, seconds: float) -> CoprClient:
+        return self._client_and_web(seconds)[0]
+
+    def _client_and_web(self, seconds: float) -> tuple[CoprClient, Callable[[object], str]]:
+        """A client for one port call of at most ``seconds``, and what makes a build's page from its id."""
+        settings = self._settings
+        account = Account.read(settings.config_file)
+        exchange = Exchange(settings.connect_timeout, settings.read_timeout, seconds, account.hidden())
+        return CoprClient(account, exchange), lambda number: f"{account.copr_url}/coprs/build/{number}"
 
 
-def _split(project: str) -> tuple[str, str]:
-    owner, slash, name = project.partition("/")
-    if not slash or not owner or not re.fullmatch(r"[A-Za-z0-9_.-]+", name):
-        raise NeedsPerson(f"'{project[:80]}' is not a COPR project such as owner/name")
-    return owner, name
+def _is_id(number: object) -> bool:
+    return isinstance(number, int) and not isinstance(number, bool) and number > 0
 
 
-def _chroots(fence: Fence, target: BuildTarget) -> Sequence[str]:
-    chroots = fence.get("chroots")
-    return [str(chroot) for chroot in chroots] if isinstance(chroots, (list, tuple)) else target.chroots
+def _needs_person(error: CoprTrouble) -> NeedsPerson | None:
+    if error.kind is Kind.LOGIN:
+        return NeedsPerson(BAD_TOKEN)
+    if error.kind is Kind.FORBIDDEN:
+        return NeedsPerson(f"COPR denies it: {error}")
+    return None
 
 
-def _build_options(target: BuildTarget) -> dict[str, Any]:
-    chosen: dict[str, Any] = {}
-    for key, value in target.options.items():
-        if key in OTHER_OPTIONS:
-            continue
-        if key not in BUILD_OPTIONS or not isinstance(value, BUILD_OPTIONS[key]):
-            # COPR drops what it does not know in silence, so a misspelt option would never be noticed.
-            raise SubmissionRefused(
-                f"target {target.id}: '{key}' is not an option of COPR builds, or of a wrong type"
-            )
-        chosen[key] = value
-    return chosen
+def _for_good(error: CoprTrouble) -> BuildSystemError:
+    """The port's word for trouble of a request that can be repeated without harm."""
+    if error.kind in {Kind.NOT_SENT, Kind.UNCLEAR}:
+        return BuildSystemUnavailable(str(error), error.retry_after)
+    return _needs_person(error) or SubmissionRefused(str(error))
+
+
+def _after_upload(error: CoprTrouble) -> BuildSystemError:
+    """The port's word for an upload without a success. COPR itself answers no upload with a conflict."""
+    if error.kind is Kind.NOT_SENT:
+        return BuildSystemUnavailable(str(error), error.retry_after)
+    if error.kind in {Kind.UNCLEAR, Kind.CONFLICT}:
+        return SubmissionUnknown(str(error))
+    return _needs_person(error) or SubmissionRefused(str(error))

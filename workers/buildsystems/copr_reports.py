@@ -1,118 +1,162 @@
-"""One COPR build, as its API tells it, becomes one of our reports. Pure; never raises for odd data but PollProblem."""
+"""One COPR build, as its API tells it, becomes one of our reports. Pure; odd data become a PollProblem."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 from service.domain.reports import BuildRef, BuildReport, ChrootReport, PollProblem
 from service.domain.states import ENDED_CHROOT, ChrootState
-from workers.buildsystems.copr_states import BUILD_STATES, CHROOT_STATES
+from workers.buildsystems.copr_states import BUILD_STATES, CHROOT_STATES, Verdict
+
+Row = Mapping[str, Any]
+
+NO_RESULTS = "failed before anything was built there; see the source log"
+SOURCE_FAILED = "COPR's source step failed: it could not read the source RPM; see the source log"
+IMPORT_FAILED = "COPR could not import the source RPM, so no chroot has built it"
 
 
-def needs_chroots(build: Mapping[str, Any]) -> bool:
-    """Whether a look at the chroots can tell more than the build's own state."""
-    return BUILD_STATES.get(str(build.get("state")), "chroots") != "open"
+def asks_chroots(build: Row) -> bool:
+    """Whether the chroots can tell more than the build: not while all of them wait for the source step.
+
+    A pending build may have finished chroots (it is pending again after the import), and then it has begun.
+    """
+    waits = BUILD_STATES.get(str(build.get("state"))) is Verdict.WAITS
+    return not waits or build.get("started_on") is not None
+
+
+def asks_source(build: Row, chroots: Sequence[Row]) -> bool:
+    """Whether only the source step can say why a build failed: no chroot has ever had a place for results."""
+    return build.get("state") == "failed" and not any(row.get("result_url") for row in chroots)
 
 
 def report(
-    ref: BuildRef, build: Mapping[str, Any], chroots: Sequence[Mapping[str, Any]] | None, source: str
+    ref: BuildRef, build: Row, chroots: Sequence[Row] | None, source: Row | None = None
 ) -> BuildReport | PollProblem:
-    """A report from a build, its chroots (None where they were not asked for) and the source step's state.
-
-    ``source`` is the source chroot's state, empty where it is not known.
-    """
-    vendor = str(build.get("state"))
-    meaning = BUILD_STATES.get(vendor)
-    if meaning is None:
-        return PollProblem(
-            f"COPR build {ref.external_id} has the state '{vendor[:40]}', which we do not know"
-        )
-    seen: list[ChrootReport] = []
-    for row in chroots or ():
-        one = _chroot(row, vendor)
+    """A report from a build, its chroots and its source step (None: not asked, or not told yet)."""
+    vendor = str(build.get("state"))[:40]
+    if vendor not in BUILD_STATES:
+        return PollProblem(f"build {ref.external_id} has the state '{vendor}', which is not known here")
+    if chroots is None:
+        names = build.get("chroots")
+        chroots = [{"name": name, "state": "waiting"} for name in names] if isinstance(names, list) else []
+    seen: dict[str, ChrootReport] = {}
+    for row in chroots:
+        one = _chroot(row)
         if one is None:
-            odd = str(row.get("state"))[:40]
-            return PollProblem(
-                f"a chroot of COPR build {ref.external_id} has the state '{odd}', which we do not know"
-            )
-        seen.append(one)
-    ended, reason = _end(meaning, vendor, seen, source)
+            shown = f"{row.get('name')}: {row.get('state')}"[:80]
+            return PollProblem(f"build {ref.external_id} has a chroot that is not understood here ({shown})")
+        seen[one.chroot] = one
+    ended, reason = _end(vendor, list(seen.values()), source)
+    if ended:
+        state = ChrootState.CANCELED if ended == "canceled" else ChrootState.FAILED
+        seen = {name: _closed(one, state, reason) for name, one in seen.items()}
     return BuildReport(
         ref=ref,
-        chroots=tuple(seen),
+        chroots=tuple(seen[name] for name in sorted(seen)),
         ended=ended,
         reason=reason,
         vendor_state=vendor,
-        source_log_url=source_log_url(build),
+        source_log_url=_source_log(build, source),
+        facts=_facts(build),
     )
 
 
-def source_log_url(build: Mapping[str, Any]) -> str:
-    """The log of the source step: known as soon as the build has an id and a results address."""
-    base, number = str(build.get("repo_url") or ""), build.get("id")
-    if not base or not isinstance(number, int):
-        return ""
-    return f"{base}/srpm-builds/{number:08d}/builder-live.log.gz"
-
-
-def _end(meaning: str, vendor: str, seen: Sequence[ChrootReport], source: str) -> tuple[str, str]:
-    if meaning == "canceled":
+def _end(vendor: str, seen: Sequence[ChrootReport], source: Row | None) -> tuple[str, str]:
+    """The end that the roll-up of the chroots cannot see, and why; empty where they decide."""
+    if BUILD_STATES[vendor] is Verdict.CANCELED:
         return "canceled", "canceled at COPR"
-    if source == "failed":
-        return (
-            "failed",
-            "COPR's source step failed: the SRPM could not be read or imported; see the source log",
-        )
-    states = {one.state for one in seen}
-    open_states = states - ENDED_CHROOT
-    if vendor == "failed" and not seen:
-        return "failed", "COPR's source step failed before any chroot was chosen; see the source log"
-    if (
-        vendor == "failed"
-        and seen
-        and all(one.state is ChrootState.FAILED and not one.result_url for one in seen)
-    ):
-        return "failed", "COPR failed before any chroot began (source step or import); see the source log"
-    if vendor == "unknown" and not open_states:
-        return "canceled", "COPR canceled every chroot (end of life?), and calls the build unknown"
+    if vendor == "failed":
+        if not seen or (source or {}).get("state") == "failed":
+            return "failed", SOURCE_FAILED
+        failed = [one for one in seen if one.state is ChrootState.FAILED]
+        open_ones = [one for one in seen if one.state not in ENDED_CHROOT]
+        if failed and not open_ones and not any(one.result_url for one in seen):
+            return "failed", IMPORT_FAILED
+    if vendor == "skipped" and not seen:
+        return "failed", "excluded by ExcludeArch or ExclusiveArch everywhere"
     return "", ""
 
 
-def _chroot(row: Mapping[str, Any], vendor: str) -> ChrootReport | None:
-    state = CHROOT_STATES.get(str(row.get("state")))
-    if state is None:
+def _closed(one: ChrootReport, state: ChrootState, reason: str) -> ChrootReport:
+    """A chroot of a build that has ended as a whole: nothing more will come for those that lag behind."""
+    return one if one.state in ENDED_CHROOT else replace(one, state=state, reason=reason)
+
+
+def _chroot(row: Row) -> ChrootReport | None:
+    name, vendor = row.get("name"), row.get("state")
+    if not isinstance(name, str) or not name or not isinstance(vendor, str) or vendor not in CHROOT_STATES:
         return None
-    result = str(row.get("result_url") or "")
-    ended = state in ENDED_CHROOT
-    log = f"{result.rstrip('/')}/builder-live.log{'.gz' if ended else ''}" if result else ""
+    state = CHROOT_STATES[vendor]
+    result = _address(row.get("result_url"))
     return ChrootReport(
-        chroot=str(row.get("name")),
+        chroot=name,
         state=state,
         started_at=_time(row.get("started_on")),
         ended_at=_time(row.get("ended_on")),
         result_url=result,
-        log_url=log,
-        reason=_reason(state, result, vendor),
+        log_url=_log(result, ended=state in ENDED_CHROOT),
+        reason=_reason(vendor, result),
     )
 
 
-def _reason(state: ChrootState, result: str, vendor: str) -> str:
-    if state is ChrootState.FAILED:
-        return (
-            "the build failed there; see its log" if result else "failed before it began; see the source log"
-        )
-    if state is ChrootState.CANCELED:
-        if vendor == "canceled":
-            return "canceled at COPR"
-        return "COPR canceled this chroot alone; it may have reached its end of life"
-    if state is ChrootState.SKIPPED:
-        return "excluded by ExcludeArch or ExclusiveArch"
-    return ""
+def _reason(vendor: str, result: str) -> str:
+    if vendor == "failed":
+        return "the build failed there; see its log" if result else NO_RESULTS
+    return {
+        "waiting": "waits for COPR's source step",
+        "pending": "waits for a builder",
+        "canceled": "COPR canceled this chroot: by hand, or at its end of life",
+        "skipped": "excluded by ExcludeArch or ExclusiveArch",
+        "forked": "copied from another project, not built here",
+    }.get(vendor, "")
+
+
+def _log(result_url: str, *, ended: bool) -> str:
+    """The log is compressed at the end; a little later than the state says so."""
+    if not result_url:
+        return ""
+    return f"{result_url.rstrip('/')}/builder-live.log{'.gz' if ended else ''}"
+
+
+def _source_log(build: Row, source: Row | None) -> str:
+    """The source step's log, once that step has begun. Its name is known as soon as the step has ended."""
+    told = _address((source or {}).get("result_url"))
+    if told:
+        return _log(told, ended=(source or {}).get("state") not in {"starting", "running"})
+    vendor, number = build.get("state"), build.get("id")
+    package = build.get("source_package")
+    read = isinstance(package, Mapping) and bool(package.get("name"))
+    base, dirname = _address(build.get("repo_url")), build.get("project_dirname")
+    begun = read or vendor in {"starting", "running", "failed"}
+    if not base or not isinstance(number, int) or not isinstance(dirname, str) or not begun:
+        return ""
+    # ``repo_url`` names the main directory even for a build in another one.
+    results = f"{base.rstrip('/').rpartition('/')[0]}/{dirname}/srpm-builds/{number:08d}"
+    return _log(results, ended=read or vendor == "failed")
+
+
+def _facts(build: Row) -> dict[str, str]:
+    package = build.get("source_package")
+    told = {
+        "package": package.get("name") if isinstance(package, Mapping) else None,
+        "version": package.get("version") if isinstance(package, Mapping) else None,
+        "submitter": build.get("submitter"),
+    }
+    return {name: value for name, value in told.items() if isinstance(value, str) and value}
+
+
+def _address(value: object) -> str:
+    """A web address, or empty text: what is no address must not become a link on our pages."""
+    return value if isinstance(value, str) and value.startswith(("https://", "http://")) else ""
 
 
 def _time(value: object) -> datetime | None:
-    if isinstance(value, (int, float)) and value > 0:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < 2**40:
+        return None
+    try:
         return datetime.fromtimestamp(value, UTC)
-    return None
+    except (ValueError, OverflowError, OSError):
+        return None
