@@ -18,7 +18,7 @@ from workers.archives import inspect
 from workers.specs_check import check_spec
 from workers.srpm import build_srpm
 
-# Nobody is asked when a release was announced: the day of a spec made offline is fixed, so that its bytes are.
+# Nobody is asked for the day of the release, so it is fixed: the bytes of a spec made offline are, too.
 UNKNOWN_DAY = date(2000, 1, 1)
 
 
@@ -43,14 +43,15 @@ def render(
     release_number: int = 1,
     day: date = UNKNOWN_DAY,
 ) -> Offline:
-    """The spec of ``tag`` for ``branch``; facts come from the archive ``source`` if given, else the catalogue's.
+    """The spec of ``tag`` for ``branch``; facts come from the archive ``source`` if given, else from the
+    catalogue.
 
     Raises BadTag, BadSpec, BadCatalog (all DomainError), and SourceRefused for another tag's archive.
     """
     version = parse_tag(tag)
     known = catalog.families.get(family)
     if known is None:
-        raise BadSpec(f"family '{family[:40]}' is not in the catalogue")
+        raise BadSpec(f"family {family[:40]!r} is not in the catalogue")
     if source is None:
         facts = catalogue_facts(catalog, family, version)
     else:
@@ -89,7 +90,7 @@ def check(catalog: Catalog, made: Offline, *, branch: str) -> Mapping[str, str]:
     """Check a spec as ``branch`` sees it; the preamble's tags. Raises BadSpec, SpecRefused and RpmTrouble."""
     policy = catalog.branches.get(branch)
     if policy is None:
-        raise BadSpec(f"branch '{branch[:40]}' is not in the catalogue")
+        raise BadSpec(f"branch {branch[:40]!r} is not in the catalogue")
     return check_spec(made.spec, branch=policy.branch)
 
 
@@ -122,7 +123,7 @@ def srpm(
     )
     check(catalog, made, branch=branch)
     if source.name != made.spec.source_name:
-        raise BadSpec(f"the archive must be named {made.spec.source_name}, not '{source.name[:100]}'")
+        raise BadSpec(f"the archive must be named {made.spec.source_name}, not {source.name[:100]!r}")
     epoch = int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp())
     return build_srpm(made.spec, [source], directory=directory, epoch=epoch)
 

@@ -28,7 +28,6 @@ __all__ = [
 ]
 
 _GZIP = b"\x1f\x8b"
-_CHUNK = 256 * 1024
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 # 404 right after publishing: GitHub makes the archive when it is first asked for, and the tag may lag behind.
 _WAIT = frozenset({404, 408, 425, 429})
@@ -208,7 +207,8 @@ def _stream(
     limits: FetchLimits,
     deadline: float,
 ) -> None:
-    for chunk in response.iter_raw(_CHUNK):
+    # Pieces as they come: one of a wanted size waits until it is full, and a drip never meets the deadline.
+    for chunk in response.iter_raw():
         if time.monotonic() > deadline:
             raise SourceUnavailable(f"{response.url.host} took longer than {limits.total:g} s")
         written += len(chunk)
@@ -249,7 +249,7 @@ def _check_address(address: httpx2.URL, start: httpx2.URL, limits: FetchLimits) 
     if _is_loopback(address) and _is_loopback(start) and address.scheme in {"http", "https"}:
         return
     if address.scheme != "https":
-        raise SourceRefused(f"'{str(address)[:100]}' is not an https address")
+        raise SourceRefused(f"{str(address)[:100]!r} is not an https address")
     if address.userinfo:
         raise SourceRefused("the address holds a user name or a password")
     if address.host != start.host and address.host not in limits.hosts:

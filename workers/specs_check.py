@@ -15,6 +15,7 @@ SECONDS = 30.0
 
 _ERROR_LINE = re.compile(r"line (\d+): *(.*)")
 # Doubled per cent signs are single by now, so date formats (%Y, %dT) must pass: macros have longer names.
+_COMMENTED = re.compile(r"%[\w?!*{(\[]+")
 _LEFTOVER = re.compile(r"%(?:[A-Za-z_]\w{2,}|[{(\[])")
 # Words with a % that belong to spec files themselves and stay in the parsed text.
 _KEPT = frozenset(
@@ -38,10 +39,13 @@ class SpecRefused(Exception):
 def check_spec(spec: SpecFile, *, branch: Branch, seconds: float = SECONDS) -> Mapping[str, str]:
     """Parse ``spec`` as ``branch`` would see it and compare it with the plan.
 
-    Refused are: what rpmspec refuses or warns about; macros left unexpanded; a name, version, release or
-    Source0 other than planned; a small source that no Source line names. Returns the first value of each
-    preamble tag. Raises SpecRefused, and RpmTrouble where rpmspec is missing or too slow. About 10 ms.
+    Refused are: what rpmspec refuses or warns about; macros in comments; macros left unexpanded; a name,
+    version, release or Source0 other than planned; a small source without a Source line. About 10 ms.
+
+    Returns the first value of each preamble tag. Raises SpecRefused, and RpmTrouble where rpmspec is missing
+    or too slow.
     """
+    _refuse_macros_in_comments(spec)
     with tempfile.TemporaryDirectory(prefix="cryopack-spec-") as folder:
         home = Path(folder)
         file = home / spec.name
@@ -79,6 +83,17 @@ def _complaint(spec: SpecFile, complaints: str) -> str:
     if match:
         return f"{spec.name}:{match[1]}: {match[2]}"
     return f"{spec.name}: {first}"
+
+
+def _refuse_macros_in_comments(spec: SpecFile) -> None:
+    """RPM expands macros in comments too, and the second line of a longer one is no comment any more."""
+    for number, line in enumerate(spec.text.splitlines(), start=1):
+        if line.lstrip().startswith("#"):
+            match = _COMMENTED.search(line.replace("%%", ""))
+            if match:
+                raise SpecRefused(
+                    f"{spec.name}:{number}: the comment holds the macro {match[0]}; double its %"
+                )
 
 
 def _refuse_leftovers(spec: SpecFile, expanded: str) -> None:

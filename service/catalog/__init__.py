@@ -44,7 +44,7 @@ def load(directory: Path | None, *, copr_owner: str) -> Catalog:
     ``copr_owner`` replaces ``{owner}`` in the targets' projects. Raises BadCatalog, which names file and key.
     """
     if not _OWNER.fullmatch(copr_owner):
-        raise BadCatalog(f"COPR_OWNER: '{copr_owner[:60]}' is not a COPR user or @group")
+        raise BadCatalog(f"COPR_OWNER: {copr_owner[:60]!r} is not a COPR user or @group")
     root = importlib.resources.files(__name__) if directory is None else directory
     families: dict[str, Family] = {}
     packaging: dict[str, Packaging] = {}
@@ -156,7 +156,7 @@ def _read_small_source(row: Table, folder: Traversable, family: str) -> tuple[st
 def _file_name(table: Table, key: str) -> str:
     name = table.text(key)
     if not _FILE_NAME.fullmatch(name):
-        raise table.wrong(key, f"'{name[:60]}' is not a plain file name")
+        raise table.wrong(key, f"{name[:60]!r} is not a plain file name")
     return name
 
 
@@ -207,7 +207,7 @@ def _known_branch(table: Table, key: str, branches: Mapping[str, BranchPolicy]) 
         return None
     name = table.text(key)
     if name not in branches:
-        raise table.wrong(key, f"unknown branch '{name[:40]}'")
+        raise table.wrong(key, f"unknown branch {name[:40]!r}")
     return branches[name].branch
 
 

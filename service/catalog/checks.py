@@ -51,7 +51,7 @@ def _check_family(file: str, family: Family) -> None:
     _matches(file, "repository", _REPOSITORY, family.repository)
     _matches(file, "package", _PACKAGE, family.package(family.first_stream))
     if family.prereleases not in {"ignore", "build"}:
-        raise BadCatalog(f"{file}: prereleases: must be ignore or build, not '{family.prereleases[:40]}'")
+        raise BadCatalog(f"{file}: prereleases: must be ignore or build, not {family.prereleases[:40]!r}")
     if not family.streams:
         raise BadCatalog(f"{file}: stream: the family has no [[stream]]")
     for stream, policy in family.streams.items():
@@ -122,15 +122,15 @@ def _check_target(catalog: Catalog, target: BuildTarget) -> None:
 
     _matches("targets.toml", "target.id", _ID, target.id)
     if target.system not in catalog.systems:
-        raise wrong("system", f"unknown build system '{target.system[:40]}'")
+        raise wrong("system", f"unknown build system {target.system[:40]!r}")
     strategy = catalog.strategies.get(target.strategy)
     if strategy is None:
-        raise wrong("strategy", f"unknown strategy '{target.strategy[:40]}'")
+        raise wrong("strategy", f"unknown strategy {target.strategy[:40]!r}")
     if strategy.first_stream and (target.first_stream is None or target.first_stream < strategy.first_stream):
         raise wrong("first_stream", f"strategy {strategy.id} works from stream {strategy.first_stream} on")
     unknown = sorted(set(target.families) - set(catalog.families))
     if unknown or not target.families:
-        raise wrong("families", f"unknown family '{unknown[0][:40]}'" if unknown else "must name a family")
+        raise wrong("families", f"unknown family {unknown[0][:40]!r}" if unknown else "must name a family")
     for text in target.chroots:
         try:
             chroot = Chroot.parse(text)
@@ -152,7 +152,7 @@ def _check_workaround(catalog: Catalog, row: Workaround) -> None:
     ):
         unknown = sorted(given - set(known))
         if unknown:
-            raise wrong(key, f"unknown: '{unknown[0][:40]}'")
+            raise wrong(key, f"unknown: {unknown[0][:40]!r}")
     if row.first_branch and row.last_branch and row.first_branch > row.last_branch:
         raise wrong("last_branch", "is older than first_branch")
     for name, value in row.macros.items():
@@ -202,12 +202,12 @@ def _can_meet(one: Workaround, other: Workaround) -> bool:
 
 def _matches(file: str, key: str, pattern: re.Pattern[str], text: str) -> None:
     if not pattern.fullmatch(text):
-        raise BadCatalog(f"{file}: {key}: '{text[:80]}' does not have the expected form")
+        raise BadCatalog(f"{file}: {key}: {text[:80]!r} does not have the expected form")
 
 
 def _no_repeats(file: str, key: str, values: Iterable[str]) -> None:
     seen: set[str] = set()
     for value in values:
         if value in seen:
-            raise BadCatalog(f"{file}: {key}: '{value[:80]}' is there twice")
+            raise BadCatalog(f"{file}: {key}: {value[:80]!r} is there twice")
         seen.add(value)

@@ -60,7 +60,7 @@ def render_spec(request: SpecRequest, catalog: Catalog) -> SpecFile:
     """
     family = catalog.families.get(request.family)
     if family is None:
-        raise BadSpec(f"family '{request.family[:40]}' is not in the catalogue")
+        raise BadSpec(f"family {request.family[:40]!r} is not in the catalogue")
     policy = _check_request(request, family)
     packaging = catalog.packaging[family.name]
     stream = request.version.stream
@@ -113,19 +113,19 @@ def _check_request(request: SpecRequest, family: Family) -> StreamPolicy:
         raise BadSpec(f"the catalogue has no stream {stream} of {family.name}")
     if request.package != family.package(stream):
         raise BadSpec(
-            f"stream {stream} is packaged as {family.package(stream)}, not '{request.package[:60]}'"
+            f"stream {stream} is packaged as {family.package(stream)}, not {request.package[:60]!r}"
         )
     if request.release_number < 1:
         raise BadSpec(f"release number {request.release_number} is below 1")
     if not _GO.fullmatch(facts.go):
-        raise BadSpec(f"'{facts.go[:40]}' is not a Go version such as 1.24.6")
+        raise BadSpec(f"{facts.go[:40]!r} is not a Go version such as 1.24.6")
     for name, value in (("wazero", facts.wazero), ("nri", facts.nri)):
         if value and not _MODULE_VERSION.fullmatch(value):
-            raise BadSpec(f"'{value[:40]}' is not a version of {name} such as v1.8.2")
+            raise BadSpec(f"{value[:40]!r} is not a version of {name} such as v1.8.2")
     if facts.commit and not _COMMIT.fullmatch(facts.commit):
-        raise BadSpec(f"'{facts.commit[:80]}' is not a full git commit")
+        raise BadSpec(f"{facts.commit[:80]!r} is not a full git commit")
     if facts.origin not in {"archive", "catalogue"}:
-        raise BadSpec(f"facts come from archive or catalogue, not from '{facts.origin[:40]}'")
+        raise BadSpec(f"facts come from archive or catalogue, not from {facts.origin[:40]!r}")
     planned = f"{request.version.rpm}-{_release(request)}"
     newest = request.changelog[0].evr if request.changelog else "nothing"
     if newest != planned:
@@ -206,7 +206,7 @@ def _changelog(entries: tuple[ChangelogEntry, ...], author: str) -> str:
     blocks = []
     for entry in entries:
         if not _EVR.fullmatch(entry.evr):
-            raise BadSpec(f"'{entry.evr[:60]}' is not a version-release for the changelog")
+            raise BadSpec(f"{entry.evr[:60]!r} is not a version-release for the changelog")
         day = entry.day
         date = f"{_DAYS[day.weekday()]} {_MONTHS[day.month - 1]} {day.day:02d} {day.year}"
         text = rpm_text(entry.text) or "No text"

@@ -50,7 +50,7 @@ def check(text: str, *, file: str, names: AbstractSet[str]) -> None:
         if directive == "if" and not _COMPARISON.fullmatch(argument):
             wanted.add(argument)
         for name in sorted(wanted - names):
-            raise BadCatalog(f"{file}:{number}: unknown name '{name[:60]}'")
+            raise BadCatalog(f"{file}:{number}: unknown name {name[:60]!r}")
 
 
 def _directives(text: str, file: str) -> Iterator[tuple[int, str, str, str]]:
@@ -60,13 +60,13 @@ def _directives(text: str, file: str) -> Iterator[tuple[int, str, str, str]]:
         match = _DIRECTIVE.fullmatch(line)
         if match is None:
             if line.startswith("@") and not line.startswith("@{"):
-                raise BadCatalog(f"{file}:{number}: '{line[:40]}' is not @if, @else or @end")
+                raise BadCatalog(f"{file}:{number}: {line[:40]!r} is not @if, @else or @end")
             yield number, line, "", ""
             continue
         directive, argument = match[1], match[2] or ""
         if directive == "if":
             if not (_COMPARISON.fullmatch(argument) or _NAME.fullmatch(argument)):
-                raise BadCatalog(f"{file}:{number}: '{argument[:40]}' is not a condition")
+                raise BadCatalog(f"{file}:{number}: {argument[:40]!r} is not a condition")
             opened.append((number, False))
         elif argument:
             raise BadCatalog(f"{file}:{number}: @{directive} takes nothing after it")
@@ -87,7 +87,7 @@ def _holds(condition: str, stream: Stream, values: Mapping[str, str], place: str
         bound = Stream.parse(comparison[2])
         return stream >= bound if comparison[1] == ">=" else stream <= bound
     if condition not in values:
-        raise BadCatalog(f"{place}: unknown name '{condition[:60]}'")
+        raise BadCatalog(f"{place}: unknown name {condition[:60]!r}")
     return values[condition] != ""
 
 
@@ -95,7 +95,7 @@ def _fill_line(line: str, values: Mapping[str, str], place: str) -> str:
     def value(match: re.Match[str]) -> str:
         name = match[1]
         if name not in values:
-            raise BadCatalog(f"{place}: unknown name '{name[:60]}'")
+            raise BadCatalog(f"{place}: unknown name {name[:60]!r}")
         if values[name] == "" and name not in _MAY_BE_EMPTY:
             raise BadSpec(f"{place}: nothing to fill in for @{{{name}}}")
         return values[name]

@@ -20,7 +20,7 @@ def applicable(request: SpecRequest, catalog: Catalog) -> tuple[Workaround, ...]
     """
     strategy = catalog.strategies.get(request.strategy)
     if strategy is None:
-        raise BadSpec(f"strategy '{request.strategy[:40]}' is not in the catalogue")
+        raise BadSpec(f"strategy {request.strategy[:40]!r} is not in the catalogue")
     stream = request.version.stream
     if strategy.first_stream is not None and stream < strategy.first_stream:
         raise BadSpec(
@@ -28,7 +28,7 @@ def applicable(request: SpecRequest, catalog: Catalog) -> tuple[Workaround, ...]
         )
     branch = catalog.branches.get(request.branch)
     if branch is None:
-        raise BadSpec(f"branch '{request.branch[:40]}' is not in the catalogue")
+        raise BadSpec(f"branch {request.branch[:40]!r} is not in the catalogue")
     vendored = {name for name in ("wazero", "nri") if getattr(request.facts, name)}
     return tuple(
         row
