@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 
 from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from service.catalog import Catalog
 from service.domain.planning import PlannedBuild
@@ -89,15 +91,17 @@ def request_cancel(db: Database, build_id: int, *, by: str) -> Requested:
         at = database_now(session)
         build.cancel_requested = f"canceled by {by}"
         note_event(session, build, at=at, kind="request", text=build.cancel_requested)
-        if build.state == BuildState.HELD:
+        if build.state == BuildState.HELD and build.submission_key is None:
             move_build(session, build, BuildState.CANCELED, at=at, reason=build.cancel_requested)
+        elif build.state == BuildState.HELD:
+            _back_to_search(session, build, at=at, reason=build.cancel_requested)
         else:
             build.due_at = at if build.lease_until is None else build.due_at
         return Requested(build.id, f"build {build_id} will be canceled")
 
 
 def resume_build(db: Database, build_id: int, *, by: str) -> Requested:
-    """Let a held build go on from the start of its way. Raises CommandRefused if it is not held."""
+    """Let a held build go on: from the start, or from the search if it was handed over. CommandRefused if not held."""
     with db.transaction() as session:
         build = session.get(PackageBuild, build_id, with_for_update=True)
         if build is None:
@@ -105,8 +109,17 @@ def resume_build(db: Database, build_id: int, *, by: str) -> Requested:
         if build.state != BuildState.HELD:
             raise CommandRefused(f"build {build_id} is {build.state}, not held")
         at = database_now(session)
-        move_build(session, build, BuildState.PENDING, at=at, reason=f"resumed by {by}", due_at=at)
+        if build.submission_key is None:
+            move_build(session, build, BuildState.PENDING, at=at, reason=f"resumed by {by}", due_at=at)
+        else:
+            _back_to_search(session, build, at=at, reason=f"resumed by {by}")
         return Requested(build.id, f"build {build_id} goes on")
+
+
+def _back_to_search(session: Session, build: PackageBuild, *, at: datetime, reason: str) -> None:
+    """A held build that was handed over before: the other side may have it, so the next step looks for it."""
+    build.fence = {key: value for key, value in (build.fence or {}).items() if key != "doubt_since"}
+    move_build(session, build, BuildState.SUBMITTING, at=at, reason=reason, due_at=at)
 
 
 def replay_delivery(db: Database, guid: str) -> int:

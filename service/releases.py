@@ -261,6 +261,8 @@ def _supersede_older(
             PackageBuild.target.in_([planned.target.id for planned in builds]),
             PackageBuild.state.in_([BuildState.PENDING.value, BuildState.HELD.value]),
             PackageBuild.requested_by.is_(None),
+            # A held build that was handed over may exist at the other side: a person decides about it.
+            PackageBuild.submission_key.is_(None),
         )
         .order_by(PackageBuild.id)
         .with_for_update()

@@ -40,7 +40,8 @@ def poll_project(ctx: Context, system_name: str, project: str) -> None:
         record_contact(ctx.db, system_name, str(error))
         wait = error.retry_after if isinstance(error, BuildSystemUnavailable) else 0.0
         reason = f"{system_name} could not be asked: {error}"
-        release_polls(ctx.db, polls, reason, delay_seconds=max(wait, pace))
+        delay = max(min(wait, ctx.settings.retry_max_seconds), pace)
+        release_polls(ctx.db, polls, reason, delay_seconds=delay)
         return
     record_contact(ctx.db, system_name)
     for poll in polls:

@@ -133,6 +133,13 @@ def hand_over(ctx: Context, work: BuildWork, srpm: Srpm, system: BuildSystem) ->
     except NeedsPerson as error:
         end_build(ctx.db, work, BuildState.HELD, f"{work.target.system}: {error}")
         return
+    except Exception as error:
+        # A time limit or our own fault in the middle of the act is a doubt like any other.
+        log.exception("submission broke off", build=work.id)
+        _try_again(
+            ctx, work, f"the submission broke off ({type(error).__name__}); looking for the build first"
+        )
+        return
     _record(ctx, work, ref, adopted=False)
 
 

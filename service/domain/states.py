@@ -76,7 +76,8 @@ BUILD_MOVES: Mapping[BuildState, frozenset[BuildState]] = {
     _B.PREPARING: _ANY_LIVE_TO | {_B.SUBMITTING, _B.FAILED},
     _B.SUBMITTING: _ANY_LIVE_TO | {_B.RUNNING, _B.FAILED},
     _B.RUNNING: _ANY_LIVE_TO | {_B.SUCCEEDED, _B.FAILED},
-    _B.HELD: frozenset({_B.PENDING, _B.CANCELED, _B.ERRORED, _B.SUPERSEDED}),
+    # What was handed over before it was held goes back to the search, never to a second first submission.
+    _B.HELD: frozenset({_B.PENDING, _B.SUBMITTING, _B.CANCELED, _B.ERRORED, _B.SUPERSEDED}),
     **{state: frozenset() for state in ENDED_BUILD},
 }
 

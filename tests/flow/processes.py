@@ -48,7 +48,8 @@ class Worker:
         settings.state_dir.mkdir(parents=True, exist_ok=True)
 
     def start(self) -> None:
-        """Start, or start again after a kill."""
+        """Start, or start again after a kill; what is left of the old group goes first."""
+        self.kill()
         for leftover in self._schedule.parent.glob("beat-schedule*"):
             leftover.unlink()
         command = [sys.executable, "-m", "celery", "-A", self._app, "worker", "-B", "-l", "warning",

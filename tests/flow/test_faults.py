@@ -125,6 +125,27 @@ def test_a_lack_of_rights_holds_the_build_for_a_person(house: House, fault: str,
     assert house.builds()[0].state == "succeeded" and len(house.farm.builds()) == 1
 
 
+def test_a_build_held_while_in_doubt_is_searched_for_when_resumed(house: House) -> None:
+    house.farm.fault("expired_token", UPLOAD, method="POST", times=1)
+    house.announce("v1.35.6")
+    house.run(lambda builds: bool(builds) and builds[0].state == "held")
+    assert house.builds()[0].submission_key
+    resume_build(house.context.db, 1, by="a maintainer")
+    assert house.builds()[0].state == "submitting"
+    house.run()
+    assert house.builds()[0].state == "succeeded" and len(house.farm.builds()) == 1
+
+
+def test_a_build_held_in_doubt_is_cancelled_only_after_a_certain_search(house: House) -> None:
+    house.farm.fault("expired_token", UPLOAD, method="POST", times=1)
+    house.announce("v1.35.6")
+    house.run(lambda builds: bool(builds) and builds[0].state == "held")
+    request_cancel(house.context.db, 1, by="a maintainer")
+    assert house.builds()[0].state == "submitting"
+    house.run()
+    assert house.builds()[0].state == "canceled" and not house.farm.builds()
+
+
 def test_polls_that_fail_are_said_and_repeated(house: House) -> None:
     house.announce("v1.35.6")
     house.run(lambda builds: bool(builds) and builds[0].state == "running")

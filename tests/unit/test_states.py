@@ -57,6 +57,10 @@ def test_states_of_different_kinds_are_not_mixed_up() -> None:
     assert set(BUILD_MOVES) == set(BuildState)
 
 
+def test_only_a_search_leads_back_into_a_submission() -> None:
+    assert {state for state in BuildState if legal(state, B.SUBMITTING)} == {B.PREPARING, B.HELD}
+
+
 def test_a_delivery_can_be_replayed_but_not_undone() -> None:
     d = DeliveryState
     assert legal(d.ERRORED, d.RECEIVED) and legal(d.IGNORED, d.RECEIVED)
