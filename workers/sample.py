@@ -1,75 +1,30 @@
-"""A GitHub ``release`` delivery as GitHub would send it: its body, its signature, its headers."""
+"""A release delivery as GitHub would send it, signed, to a running service."""
 
 from __future__ import annotations
 
 import hashlib
 import hmac
+import ipaddress
 import json
 import uuid
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from errno import ECONNREFUSED
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx2
 
+SAMPLE_REPOSITORY = "cri-o/cri-o"
+SAMPLE_TAG = "v1.32.1"
 TIMEOUT_SECONDS = 15.0
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What the service said: the HTTP status, and its body as text."""
+    """What the service said: the HTTP status and the text of the body."""
 
     status: int
     body: str
-
-
-def release_payload(
-    repository: str, tag: str, *, action: str = "published", published_at: datetime | None = None
-) -> dict[str, Any]:
-    """The body of a ``release`` event for ``repository`` ("owner/name"), in GitHub's shape."""
-    owner, _, name = repository.partition("/")
-    at = (published_at or datetime.now(UTC)).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    web = f"https://github.com/{repository}"
-    api = f"https://api.github.com/repos/{repository}"
-    # Ids are GitHub's numbers; these only have to be the same for the same thing.
-    release_id = int.from_bytes(hashlib.sha256(f"{repository} {tag}".encode()).digest()[:4])
-    account = {"login": owner, "type": "Organization", "html_url": f"https://github.com/{owner}"}
-    return {
-        "action": action,
-        "release": {
-            "url": f"{api}/releases/{release_id}",
-            "html_url": f"{web}/releases/tag/{tag}",
-            "id": release_id,
-            "author": account,
-            "tag_name": tag,
-            "target_commitish": "main",
-            "name": tag,
-            "draft": False,
-            "prerelease": "-" in tag,
-            "created_at": at,
-            "published_at": at,
-            "assets": [],
-            "tarball_url": f"{api}/tarball/{tag}",
-            "zipball_url": f"{api}/zipball/{tag}",
-            "body": f"{name} {tag}",
-        },
-        "repository": {
-            "name": name,
-            "full_name": repository,
-            "private": False,
-            "owner": account,
-            "html_url": web,
-            "url": api,
-            "default_branch": "main",
-        },
-        "sender": account,
-    }
-
-
-def signature(secret: bytes, body: bytes) -> str:
-    """The value of ``X-Hub-Signature-256`` for a raw body."""
-    return "sha256=" + hmac.new(secret, body, hashlib.sha256).hexdigest()
 
 
 def deliver(
@@ -79,24 +34,101 @@ def deliver(
     tag: str,
     *,
     action: str = "published",
-    published_at: datetime | None = None,
     guid: str | None = None,
+    published_at: datetime | None = None,
+    draft: bool = False,
+    prerelease: bool | None = None,
 ) -> Answer:
-    """Deliver a signed release event to a running service. Raises ConnectionError where nobody answers."""
-    payload = release_payload(repository, tag, action=action, published_at=published_at)
+    """POST one signed ``release`` delivery to ``<base_url>/webhooks/github``.
+
+    ``guid`` defaults to a fresh one and ``published_at`` to now; a tag with a hyphen is a pre-release unless
+    ``prerelease`` says otherwise. Raises ConnectionError where nobody answers.
+    """
+    payload = release_payload(
+        repository, tag, action=action, published_at=published_at, draft=draft, prerelease=prerelease
+    )
     body = json.dumps(payload, separators=(",", ":")).encode()
+    return post(base_url, secret, body, guid=guid)
+
+
+def post(
+    base_url: str, secret: bytes, body: bytes, *, event: str = "release", guid: str | None = None
+) -> Answer:
+    """POST raw bytes as one signed delivery. Raises ConnectionError where nobody answers."""
+    signature = hmac.new(secret, body, hashlib.sha256).hexdigest()
     headers = {
         "Content-Type": "application/json",
-        "User-Agent": "cryopack-sample",
+        "User-Agent": "GitHub-Hookshot/cryopack",
+        "X-GitHub-Event": event,
         "X-GitHub-Delivery": guid or str(uuid.uuid4()),
-        "X-GitHub-Event": "release",
-        "X-Hub-Signature-256": signature(secret, body),
+        "X-Hub-Signature-256": f"sha256={signature}",
     }
-    url = f"{base_url.rstrip('/')}/webhooks/github"
+    address = f"{base_url}/webhooks/github"
     try:
-        response = httpx2.post(url, content=body, headers=headers, timeout=TIMEOUT_SECONDS)
+        answer = httpx2.post(
+            address,
+            content=body,
+            headers=headers,
+            timeout=TIMEOUT_SECONDS,
+            trust_env=not is_loopback(base_url),
+        )
     except httpx2.HTTPError as error:
-        raise ConnectionError(
-            ECONNREFUSED, f"the service does not answer ({type(error).__name__})", url
-        ) from None
-    return Answer(response.status_code, response.text)
+        raise ConnectionError(0, f"no answer ({type(error).__name__})", address) from None
+    return Answer(answer.status_code, answer.text)
+
+
+def is_loopback(url: str) -> bool:
+    """Whether a URL's host is this machine: such an address must not go through a proxy."""
+    host = urlsplit(url).hostname or ""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def release_payload(
+    repository: str,
+    tag: str,
+    *,
+    action: str = "published",
+    published_at: datetime | None = None,
+    draft: bool = False,
+    prerelease: bool | None = None,
+) -> dict[str, Any]:
+    """GitHub's ``release`` event for ``owner/name`` and a tag; a draft has no time of publication."""
+    owner, _, name = repository.partition("/")
+    when = (published_at or datetime.now(UTC)).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    page, api = f"https://github.com/{repository}", f"https://api.github.com/repos/{repository}"
+    # GitHub's ids are numbers; the same tag must have the same one in every delivery.
+    number = int.from_bytes(hashlib.sha256(f"{repository}@{tag}".encode()).digest()[:4], "big")
+    account = {"login": owner, "id": 1, "type": "Organization", "html_url": f"https://github.com/{owner}"}
+    return {
+        "action": action,
+        "release": {
+            "url": f"{api}/releases/{number}",
+            "html_url": f"{page}/releases/tag/{tag}",
+            "id": number,
+            "tag_name": tag,
+            "target_commitish": "main",
+            "name": tag,
+            "draft": draft,
+            "prerelease": "-" in tag if prerelease is None else prerelease,
+            "created_at": when,
+            "published_at": None if draft else when,
+            "author": account,
+            "assets": [],
+            "tarball_url": f"{api}/tarball/{tag}",
+            "zipball_url": f"{api}/zipball/{tag}",
+            "body": f"Release {tag}",
+        },
+        "repository": {
+            "id": 2,
+            "name": name,
+            "full_name": repository,
+            "private": False,
+            "owner": account,
+            "html_url": page,
+            "default_branch": "main",
+        },
+        "sender": {"login": "cryopack", "id": 3, "type": "User"},
+    }

@@ -1,284 +1,253 @@
-"""`cryopack up`, behind `make run`: everything on one machine, started in order and stopped in order."""
+"""The supervisor behind ``make run``: everything on one machine, under one parent, stopped by one Ctrl-C."""
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import fcntl
-import json
 import os
-import re
 import signal
 import socket
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
-from urllib.parse import urlsplit
+from types import FrameType
+from typing import IO
 
 import httpx2
-import redis
-from sqlalchemy.exc import SQLAlchemyError
 
 import migrations
-from service.settings import Settings
-from workers import local, sample
-from workers.local import CannotStart
-from workers.supervisor import TROUBLE, Program, Supervisor, die_with_parent, say, this_python
+from service.domain.versions import parse_tag
+from service.settings import Settings, SettingsError
+from workers import sample
+from workers.children import Child, Terminal, die_with_parent
+from workers.context import load_catalog
+from workers.surroundings import Surroundings, running_settings, surround
 
-BROKER_SECONDS = 15.0
-SANDBOX_SECONDS = 30.0
 READY_SECONDS = 60.0
-# Celery lets a running task end; the database gives the work of a killed one to the next worker.
-WORKER_STOP_SECONDS = 6.0
-PROGRESS = re.compile(TROUBLE.pattern + r"|\bbuild\b|\brelease\b|\bready\b", re.IGNORECASE)
+TICK_SECONDS = 0.1
+# Steps that are cut off are found again by their leases, so the wait is for manners, not for safety.
+SERVICE_GRACE = 3.0
+SERVER_GRACE = 1.0
+# Some terminals and wrappers send one Ctrl-C twice.
+SAME_SIGNAL_SECONDS = 0.5
+HOPELESS_ENDS = 3
+# The sample's id never changes, so that a second start's delivery would be the same one.
+SAMPLE_GUID = str(uuid.uuid5(uuid.NAMESPACE_URL, f"cryopack:{sample.SAMPLE_REPOSITORY}@{sample.SAMPLE_TAG}"))
 
-running_settings = local.running_settings
-
-
-def web_command(*arguments: str) -> tuple[str, ...]:
-    """The web service; ``arguments`` say where it listens."""
-    return this_python(
-        *("uvicorn", "service.web.app:create_app", "--factory", *arguments),
-        *("--no-access-log", "--timeout-graceful-shutdown", "3"),
-    )
+__all__ = ["UpFailed", "run", "running_settings"]
 
 
-def worker_command() -> tuple[str, ...]:
-    """A worker; its number of processes is a setting."""
-    return this_python(
-        *("celery", "-A", "workers.app", "worker", "--pool", "prefork", "--loglevel", "info"),
-        *("--without-gossip", "--without-mingle"),
-    )
+class UpFailed(SettingsError):
+    """It cannot start, or something essential does not come up; one line."""
 
 
-def beat_command(state: Path) -> tuple[str, ...]:
-    """The clock. One is enough, and there must be one."""
-    return this_python(
-        *("celery", "-A", "workers.app", "beat", "--loglevel", "info"),
-        *("--pidfile", "", "--schedule", str(state / "beat-schedule")),
-    )
+class _Interrupted(Exception):
+    """A signal asked us to stop while we were starting."""
 
 
-@dataclass
-class Up:
-    """One run. ``derived`` are the settings that this machine adds, by field name."""
+class Supervisor:
+    """Starts children, keeps them running and stops them in order. For the main thread only."""
 
-    settings: Settings
-    listener: socket.socket
-    state: Path
-    derived: dict[str, str] = field(default_factory=dict)
-    sandbox_ready: dict[str, Any] = field(default_factory=dict)
+    def __init__(self, terminal: Terminal) -> None:
+        self.children: list[Child] = []
+        self.terminal = terminal
+        self._asked_at = 0.0
+        self._impatient = False
+
+    def on_signal(self, signum: int, frame: FrameType | None) -> None:
+        """The first signal asks for an orderly stop, a later one for an immediate one."""
+        if not self._asked_at:
+            self._asked_at = time.monotonic()
+        elif time.monotonic() - self._asked_at > SAME_SIGNAL_SECONDS:
+            self._impatient = True
 
     @property
-    def address(self) -> str:
-        """Where the dashboard answers."""
-        return "http://{}:{}".format(*self.listener.getsockname()[:2])
+    def asked_to_stop(self) -> bool:
+        """Whether a signal has come."""
+        return self._asked_at > 0
 
-    def environment(self) -> dict[str, str]:
-        """What the children get."""
-        return local.as_environment(self.derived, os.environ)
+    def add(self, child: Child) -> None:
+        """Start a child and look after it from now on."""
+        self.children.append(child)
+        child.start()
 
-    def run(self, children: Supervisor) -> None:
-        """Start everything, say where it answers, and supervise until a signal. Raises CannotStart."""
-        given = self.settings.model_fields_set
-        simulated = local.wants_sandbox(self.settings)
-        self.derived["state_dir"] = str(self.state)
-        if "base_url" not in given:
-            self.derived["base_url"] = self.address
-        if simulated:
-            self._start_sandbox(children)
-        if "broker_url" not in given:
-            self._start_broker(children)
-        if simulated and not self.settings.secrets():
-            self.derived["github_webhook_secrets"] = local.webhook_secret(self.state)
-        self._migrate()
-        if simulated:
-            self._await_sandbox(children)
-        if children.signals:
-            return
-        local.note_running(self.state, self.derived)
-        self._start_service(children)
-        if not children.signals:
-            where = "builds go to the sandbox on this machine" if simulated else "builds go to COPR"
-            say(f"cryopack is up: {self.address}  ({where}; Ctrl-C stops it; logs in {self.state / 'log'})")
-            if simulated:
-                self._deliver_sample()
-        children.run()
-        say("stopping ...")
+    def tick(self) -> None:
+        """Watch everybody once, and pass on what they complain of."""
+        for child in self.children:
+            for line in child.troubles():
+                self.terminal.say(line, child.name)
+            said = child.watch()
+            if said:
+                self.terminal.say(said)
+        time.sleep(TICK_SECONDS)
 
-    def _start_broker(self, children: Supervisor) -> None:
-        url = f"unix://{local.broker_socket(self.state)}"
-        self.derived["broker_url"] = url
-        children.start(local.broker_program(self.state, self.environment()))
-        client = redis.Redis.from_url(url, socket_timeout=1.0, socket_connect_timeout=1.0)
+    def wait_for(self, *names: str) -> None:
+        """Return when these children serve. Raises UpFailed if one cannot, _Interrupted on a signal."""
+        deadline = time.monotonic() + READY_SECONDS
+        waiting = [child for child in self.children if child.name in names]
+        while waiting:
+            if self.asked_to_stop:
+                raise _Interrupted
+            self.tick()
+            waiting = [child for child in waiting if not child.ready()]
+            for child in waiting:
+                if child.ends >= HOPELESS_ENDS or time.monotonic() > deadline:
+                    for line in child.last_lines():
+                        self.terminal.say(line, child.name)
+                    raise UpFailed(f"{child.name} does not start; its log is {child.log}")
 
-        def answers() -> bool:
-            with contextlib.suppress(redis.RedisError, OSError):
-                return bool(client.ping())
-            return False
+    def stop(self, *stages: tuple[Sequence[str], float]) -> None:
+        """Stop the children stage by stage: names and the seconds they have before they are killed."""
+        for names, grace in stages:
+            leaving = [child for child in self.children if child.name in names]
+            for child in leaving:
+                child.terminate()
+            deadline = time.monotonic() + grace
+            while leaving and time.monotonic() < deadline and not self._impatient:
+                leaving = [child for child in leaving if not child.gone()]
+                time.sleep(0.02)
+        for child in self.children:
+            child.kill()
 
-        _await(children, "valkey", answers, BROKER_SECONDS)
-        client.close()
 
-    def _start_sandbox(self, children: Supervisor) -> None:
-        if not (local.SANDBOX / "__main__.py").is_file():
-            raise CannotStart(
-                "no COPR account is configured (CRYOPACK_COPR_OWNER), and the sandbox is only in a checkout"
-            )
-        copr, mirror = local.remembered_ports(self.state)
-        with contextlib.ExitStack() as probes:
-            try:
-                for port in (copr, mirror):
-                    probes.enter_context(listen("127.0.0.1", port))
-            except CannotStart:
-                say(
-                    "the sandbox's old ports are taken: it gets new ones, and links of older builds end nowhere"
+def run(settings: Settings, *, port: int = 8000, with_parent: bool = False) -> int:
+    """Run everything until a signal comes; the exit status is 0 then. Call it from the main thread.
+
+    With ``with_parent`` the end of the calling process is such a signal too. Raises UpFailed, SettingsError,
+    SQLAlchemyError and OSError if it cannot start; nothing is left running then.
+    """
+    terminal = Terminal()
+    supervisor = Supervisor(terminal)
+    for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(signum, supervisor.on_signal)
+    if with_parent:
+        die_with_parent(os.getppid(), signal.SIGTERM)
+    began = time.monotonic()
+    with _only_one(settings.state_dir):
+        _check_port(port)
+        surroundings = surround(
+            settings, port=port, held_back_stream=str(parse_tag(sample.SAMPLE_TAG).stream)
+        )
+        try:
+            _start(supervisor, settings, surroundings, port)
+            base_url = running_settings(settings).base_url
+            terminal.say(f"{base_url} is ready after {time.monotonic() - began:.1f} s; Ctrl-C stops it")
+            if surroundings.simulated:
+                terminal.say(
+                    "builds are simulated: CRYOPACK_COPR_OWNER is not set, so a sandbox on this machine plays COPR"
                 )
-                copr = mirror = 0
-            if not copr:
-                spare = [probes.enter_context(listen("127.0.0.1", 0)) for _ in range(2)]
-                copr, mirror = (probe.getsockname()[1] for probe in spare)
-        command = (
-            *(this_python()[0], str(local.SANDBOX), "--state-dir", str(self.state / "sandbox")),
-            *("--copr-port", str(copr), "--mirror-port", str(mirror), "--hold-back", local.SAMPLE_TAG),
-        )
-
-        def heard(line: str) -> None:
-            with contextlib.suppress(ValueError):
-                told = json.loads(line)
-                if isinstance(told, dict) and "copr_url" in told:
-                    self.sandbox_ready.update(told)
-
-        children.start(Program("sandbox", command, self.environment(), stage=1, shown=None, on_line=heard))
-
-    def _await_sandbox(self, children: Supervisor) -> None:
-        if _await(children, "sandbox", lambda: bool(self.sandbox_ready), SANDBOX_SECONDS):
-            ready = self.sandbox_ready
-            ports = [urlsplit(str(ready[key])).port or 0 for key in ("copr_url", "mirror_url")]
-            local.remember_ports(self.state, *ports)
-            self.derived |= local.sandbox_settings(self.settings, ready)
-
-    def _migrate(self) -> None:
-        database = self.settings.database()
-        if not self.settings.database_url.get_secret_value():
-            database = f"sqlite:///{self.state}/cryopack.sqlite"
-        try:
-            migrations.upgrade(database)
-        except SQLAlchemyError as error:
-            raise CannotStart(
-                f"the database cannot be brought to the newest schema ({type(error).__name__}); "
-                "see CRYOPACK_DATABASE_URL"
-            ) from None
-
-    def _start_service(self, children: Supervisor) -> None:
-        environment = self.environment()
-        for schedule in self.state.glob("beat-schedule*"):
-            # It only remembers when things last ran; a crash can leave half of it.
-            schedule.unlink()
-        fd = self.listener.fileno()
-        web = web_command("--fd", str(fd), "--log-level", "warning")
-        children.start(Program("web", web, environment, pass_fds=(fd,)))
-        worker = worker_command()
-        children.start(
-            Program("worker", worker, environment, stop_seconds=WORKER_STOP_SECONDS, shown=PROGRESS)
-        )
-        children.start(Program("beat", beat_command(self.state), environment))
-
-        def answers() -> bool:
-            with contextlib.suppress(httpx2.HTTPError):
-                return ask(f"{self.address}/readyz").status_code == 200
-            return False
-
-        _await(children, "web", answers, READY_SECONDS)
-
-    def _deliver_sample(self) -> None:
-        """Release the sample at the mirror and deliver its webhook, once in the life of a state directory."""
-        done = self.state / "sandbox" / "sample"
-        if done.exists():
-            return
-        tag, repository = local.SAMPLE_TAG, local.SAMPLE_REPOSITORY
-        secret = (self.settings.secrets() or (self.derived["github_webhook_secrets"].encode(),))[0]
-        try:
-            ask(f"{self.sandbox_ready['mirror_url']}/_sandbox/releases", {"tag": tag}).raise_for_status()
-            answer = sample.deliver(self.address, secret, repository, tag)
-        except (httpx2.HTTPError, ConnectionError) as error:
-            say(f"the sample release could not be delivered ({type(error).__name__})")
-            return
-        if answer.status != 202:
-            say(f"the sample release was not accepted: HTTP {answer.status}: {answer.body.strip()}")
-            return
-        done.write_text(f"{tag}\n", encoding="utf-8")
-        family, version = repository.partition("/")[2], tag.removeprefix("v")
-        say(
-            f"released {repository} {tag} at the sandbox's mirror and delivered its webhook (HTTP 202): "
-            f"watch {self.address}/releases/{family}/{version}"
-        )
+            while not supervisor.asked_to_stop:
+                supervisor.tick()
+        except _Interrupted:
+            pass
+        finally:
+            terminal.say("stopping")
+            supervisor.stop((("beat", "worker", "web"), SERVICE_GRACE), (("sandbox", "broker"), SERVER_GRACE))
+        terminal.say("stopped; nothing is left running")
+    return 0
 
 
-def ask(url: str, body: Mapping[str, object] | None = None) -> httpx2.Response:
-    """One short request to loopback, past any proxy: GET, or POST with a JSON body. Raises httpx2.HTTPError."""
-    with httpx2.Client(timeout=5.0, trust_env=False) as client:
-        return client.get(url) if body is None else client.post(url, json=dict(body))
+def _start(supervisor: Supervisor, settings: Settings, surroundings: Surroundings, port: int) -> None:
+    state = settings.state_dir.resolve()
+    logs = state / "log"
+    logs.mkdir(exist_ok=True)
+    environment = {**os.environ, **surroundings.environment}
+
+    def add(name: str, command: Sequence[str], ready: Callable[[], bool] | None = None) -> None:
+        supervisor.add(Child(name, command, environment, logs, ready))
+
+    effective = running_settings(settings)
+    load_catalog(effective)
+    for server in surroundings.servers:
+        add(server.name, server.command, server.ready)
+    migrations.upgrade(settings.database())
+    supervisor.wait_for(*(server.name for server in surroundings.servers))
+    add("web", web_command(port), lambda: _answers(f"http://127.0.0.1:{port}/readyz"))
+    supervisor.wait_for("web")
+    if surroundings.simulated:
+        # Before the workers look at the mirror by themselves: the sample is to come in by its webhook.
+        deliver_sample(effective, f"http://127.0.0.1:{port}", surroundings.mirror_url, supervisor.terminal)
+    # Celery's notes of the last run hold nothing but times, and a kill may have left them half written.
+    for leftover in state.glob("beat-schedule*"):
+        leftover.unlink(missing_ok=True)
+    add("worker", celery_command("worker"))
+    add("beat", celery_command("beat", "--pidfile", "", "--schedule", str(state / "beat-schedule")))
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """A bound, listening socket; 0 takes a free port. Raises CannotStart if the address is taken."""
-    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+def web_command(port: int) -> list[str]:
+    """The command line of the web process."""
+    return [
+        sys.executable, "-m", "uvicorn", "service.web.app:create_app", "--factory", "--host", "127.0.0.1",
+        "--port", str(port), "--no-access-log", "--timeout-graceful-shutdown", "3",
+    ]  # fmt: skip
+
+
+def celery_command(role: str, *options: str) -> list[str]:
+    """The command line of a worker or of beat."""
+    return [sys.executable, "-m", "celery", "-A", "workers.app", role, "--loglevel", "info", *options]
+
+
+def deliver_sample(settings: Settings, base_url: str, mirror_url: str, terminal: Terminal) -> None:
+    """Release the sample at the sandbox's mirror and deliver it, unless the service knows it already."""
+    version = parse_tag(sample.SAMPLE_TAG)
+    if _answers(f"{base_url}/api/v1/releases/cri-o/{version}"):
+        return
     try:
-        listener.bind((host, port))
-        listener.listen(1024)
-    except OSError as error:
-        listener.close()
-        if error.errno == errno.EADDRINUSE:
-            raise CannotStart(
-                f"port {port} on {host} is taken by another program; stop it, or choose another with --port"
-            ) from None
-        raise CannotStart(f"cannot listen on {host} port {port}: {error.strerror}") from None
-    return listener
+        httpx2.post(
+            f"{mirror_url}/_sandbox/releases", json={"tag": sample.SAMPLE_TAG}, timeout=10, trust_env=False
+        ).raise_for_status()
+        answer = sample.deliver(
+            base_url, settings.secrets()[0], sample.SAMPLE_REPOSITORY, sample.SAMPLE_TAG, guid=SAMPLE_GUID
+        )
+    except (httpx2.HTTPError, ConnectionError) as error:
+        terminal.say(f"the sample release could not be delivered ({type(error).__name__})")
+        return
+    if answer.status == 202:
+        terminal.say(f"delivered the sample release {sample.SAMPLE_REPOSITORY} {sample.SAMPLE_TAG}")
+    else:
+        terminal.say(f"the sample release was not taken: HTTP {answer.status} {answer.body}")
 
 
-@contextlib.contextmanager
-def only_one(state: Path) -> Iterator[None]:
-    """Hold the state directory's lock. The kernel lets go of it however we end. Raises CannotStart."""
-    state.mkdir(parents=True, exist_ok=True)
-    with (state / "up.lock").open("a+", encoding="ascii") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            file.seek(0)
-            holder = file.read().strip() or "unknown"
-            raise CannotStart(f"another 'cryopack up' (process {holder}) runs on {state}") from None
-        file.truncate(0)
-        file.write(str(os.getpid()))
+def _answers(url: str) -> bool:
+    try:
+        return httpx2.get(url, timeout=5.0, trust_env=False).status_code == 200
+    except httpx2.HTTPError:
+        return False
+
+
+@contextmanager
+def _only_one(state_dir: Path) -> Iterator[None]:
+    state_dir.mkdir(parents=True, exist_ok=True)
+    with (state_dir / "up.lock").open("a+", encoding="utf-8") as file:
+        _lock(file, state_dir)
+        file.seek(0)
+        file.truncate()
+        file.write(f"{os.getpid()}\n")
         file.flush()
         yield
 
 
-def _await(children: Supervisor, name: str, ready: Callable[[], bool], seconds: float) -> bool:
-    """Wait until ``ready()``: True, or False after a signal. Raises CannotStart when the time is over."""
-    if children.until(ready, seconds):
-        return True
-    if children.signals:
-        return False
-    raise CannotStart(f"{name} is not ready after {seconds:g} s; see {children.log_dir / name}.log")
-
-
-def run(settings: Settings, *, host: str = "127.0.0.1", port: int = 8000, with_parent: bool = False) -> int:
-    """Run everything until SIGINT or SIGTERM; the exit status. Trouble at the start is one line and 1."""
-    if with_parent:
-        die_with_parent(signal.SIGTERM)
-    state = settings.state_dir.resolve()
+def _lock(file: IO[str], state_dir: Path) -> None:
     try:
-        with only_one(state), listen(host, port) as listener:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.seek(0)
+        holder = file.read().strip() or "unknown"
+        raise UpFailed(f"another 'cryopack up' (process {holder}) runs on {state_dir}") from None
+
+
+def _check_port(port: int) -> None:
+    # The children of a supervisor that was killed a moment ago may need that moment to follow it.
+    deadline = time.monotonic() + 1.0
+    while True:
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
-                with Supervisor(state / "log") as children:
-                    Up(settings, listener, state).run(children)
-            finally:
-                local.forget_running(state)
-    except (CannotStart, OSError) as error:
-        print(f"cryopack: {error}", file=sys.stderr)
-        return 1
-    return 0
+                probe.bind(("127.0.0.1", port))
+                return
+            except OSError as error:
+                if time.monotonic() > deadline:
+                    raise UpFailed(f"port {port} on 127.0.0.1 is not free ({error.strerror})") from None
+        time.sleep(0.1)
