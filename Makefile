@@ -27,7 +27,7 @@ check: ## format, lint, types, architecture: seconds
 
 bench: ## the benchmarks, each next to its floor or its peer, in one table
 	@deploy/install.sh check
-	@$(VENV)/python -m tests.bench
+	@$(VENV)/python -m bench
 
 migrate: install ## bring the configured database to the newest schema
 	@$(VENV)/cryopack migrate
