@@ -16,7 +16,7 @@ from workers.buildsystems.copr_client import CoprClient
 from workers.buildsystems.copr_exchange import CoprTrouble, Kind
 from workers.buildsystems.copr_settings import TargetSettings
 
-ROUNDS = 6
+ROUNDS = 5
 LOCK_PAUSE = 0.05
 
 
@@ -38,7 +38,7 @@ def prepare_project(client: CoprClient, target: TargetSettings, chroots: Sequenc
             if have is not None and have.issuperset(chroots):
                 return
             if attempt:
-                time.sleep(min(random.uniform(0.1, 0.2) * 2**attempt, max(client.seconds_left, 0)))
+                time.sleep(min(random.uniform(0.05, 0.15) * 2**attempt, max(client.seconds_left, 0)))
             try:
                 _change(client, target, have, chroots)
             except CoprTrouble as error:

@@ -49,7 +49,7 @@ def report(
             shown = f"{row.get('name')}: {row.get('state')}"[:80]
             return PollProblem(f"build {ref.external_id} has a chroot that is not understood here ({shown})")
         seen[one.chroot] = one
-    ended, reason = _end(vendor, list(seen.values()), source)
+    ended, reason = _end(vendor, list(seen.values()), source, read=_was_read(build))
     if ended:
         state = ChrootState.CANCELED if ended == "canceled" else ChrootState.FAILED
         seen = {name: _closed(one, state, reason) for name, one in seen.items()}
@@ -64,17 +64,17 @@ def report(
     )
 
 
-def _end(vendor: str, seen: Sequence[ChrootReport], source: Row | None) -> tuple[str, str]:
+def _end(vendor: str, seen: Sequence[ChrootReport], source: Row | None, *, read: bool) -> tuple[str, str]:
     """The end that the roll-up of the chroots cannot see, and why; empty where they decide."""
     if BUILD_STATES[vendor] is Verdict.CANCELED:
         return "canceled", "canceled at COPR"
     if vendor == "failed":
-        if not seen or (source or {}).get("state") == "failed":
-            return "failed", SOURCE_FAILED
-        failed = [one for one in seen if one.state is ChrootState.FAILED]
-        open_ones = [one for one in seen if one.state not in ENDED_CHROOT]
-        if failed and not open_ones and not any(one.result_url for one in seen):
-            return "failed", IMPORT_FAILED
+        failed = any(one.state is ChrootState.FAILED for one in seen)
+        ended = all(one.state in ENDED_CHROOT for one in seen)
+        untouched = failed and ended and not any(one.result_url for one in seen)
+        if not seen or untouched or (source or {}).get("state") == "failed":
+            # COPR calls the source step failed for both; the package has a name once the first one was good.
+            return "failed", IMPORT_FAILED if read else SOURCE_FAILED
     if vendor == "skipped" and not seen:
         return "failed", "excluded by ExcludeArch or ExclusiveArch everywhere"
     return "", ""
@@ -127,8 +127,7 @@ def _source_log(build: Row, source: Row | None) -> str:
     if told:
         return _log(told, ended=(source or {}).get("state") not in {"starting", "running"})
     vendor, number = build.get("state"), build.get("id")
-    package = build.get("source_package")
-    read = isinstance(package, Mapping) and bool(package.get("name"))
+    read = _was_read(build)
     base, dirname = _address(build.get("repo_url")), build.get("project_dirname")
     begun = read or vendor in {"starting", "running", "failed"}
     if not base or not isinstance(number, int) or not isinstance(dirname, str) or not begun:
@@ -136,6 +135,12 @@ def _source_log(build: Row, source: Row | None) -> str:
     # ``repo_url`` names the main directory even for a build in another one.
     results = f"{base.rstrip('/').rpartition('/')[0]}/{dirname}/srpm-builds/{number:08d}"
     return _log(results, ended=read or vendor == "failed")
+
+
+def _was_read(build: Row) -> bool:
+    """Whether the source step got as far as the package's name."""
+    package = build.get("source_package")
+    return isinstance(package, Mapping) and bool(package.get("name"))
 
 
 def _facts(build: Row) -> dict[str, str]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
-from urllib.parse import urlsplit
 
 from service.domain.reports import Fence
 from workers.buildsystems.copr_client import CoprClient
@@ -85,7 +85,8 @@ def _is_older(row: Row, fence: Fence) -> bool:
 def _file_name(row: Row) -> str:
     source = row.get("source_package")
     url = source.get("url") if isinstance(source, Mapping) else None
-    return urlsplit(url).path.rpartition("/")[2] if isinstance(url, str) else ""
+    # Not parsed: a malformed address is one of the things that a foreign build may carry.
+    return re.split(r"[?#]", url, maxsplit=1)[0].rpartition("/")[2] if isinstance(url, str) else ""
 
 
 def _configured_name(client: CoprClient, number: int, found: list[int], ending: str) -> bool:

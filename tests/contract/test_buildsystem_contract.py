@@ -1,0 +1,285 @@
+"""What every build system must do behind the port. A new one joins by a bench of its own in ``BENCHES``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+
+from sandbox.testing import Farm
+from service.domain.planning import BuildTarget
+from service.domain.reports import BuildRef, BuildReport, PollProblem, ScmCommit, Srpm, SubmissionKey
+from service.domain.states import ENDED_CHROOT, BuildState, ChrootState, rollup
+from tests.contract.copr_bench import CoprBench
+from workers.buildsystems import (
+    AdapterConfig,
+    BuildSystem,
+    BuildSystemError,
+    BuildSystemUnavailable,
+    BuildVanished,
+    NeedsPerson,
+    SubmissionRefused,
+    SubmissionUnknown,
+    connect,
+)
+
+pytestmark = pytest.mark.timeout(60)
+KEY, OTHER = SubmissionKey("b7x0123456789ab"), SubmissionKey("b77x0123456789ab")
+
+
+class Bench(Protocol):
+    """An adapter, a target, a piece of work, and the other side's levers."""
+
+    system: BuildSystem
+    target: BuildTarget
+    work: Srpm | ScmCommit
+    doubt: dict[str, float]
+
+    def another(self) -> BuildSystem: ...
+    def secrets(self) -> list[str]: ...
+    def count(self) -> int: ...
+    def move_on(self, ref: BuildRef, steps: int) -> None: ...
+    def end(self, ref: BuildRef) -> None: ...
+    def will_fail(self, chroot: str) -> None: ...
+    def will_fail_at_source(self) -> None: ...
+    def lose_next_answer(self) -> None: ...
+    def go_offline(self) -> None: ...
+    def expire_login(self) -> None: ...
+    def close_chroots(self) -> None: ...
+    def vanished(self) -> BuildRef: ...
+
+
+@pytest.fixture(scope="module")
+def farm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Farm]:
+    with Farm(tmp_path_factory.mktemp("farm"), publish="none") as running:
+        running.pause()
+        yield running
+
+
+@pytest.fixture
+def copr_bench(farm: Farm, srpm: Path, tmp_path: Path, request: pytest.FixtureRequest) -> CoprBench:
+    farm.clear_faults()
+    farm.clear_outcomes()
+    farm.only_chroots("fedora-44-x86_64", "fedora-44-aarch64")
+    return CoprBench(farm, srpm, tmp_path, f"p{abs(hash(request.node.nodeid))}")
+
+
+BENCHES = ["copr_bench"]
+
+
+@pytest.fixture(params=BENCHES)
+def bench(request: pytest.FixtureRequest) -> Bench:
+    made: Bench = request.getfixturevalue(request.param)
+    return made
+
+
+def submitted(bench: Bench, key: SubmissionKey = KEY) -> BuildRef:
+    return bench.system.submit(bench.work, bench.target, key, bench.system.open(bench.target))
+
+
+def report(bench: Bench, ref: BuildRef) -> BuildReport:
+    answer = bench.system.poll([ref])[ref]
+    assert isinstance(answer, BuildReport), answer
+    return answer
+
+
+def state(answer: BuildReport) -> BuildState:
+    return BuildState(answer.ended) if answer.ended else rollup(one.state for one in answer.chroots)
+
+
+def test_open_can_be_repeated_and_its_fence_survives_json(bench: Bench) -> None:
+    first, second = bench.system.open(bench.target), bench.system.open(bench.target)
+    assert json.loads(json.dumps(first)) == first
+    assert first.keys() == second.keys()
+
+
+def test_many_workers_may_open_at_once(bench: Bench) -> None:
+    with ThreadPoolExecutor(6) as pool:
+        fences = list(pool.map(lambda _: bench.another().open(bench.target), range(6)))
+    assert len(fences) == 6
+    bench.end(submitted(bench))
+
+
+def test_a_build_goes_from_submission_to_its_end(bench: Bench) -> None:
+    ref = submitted(bench)
+    assert ref.system == bench.system.name and ref.project == bench.target.project
+    assert ref.external_id and ref.web_url.startswith("http")
+    assert state(report(bench, ref)) is BuildState.RUNNING
+    bench.end(ref)
+    last = report(bench, ref)
+    assert last.ref == ref and state(last) is BuildState.SUCCEEDED
+    assert {one.chroot for one in last.chroots} == set(bench.target.chroots)
+    for one in last.chroots:
+        assert one.result_url.startswith("http") and one.log_url.startswith("http")
+        assert one.started_at and one.ended_at and one.started_at.tzinfo and one.started_at <= one.ended_at
+
+
+def test_every_step_on_the_way_can_be_read_and_never_ends_early(bench: Bench) -> None:
+    ref = submitted(bench)
+    seen = []
+    for _ in range(12):
+        seen.append(state(report(bench, ref)))
+        bench.move_on(ref, 1)
+    assert seen[0] is BuildState.RUNNING and seen[-1] is BuildState.SUCCEEDED
+    assert seen == sorted(seen, key=[BuildState.RUNNING, BuildState.SUCCEEDED].index)
+
+
+def test_one_failed_chroot_leaves_the_other_green(bench: Bench) -> None:
+    bad, good = bench.target.chroots
+    bench.will_fail(bad)
+    ref = submitted(bench)
+    bench.end(ref)
+    last = report(bench, ref)
+    assert {one.chroot: one.state for one in last.chroots} == {
+        bad: ChrootState.FAILED,
+        good: ChrootState.SUCCEEDED,
+    }
+    assert state(last) is BuildState.FAILED
+    assert all(one.reason and "\n" not in one.reason for one in last.chroots if one.chroot == bad)
+
+
+def test_a_failure_before_the_chroots_ends_the_whole_build(bench: Bench) -> None:
+    bench.will_fail_at_source()
+    ref = submitted(bench)
+    bench.end(ref)
+    last = report(bench, ref)
+    assert last.ended == "failed" and last.reason and last.source_log_url.startswith("http")
+    assert all(one.state in ENDED_CHROOT for one in last.chroots)
+
+
+def test_nothing_is_found_where_nothing_was_submitted(bench: Bench) -> None:
+    fence = bench.system.open(bench.target)
+    early = bench.system.find(bench.target, KEY, fence)
+    late = bench.system.find(bench.target, KEY, {**fence, **bench.doubt})
+    assert (early.refs, late.refs, late.certain) == ((), (), True)
+
+
+def test_a_submission_is_found_under_its_key_at_every_moment(bench: Bench) -> None:
+    fence = bench.system.open(bench.target)
+    foreign = bench.system.submit(bench.work, bench.target, OTHER, fence)
+    ref = bench.system.submit(bench.work, bench.target, KEY, fence)
+    for _ in range(10):
+        found = bench.another().find(bench.target, KEY, json.loads(json.dumps(fence)))
+        assert found.refs == (ref,) and found.certain
+        bench.move_on(ref, 1)
+    assert bench.system.find(bench.target, OTHER, fence).refs == (foreign,)
+
+
+def test_a_lost_answer_is_unknown_and_the_build_is_found_once(bench: Bench) -> None:
+    fence = bench.system.open(bench.target)
+    bench.lose_next_answer()
+    with pytest.raises(SubmissionUnknown):
+        bench.system.submit(bench.work, bench.target, KEY, fence)
+    found = bench.system.find(bench.target, KEY, fence)
+    assert len(found.refs) == 1 and found.certain and bench.count() == 1
+    assert state(report(bench, found.refs[0])) is BuildState.RUNNING
+
+
+def test_twins_are_found_lowest_first(bench: Bench) -> None:
+    fence = bench.system.open(bench.target)
+    first = bench.system.submit(bench.work, bench.target, KEY, fence)
+    second = bench.system.submit(bench.work, bench.target, KEY, fence)
+    assert bench.system.find(bench.target, KEY, fence).refs == (first, second)
+
+
+def test_one_vanished_build_spoils_no_neighbour(bench: Bench) -> None:
+    ref, gone = submitted(bench), bench.vanished()
+    bench.end(ref)
+    answers = bench.system.poll([gone, ref])
+    assert answers.keys() == {ref, gone}
+    problem, good = answers[gone], answers[ref]
+    assert isinstance(problem, PollProblem) and problem.vanished and problem.reason
+    assert isinstance(good, BuildReport) and state(good) is BuildState.SUCCEEDED
+
+
+def test_an_id_that_is_none_spoils_no_neighbour(bench: Bench) -> None:
+    ref = submitted(bench)
+    odd = BuildRef(bench.system.name, bench.target.project, "not/an id")
+    answers = bench.system.poll([odd, ref])
+    assert isinstance(answers[odd], PollProblem) and isinstance(answers[ref], BuildReport)
+
+
+def test_polling_nothing_asks_nothing(bench: Bench) -> None:
+    bench.go_offline()
+    assert bench.system.poll([]) == {}
+
+
+def test_a_cancelled_build_ends_at_once_and_cancelling_again_is_no_error(bench: Bench) -> None:
+    ref = submitted(bench)
+    bench.move_on(ref, 6)
+    bench.system.cancel(ref)
+    at_once = report(bench, ref)
+    assert at_once.ended == "canceled" and at_once.reason
+    assert {one.state for one in at_once.chroots} == {ChrootState.CANCELED}
+    bench.end(ref)
+    bench.system.cancel(ref)
+    assert report(bench, ref).ended == "canceled"
+
+
+def test_cancelling_a_finished_build_changes_nothing(bench: Bench) -> None:
+    ref = submitted(bench)
+    bench.end(ref)
+    bench.system.cancel(ref)
+    assert state(report(bench, ref)) is BuildState.SUCCEEDED
+
+
+def test_cancelling_an_unknown_build_says_so(bench: Bench) -> None:
+    bench.system.open(bench.target)
+    with pytest.raises(BuildVanished):
+        bench.system.cancel(bench.vanished())
+
+
+def calls(bench: Bench, ref: BuildRef, fence: dict[str, object]) -> dict[str, Callable[[], object]]:
+    return {
+        "open": lambda: bench.system.open(bench.target),
+        "submit": lambda: bench.system.submit(bench.work, bench.target, KEY, fence),
+        "find": lambda: bench.system.find(bench.target, KEY, {**fence, **bench.doubt}),
+        "poll": lambda: bench.system.poll([ref]),
+        "cancel": lambda: bench.system.cancel(ref),
+    }
+
+
+@pytest.mark.parametrize("call", ["open", "submit", "find", "poll", "cancel"])
+def test_silence_is_never_a_verdict(bench: Bench, call: str) -> None:
+    fence = dict(bench.system.open(bench.target))
+    ref = bench.system.submit(bench.work, bench.target, OTHER, fence)
+    bench.go_offline()
+    allowed = (BuildSystemUnavailable, SubmissionUnknown) if call == "submit" else BuildSystemUnavailable
+    with pytest.raises(allowed) as caught:
+        calls(bench, ref, fence)[call]()
+    assert str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("call", ["open", "submit", "cancel"])
+def test_a_worthless_log_in_needs_a_person(bench: Bench, call: str) -> None:
+    fence = dict(bench.system.open(bench.target))
+    ref = bench.system.submit(bench.work, bench.target, OTHER, fence)
+    before = bench.count()
+    bench.expire_login()
+    with pytest.raises(NeedsPerson) as caught:
+        calls(bench, ref, fence)[call]()
+    assert bench.count() == before
+    told = f"{caught.value} {caught.value!r} {bench.system!r}"
+    assert not [secret for secret in bench.secrets() if secret in told]
+
+
+def test_a_target_without_any_open_chroot_is_refused_by_name(bench: Bench) -> None:
+    bench.close_chroots()
+    with pytest.raises(SubmissionRefused) as caught:
+        bench.system.open(bench.target)
+    assert all(chroot in str(caught.value) for chroot in bench.target.chroots)
+
+
+def test_an_option_nobody_knows_is_refused_by_name(bench: Bench, tmp_path: Path) -> None:
+    with pytest.raises(BuildSystemError, match="no_such_option"):
+        connect(bench.system.name, AdapterConfig(tmp_path, {"no_such_option": 1}))
+
+
+@pytest.mark.parametrize("name", ["no_such_system", "../copr", "_private", ""])
+def test_a_system_nobody_knows_is_refused(name: str, tmp_path: Path) -> None:
+    with pytest.raises(BuildSystemError):
+        connect(name, AdapterConfig(tmp_path, {}))
