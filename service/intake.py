@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -51,45 +51,51 @@ def accept_deliveries(db: Database, batch: Sequence[Incoming]) -> list[Accepted]
 
     A repeated guid is the same delivery: its first row stays. A repeat of an errored one makes it due again.
     """
+    first = {incoming.guid: incoming for incoming in reversed(batch)}
+    # Sorted, so that two processes that store overlapping groups cannot wait for each other in a circle.
+    guids = sorted(first)
     with db.transaction() as session:
         now = database_now(session)
-        known: dict[str, Accepted] = {}
-        # Sorted, so that two processes that store overlapping groups cannot wait for each other in a circle.
-        for incoming in sorted(batch, key=lambda item: item.guid):
-            if incoming.guid not in known:
-                known[incoming.guid] = _accept_one(session, incoming, now)
-        seen: set[str] = set()
-        answers: list[Accepted] = []
-        for incoming in batch:
-            answer = known[incoming.guid]
-            if incoming.guid in seen:
-                answer = Accepted(answer.id, answer.guid, answer.state, True, False)
-            seen.add(incoming.guid)
-            answers.append(answer)
-        return answers
+        known = _insert_new(session, [first[guid] for guid in guids], now)
+        for guid in guids:
+            if guid not in known:
+                known[guid] = _repeat(session, guid, now)
+    answers: list[Accepted] = []
+    for incoming in batch:
+        answer = known[incoming.guid]
+        answers.append(answer)
+        # The second of a guid within one group is a repeat of the first.
+        known[incoming.guid] = replace(answer, duplicate=True, due=False)
+    return answers
 
 
-def _accept_one(session: Session, incoming: Incoming, now: datetime) -> Accepted:
+def _insert_new(session: Session, batch: Sequence[Incoming], now: datetime) -> dict[str, Accepted]:
     insert = sqlite.insert if session.get_bind().dialect.name == "sqlite" else postgresql.insert
-    new_id = session.execute(
+    rows = session.execute(
         insert(WebhookDelivery)
-        .values(
-            guid=incoming.guid, event=incoming.event, action="", repository="", tag="", payload=incoming.payload,
-            sender=incoming.sender, state=DeliveryState.RECEIVED.value, reason="", received_at=now, due_at=now,
-        )
         .on_conflict_do_nothing(index_elements=["guid"])
-        .returning(WebhookDelivery.id)
-    ).scalar_one_or_none()  # fmt: skip
-    if new_id is not None:
-        return Accepted(new_id, incoming.guid, DeliveryState.RECEIVED.value, False, True)
+        .returning(WebhookDelivery.id, WebhookDelivery.guid),
+        [
+            {
+                "guid": incoming.guid, "event": incoming.event, "action": "", "repository": "", "tag": "",
+                "payload": incoming.payload, "sender": incoming.sender, "reason": "", "received_at": now,
+                "due_at": now, "state": DeliveryState.RECEIVED.value,
+            }
+            for incoming in batch
+        ],
+    )  # fmt: skip
+    return {guid: Accepted(id_, guid, DeliveryState.RECEIVED.value, False, True) for id_, guid in rows}
+
+
+def _repeat(session: Session, guid: str, now: datetime) -> Accepted:
     row = session.scalars(
-        select(WebhookDelivery).where(WebhookDelivery.guid == incoming.guid).with_for_update()
+        select(WebhookDelivery).where(WebhookDelivery.guid == guid).with_for_update()
     ).one()
     row.repeats += 1
-    if row.state == DeliveryState.ERRORED:
+    errored = row.state == DeliveryState.ERRORED
+    if errored:
         move_delivery(row, DeliveryState.RECEIVED, at=now, reason="delivered again by GitHub")
-        return Accepted(row.id, row.guid, row.state, True, True)
-    return Accepted(row.id, row.guid, row.state, True, False)
+    return Accepted(row.id, row.guid, row.state, True, errored)
 
 
 @dataclass(frozen=True)
