@@ -1,0 +1,249 @@
+"""The supervisor with its real children: what it starts, what it brings back, and that nothing survives it."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from tests.servers import free_port
+
+CRYOPACK = Path(sys.executable).with_name("cryopack")
+CHILDREN = {
+    "web": "uvicorn",
+    "worker": " worker ",
+    "beat": " beat ",
+    "broker": "valkey-server",
+    "sandbox": "deploy/sandbox",
+}
+
+
+def processes_of(state: Path) -> dict[int, str]:
+    """Living processes that were given this state directory, or work below it: number to command line."""
+    found: dict[int, str] = {}
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
+        try:
+            stat = (entry / "stat").read_text().rpartition(")")[2].split()
+            given = f"CRYOPACK_STATE_DIR={state}".encode() in (entry / "environ").read_bytes().split(b"\0")
+            below = str((entry / "cwd").readlink()).startswith(str(state))
+            command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except (OSError, ValueError):
+            continue
+        if (given or below) and stat[0] != "Z":
+            found[int(entry.name)] = command
+    return found
+
+
+def wait_until(true: Callable[[], object], seconds: float) -> bool:
+    """Whether it became true in time."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if true():
+            return True
+        time.sleep(0.05)
+    return bool(true())
+
+
+class Up:
+    """One ``cryopack up`` on a state directory."""
+
+    def __init__(self, state: Path) -> None:
+        self.state = state
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.environment = {**os.environ, "CRYOPACK_STATE_DIR": str(state)}
+        self.output = state.with_suffix(".output")
+        self.process: subprocess.Popen[bytes] | None = None
+        self.starts = 0
+
+    def start(self, *before: str, after: tuple[str, ...] = ()) -> subprocess.Popen[bytes]:
+        command = [*before, str(CRYOPACK), "up", "--port", str(self.port), *after]
+        with self.output.open("wb") as output:
+            self.process = subprocess.Popen(
+                command, env=self.environment, cwd=self.state.parent, stdout=output, stderr=output
+            )
+        return self.process
+
+    def started(self) -> Up:
+        process = self.start()
+        wait_until(lambda: "Ctrl-C stops it" in self.said() or process.poll() is not None, 60)
+        assert "Ctrl-C stops it" in self.said(), self.said()
+        return self
+
+    def said(self) -> str:
+        return self.output.read_text(errors="replace")
+
+    def once(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [CRYOPACK, *arguments],
+            env=self.environment,
+            cwd=self.state.parent,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    def get(self, path: str) -> int:
+        try:
+            return httpx2.get(self.url + path, timeout=5, trust_env=False).status_code
+        except httpx2.HTTPError:
+            return 0
+
+    def children(self) -> dict[str, int]:
+        assert self.process is not None
+        leaders = {
+            pid: command for pid, command in processes_of(self.state).items()
+            if pid != self.process.pid and os.getsid(pid) == pid
+        }  # fmt: skip
+        return {
+            name: pid
+            for name, word in CHILDREN.items()
+            for pid, command in leaders.items()
+            if word in command
+        }
+
+    def send(self, signum: int) -> None:
+        assert self.process is not None
+        self.process.send_signal(signum)
+
+
+@pytest.fixture
+def up(tmp_path: Path) -> Iterator[Up]:
+    state = tmp_path / "state"
+    made = Up(state)
+    yield made
+    if made.process is not None and made.process.poll() is None:
+        made.process.kill()
+        made.process.wait(10)
+    for pid in processes_of(state):
+        os.kill(pid, signal.SIGKILL)
+
+
+def build_states(up: Up) -> list[str]:
+    """The states of the sample's builds."""
+    answer = httpx2.get(up.url + "/api/v1/releases/cri-o/1.32.1", timeout=5, trust_env=False)
+    return [build["state"] for build in answer.json().get("attempts", ())]
+
+
+def test_the_sample_release_is_built_and_a_signal_stops_everything(up: Up) -> None:
+    up.started()
+    assert f"{up.url} is ready" in up.said()
+    assert "builds are simulated" in up.said()
+    assert "delivered the sample release cri-o/cri-o v1.32.1" in up.said()
+    assert wait_until(lambda: build_states(up) == ["succeeded"] * 4, 120), build_states(up)
+    assert up.children().keys() == CHILDREN.keys()
+    up.send(signal.SIGINT)
+    assert up.process is not None
+    assert up.process.wait(8) == 0
+    assert processes_of(up.state) == {}
+    assert not re.search(r"\b(ERROR|CRITICAL|Traceback)\b", up.said()), up.said()
+
+
+def test_a_second_start_is_quick_and_delivers_nothing_again(up: Up) -> None:
+    up.started()
+    ports = (up.state / "ports.json").read_text()
+    assert wait_until(lambda: up.get("/api/v1/releases/cri-o/1.32.1") == 200, 30)
+    up.send(signal.SIGTERM)
+    assert up.process is not None
+    assert up.process.wait(8) == 0
+    began = time.monotonic()
+    up.started()
+    assert time.monotonic() - began < 10
+    assert "delivered the sample" not in up.said()
+    assert (up.state / "ports.json").read_text() == ports
+
+
+def test_killed_children_come_back(up: Up) -> None:
+    up.started()
+    assert wait_until(lambda: up.children().keys() == CHILDREN.keys(), 20)
+    before = up.children()
+    for pid in before.values():
+        os.kill(pid, signal.SIGKILL)
+
+    def all_new() -> bool:
+        now = up.children()
+        return now.keys() == before.keys() and not set(now.values()) & set(before.values())
+
+    assert wait_until(all_new, 20), up.children()
+    assert wait_until(lambda: up.get("/readyz") == 200, 20)
+    assert all(f"{name} ended (signal 9)" in up.said() for name in before), up.said()
+    # The whole way works again: a second delivery comes in through the new web, broker and worker.
+    sent = up.once("send-release", "v1.32.1", "--action", "edited")
+    assert sent.stdout.startswith("HTTP 202"), (sent.stdout, sent.stderr)
+
+
+def test_a_killed_supervisor_leaves_nothing_and_the_next_one_starts(up: Up) -> None:
+    up.started()
+    assert wait_until(lambda: up.children().keys() == CHILDREN.keys(), 20)
+    up.send(signal.SIGKILL)
+    assert up.process is not None
+    up.process.wait(5)
+    assert wait_until(lambda: processes_of(up.state) == {}, 5), processes_of(up.state)
+    for notes in up.state.glob("beat-schedule*"):
+        notes.write_bytes(b"cut off in the mid")
+    up.started()
+    assert wait_until(lambda: up.children().keys() == CHILDREN.keys(), 20)
+    time.sleep(1)
+    assert " ended (" not in up.said()
+
+
+def test_with_parent_it_goes_when_its_parent_goes(up: Up) -> None:
+    shell = up.start("sh", "-c", '"$0" "$@" & wait', after=("--with-parent",))
+    assert wait_until(lambda: "Ctrl-C stops it" in up.said(), 60), up.said()
+    shell.kill()
+    shell.wait(5)
+    assert wait_until(lambda: processes_of(up.state) == {}, 8), processes_of(up.state)
+    assert "nothing is left running" in up.said()
+
+
+def test_a_second_signal_does_not_wait(up: Up) -> None:
+    up.started()
+    assert wait_until(lambda: up.children().keys() == CHILDREN.keys(), 20)
+    os.kill(up.children()["web"], signal.SIGSTOP)
+    up.send(signal.SIGINT)
+    time.sleep(0.8)
+    assert up.process is not None
+    assert up.process.poll() is None, "a stopped web process cannot have ended yet"
+    up.send(signal.SIGINT)
+    up.process.wait(1.5)
+    assert processes_of(up.state) == {}
+
+
+def test_a_taken_port_is_one_line(up: Up) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", up.port))
+        taken.listen()
+        said = up.once("up", "--port", str(up.port))
+    assert said.returncode == 1
+    assert said.stderr == f"cryopack: port {up.port} on 127.0.0.1 is not free (Address already in use)\n"
+    assert processes_of(up.state) == {}
+
+
+def test_one_supervisor_a_state_directory(up: Up) -> None:
+    up.started()
+    assert up.process is not None
+    said = up.once("up", "--port", str(free_port()))
+    assert said.returncode == 1
+    assert said.stderr == f"cryopack: another 'cryopack up' (process {up.process.pid}) runs on {up.state}\n"
+    assert up.get("/readyz") == 200
+
+
+def test_a_service_that_cannot_start_is_named(up: Up) -> None:
+    up.environment["CRYOPACK_API_READ"] = "nobody"
+    said = up.once("up", "--port", str(up.port))
+    assert said.returncode == 1
+    assert said.stderr.startswith("cryopack: CRYOPACK_API_READ: ")
+    assert said.stderr.count("\n") == 1
+    assert processes_of(up.state) == {}
