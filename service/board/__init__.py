@@ -12,7 +12,7 @@ from service.board.builds import (
     list_builds,
     list_events,
 )
-from service.board.cells import columns_of, matrix, streams
+from service.board.cells import columns_of, matrix, only_branch, streams
 from service.board.deliveries import DeliveryDetail, DeliveryRow, delivery_detail, list_deliveries
 from service.board.grid import FAILING, Cell, Column, Good, Matrix, StreamRow
 from service.board.health import ContactRow, DueWork, Health, health
@@ -26,7 +26,7 @@ from service.board.releases import (
     newest_of_stream,
     release_detail,
 )
-from service.board.rows import BuildRow, ChrootRow
+from service.board.rows import BuildRow, ChrootRow, arch_of
 from service.board.specs import Spec, SpecChange, spec_change, spec_of
 
 __all__ = [
@@ -56,6 +56,7 @@ __all__ = [
     "SpecChange",
     "SrpmRow",
     "StreamRow",
+    "arch_of",
     "build_detail",
     "columns_of",
     "delivery_detail",
@@ -68,6 +69,7 @@ __all__ = [
     "list_srpms",
     "matrix",
     "newest_of_stream",
+    "only_branch",
     "release_detail",
     "spec_change",
     "spec_of",

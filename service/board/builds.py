@@ -62,10 +62,6 @@ class BuildDetail:
     release_tag: str
     strategy: str
     workarounds: tuple[str, ...]
-    has_spec: bool
-    spec_sha256: str | None
-    srpm_name: str | None
-    srpm_sha256: str | None
     submission_key: str | None
     submissions: int
     source_log_url: str
@@ -120,9 +116,9 @@ def build_detail(session: Session, build_id: int) -> BuildDetail | None:
     b = PackageBuild
     row = session.execute(
         select(
-            *BUILD_COLUMNS, b.release_id, b.sort_key, b.strategy, b.workarounds, b.spec_sha256, b.srpm_name,
-            b.srpm_sha256, b.submission_key, b.submissions, b.source_log_url, b.observed_at, b.deadline_at,
-            b.due_at, b.tries, b.cancel_requested,
+            *BUILD_COLUMNS, b.release_id, b.sort_key, b.strategy, b.workarounds, b.submission_key,
+            b.submissions,
+            b.source_log_url, b.observed_at, b.deadline_at, b.due_at, b.tries, b.cancel_requested,
         ).where(b.id == build_id)
     ).one_or_none()  # fmt: skip
     if row is None:
@@ -143,18 +139,14 @@ def build_detail(session: Session, build_id: int) -> BuildDetail | None:
         .limit(1)
     ).one_or_none()  # fmt: skip
     names = [column.key for column in BUILD_COLUMNS]
-    own = build_row(
-        {name: getattr(row, name) for name in names}, chroots_of(session, [build_id]).get(build_id, ())
-    )
+    chroots = chroots_of(session, {build_id, *(attempt.id for attempt in attempts)})
+    own = build_row({name: getattr(row, name) for name in names}, chroots.get(build_id, ()))
+    shown = tuple(build_row(attempt, chroots.get(attempt.id, ())) for attempt in attempts)
     return BuildDetail(
         build=own,
         release_tag=f"v{row.version}",
         strategy=row.strategy,
         workarounds=tuple(row.workarounds),
-        has_spec=row.spec_sha256 is not None,
-        spec_sha256=row.spec_sha256,
-        srpm_name=row.srpm_name,
-        srpm_sha256=row.srpm_sha256,
         submission_key=row.submission_key,
         submissions=row.submissions,
         source_log_url=row.source_log_url,
@@ -164,7 +156,7 @@ def build_detail(session: Session, build_id: int) -> BuildDetail | None:
         tries=row.tries,
         cancel_requested=row.cancel_requested,
         events=build_events(session, build_id, limit=EVENTS_SHOWN),
-        attempts=tuple(build_row(attempt) for attempt in attempts),
+        attempts=shown,
         last_good=build_row(good) if good is not None else None,
     )
 

@@ -104,6 +104,11 @@ def streams(session: Session, catalog: Catalog, now: datetime) -> tuple[StreamRo
     )
 
 
+def only_branch(row: StreamRow, branch: str) -> StreamRow:
+    """The row with the cells of one branch; all of them for an empty name."""
+    return replace(row, cells=tuple(cell for cell in row.cells if branch in ("", cell.branch)))
+
+
 def _numbers(stream: Stream) -> tuple[int, int]:
     return stream.major, stream.minor
 

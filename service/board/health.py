@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import ColumnElement, case, func, select
@@ -14,16 +14,21 @@ from service.domain.states import LIVE_BUILD, BuildState, DeliveryState
 from service.store.schema import Contact, FollowUp, PackageBuild, WebhookDelivery
 from service.store.session import database_now
 
+# A row that is due waits for the next sweep or a free worker; after this long nobody seems to be there.
+OVERDUE = timedelta(minutes=1)
+
 
 @dataclass(frozen=True)
 class DueWork:
-    """One kind of work: rows that wait, rows past their time, the age of the oldest of these.
+    """One kind of work: rows that wait, rows that are due, rows that have been due for more than OVERDUE.
 
-    ``retrying`` rows were tried at least once since they last made progress. ``next_at`` is what is due next.
+    ``oldest_seconds`` is how long the oldest has been due. ``retrying`` rows were tried at least once since
+    they last made progress. ``next_at`` is what is due next.
     """
 
     kind: str
     waiting: int
+    due: int
     overdue: int
     oldest_seconds: float
     retrying: int
@@ -52,7 +57,7 @@ class Health:
 
     @property
     def overdue_seconds(self) -> float:
-        """Age of the oldest overdue row of any kind, 0 where nothing is overdue."""
+        """How long the oldest row that is due has waited, 0 where nothing is due."""
         return max((work.oldest_seconds for work in self.due), default=0.0)
 
     @property
@@ -92,18 +97,19 @@ def due_work(session: Session, now: datetime) -> tuple[DueWork, ...]:
 
 def _due(session: Session, kind: str, table: Any, condition: ColumnElement[bool], now: datetime) -> DueWork:
     # A held row has its due time at the end of its lease, so that a dead holder's row becomes overdue too.
-    overdue = table.due_at <= now
-    waiting, late, oldest, retrying, next_at = session.execute(
+    due, overdue = table.due_at <= now, table.due_at <= now - OVERDUE
+    waiting, ready, late, oldest, retrying, next_at = session.execute(
         select(
             func.count(),
+            func.coalesce(func.sum(case((due, 1), else_=0)), 0),
             func.coalesce(func.sum(case((overdue, 1), else_=0)), 0),
             func.min(table.due_at),
             func.coalesce(func.sum(case((table.tries > 0, 1), else_=0)), 0),
-            func.min(case((overdue, None), else_=table.due_at)),
+            func.min(case((due, None), else_=table.due_at)),
         ).where(condition)
     ).one()
     age = (now - oldest).total_seconds() if oldest is not None else 0.0
-    return DueWork(kind, waiting, int(late), max(age, 0.0), int(retrying), next_at)
+    return DueWork(kind, waiting, int(ready), int(late), max(age, 0.0), int(retrying), next_at)
 
 
 def _by_state(

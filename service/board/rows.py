@@ -56,6 +56,9 @@ class BuildRow:
     created_at: datetime
     submitted_at: datetime | None
     ended_at: datetime | None
+    spec_sha256: str | None
+    srpm_name: str | None
+    srpm_sha256: str | None
     chroots: tuple[ChrootRow, ...] = ()
 
     @property
@@ -68,6 +71,7 @@ BUILD_COLUMNS = (
     _B.id, _B.family, _B.stream, _B.package, _B.version, _B.release_number, _B.dist, _B.target, _B.branch,
     _B.system, _B.project, _B.attempt, _B.state, _B.reason, _B.note, _B.soundness, _B.external_id, _B.web_url,
     _B.requested_by, _B.created_at, _B.submitted_at, _B.ended_at, _B.options,
+    _B.spec_sha256, _B.srpm_name, _B.srpm_sha256,
 )  # fmt: skip
 
 

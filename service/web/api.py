@@ -153,7 +153,7 @@ def list_events(
     responses={200: {"model": schemas.SpecShape, "content": {"text/plain": {}}}},
 )
 def get_spec(request: Request, context: Context, build_id: BuildId) -> Response:
-    """The spec as it was submitted: plain text, or JSON with its diff for ``Accept: application/json``."""
+    """The spec as it was submitted: plain text, or JSON with its diff for 'Accept: application/json'."""
     with context.db.reader() as session:
         change = board.spec_change(session, build_id)
     if change is None:
@@ -172,7 +172,7 @@ def get_spec(request: Request, context: Context, build_id: BuildId) -> Response:
     status_code=302,
 )
 def get_log(request: Request, context: Context, build_id: BuildId, chroot: WordInPath) -> Response:
-    """A chroot's log, or the ``source`` step's: a redirect, or JSON for ``Accept: application/json``."""
+    """A chroot's log, or the source step's: a redirect, or JSON for 'Accept: application/json'."""
     detail = _build(context, build_id)
     if chroot == SOURCE_STEP:
         log = schemas.Log(

@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 
 from service.board import BadCursor
 from service.settings import Settings, load_settings
-from service.web import api
+from service.web import api, dashboard, release_pages, service_pages
 from service.web.answers import EveryAnswer
 from service.web.context import WebContext
 from service.web.errors import (
@@ -60,7 +60,10 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     app.openapi = lambda: _described(app)  # type: ignore[method-assign]
     app.add_middleware(EveryAnswer)
+    app.include_router(service_pages.router)
     app.include_router(api.router)
+    app.include_router(dashboard.router)
+    app.include_router(release_pages.router)
     app.add_exception_handler(Problem, on_problem)
     app.add_exception_handler(HTTPException, on_http_exception)
     app.add_exception_handler(BadCursor, on_bad_cursor)
@@ -68,6 +71,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     for kind in DATABASE_AWAY:
         app.add_exception_handler(kind, on_database_away)
     app.add_route("/webhooks/github", receive_github, methods=["POST"], include_in_schema=False)
+    app.add_route("/static/{name}", service_pages.serve_asset, methods=["GET"], include_in_schema=False)
     app.add_route("/healthz", healthz, methods=["GET"], include_in_schema=False)
     app.add_route("/readyz", readyz, methods=["GET"], include_in_schema=False)
     app.add_route("/metrics", metrics, methods=["GET"], include_in_schema=False)

@@ -1,24 +1,54 @@
-"""The templates' environment and what every page needs."""
+"""The templates' environment, and the answer that is a page."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
+from service.domain.states import BuildState
+from service.web import wording
+from service.web.assets import asset_address
 from service.web.context import context_of
 
-environment = Environment(
-    loader=FileSystemLoader(Path(__file__).parent / "templates"),
-    autoescape=select_autoescape(default=True, default_for_string=True),
-    undefined=StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-)
+# Which picture of icons.svg goes with a word; a picture never stands without its word.
+ICONS = {
+    **{name: name for name in (*BuildState, "empty", "behind")},
+    "received": "pending", "processed": "succeeded", "ignored": "empty", "skipped": "empty",
+    "known": "pending", "planned": "pending", "unsupported": "empty", "withdrawn": "canceled",
+}  # fmt: skip
+
+FILTERS = (
+    wording.age, wording.day, wording.duration, wording.megabytes, wording.one_line, wording.plain,
+    wording.rfc3339, wording.short_nvr, wording.utc, wording.weblink,
+)  # fmt: skip
+
+
+def _environment() -> Environment:
+    made = Environment(
+        loader=FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.filters.update({function.__name__: function for function in FILTERS})
+    made.globals.update(
+        asset=asset_address,
+        between=wording.between,
+        coloured_diff=wording.coloured_diff,
+        icons=ICONS,
+        query=wording.query,
+    )
+    return made
+
+
+environment = _environment()
 
 
 def page(
@@ -29,12 +59,11 @@ def page(
     status: int = 200,
     headers: Mapping[str, str] | None = None,
 ) -> Response:
-    """Render one page. ``values`` are the template's own names."""
-    settings = context_of(request).settings
-    html = environment.get_template(template).render(
-        {"sandbox": settings.sandbox, "path": request.url.path, **values}
-    )
-    return HTMLResponse(html, status, headers=dict(headers or {}))
+    """Render one page. ``values`` are added to ``now``, ``path`` and ``sandbox``."""
+    context = context_of(request)
+    known = {"sandbox": context.settings.sandbox, "path": request.url.path, "now": datetime.now(UTC)}
+    html = environment.get_template(template).render({**known, **values})
+    return HTMLResponse(html, status, headers={"Cache-Control": "no-cache", **(headers or {})})
 
 
 def error_page(request: Request, status: int, detail: str, headers: Mapping[str, str]) -> Response:

@@ -13,7 +13,7 @@ class Shape(BaseModel):
 
 
 class ProblemShape(Shape):
-    """An error, as RFC 9457 says. ``detail`` is one line that says what to do."""
+    """An error, as RFC 9457 says. 'detail' is one line that says what to do."""
 
     type: str = "about:blank"
     title: str
@@ -37,7 +37,7 @@ class Chroot(Shape):
 
 
 class Build(Shape):
-    """One attempt to build one release for one target. ``failed`` is the package's fault, not ``errored``."""
+    """One attempt to build one release for one target. 'failed' is the package's fault, 'errored' is not."""
 
     id: int
     family: str
@@ -60,6 +60,9 @@ class Build(Shape):
     created_at: datetime
     submitted_at: datetime | None
     ended_at: datetime | None
+    spec_sha256: str | None
+    srpm_name: str | None
+    srpm_sha256: str | None
     chroots: list[Chroot]
 
 
@@ -80,9 +83,6 @@ class BuildWithHistory(Build):
 
     strategy: str
     workarounds: list[str]
-    spec_sha256: str | None
-    srpm_name: str | None
-    srpm_sha256: str | None
     source_log_url: str
     submissions: int
     observed_at: datetime | None
@@ -142,7 +142,7 @@ class DeliveryWithPayload(Delivery):
 
 
 class Release(Shape):
-    """One upstream release. ``state`` is our decision, ``status`` what its builds make of it."""
+    """One upstream release. 'state' is our decision, 'status' what its builds make of it."""
 
     family: str
     version: str
@@ -207,7 +207,7 @@ class MatrixCell(Shape):
 
 
 class StreamShape(Shape):
-    """One stream of a family. ``refusal`` says why it is not built."""
+    """One stream of a family. 'refusal' says why it is not built."""
 
     family: str
     stream: str
@@ -227,7 +227,7 @@ class MatrixRow(StreamShape):
 
 
 class Target(Shape):
-    """One branch on one build system. ``is_eol``: the branch gets no new builds."""
+    """One branch on one build system. 'is_eol': the branch gets no new builds."""
 
     target: str
     branch: str
