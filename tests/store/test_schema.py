@@ -47,7 +47,13 @@ def build_row(release_id: int, **changes: object) -> PackageBuild:
 def release_id(db: Database) -> int:
     with db.transaction() as session:
         release = UpstreamRelease(
-            family="cri-o", version="1.32.1", sort_key="x", stream="1.32", tag="v1.32.1", first_seen_at=NOW, facts={}
+            family="cri-o",
+            version="1.32.1",
+            sort_key="x",
+            stream="1.32",
+            tag="v1.32.1",
+            first_seen_at=NOW,
+            facts={},
         )
         session.add(release)
         session.flush()

@@ -1,0 +1,161 @@
+"""The command line as a user types it: output, one-line errors, exit statuses."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from service.catalog import Catalog
+from service.store.session import Database
+from tests.store.releases import deliver, payload
+
+ROOT = Path(__file__).parents[2]
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def cryopack(tmp_path: Path, sqlite_url: str) -> Run:
+    """Run ``cryopack`` with a database and a state directory of its own."""
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(ROOT),
+        "CRYOPACK_DATABASE_URL": sqlite_url,
+        "CRYOPACK_STATE_DIR": str(tmp_path / "state"),
+        "CRYOPACK_BROKER_URL": "redis://127.0.0.1:1/0",
+        "NO_COLOR": "1",
+        "COLUMNS": "200",
+    }
+
+    def run(*words: str, **changes: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-c", "from workers.cli import main; main()", *words]
+        return subprocess.run(
+            command,
+            env=environment | changes,
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    return run
+
+
+def test_help_on_every_level(cryopack: Run) -> None:
+    for words in ((), ("build",), ("release",), ("delivery",), ("catalog",), ("render",), ("up",)):
+        done = cryopack(*words, "--help")
+        assert done.returncode == 0 and "Usage" in done.stdout, words
+
+
+def test_render_prints_a_spec_and_says_where_its_facts_come_from(cryopack: Run) -> None:
+    done = cryopack("render", "v1.32.1", "--branch", "f44")
+    assert done.returncode == 0, done.stderr
+    assert "Name:" in done.stdout and "cri-o1.32" in done.stdout
+    assert "%global gomodulesmode GO111MODULE=on" in done.stdout
+    assert "%global __golang_extldflags -Wl,-z,undefs" in done.stdout
+    assert "catalogue" in done.stdout
+    older = cryopack("render", "v1.31.5")
+    assert "undefs" not in older.stdout and older.returncode == 0
+
+
+def test_render_diff(cryopack: Run) -> None:
+    done = cryopack("render", "v1.32.2", "--diff", "v1.32.1")
+    assert done.returncode == 0 and "+++ v1.32.2.spec" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (("render", "nightly"), "'nightly' is not a version tag"),
+        (("render", "v1.20.0"), "no stream 1.20"),
+        (("render", "v1.32.1", "--strategy", "magic"), "magic"),
+        (("render", "v1.32.1", "--branch", "f12"), "f12"),
+        (("render", "v1.32.1", "--source", "missing.tar.gz"), "there is no file missing.tar.gz"),
+        (("srpm", "v1.32.1", "--source", "missing.tar.gz"), "there is no file"),
+        (("build", "show", "7"), "there is no build 7"),
+        (("build", "retry", "7"), "there is no build 7"),
+        (("build", "cancel", "7"), "there is no build 7"),
+        (("delivery", "replay", "x"), "there is no delivery x"),
+        (("release", "add", "v1.32.1", "--family", "nope"), "no family nope"),
+        (("send-release", "v1.32.1"), "CRYOPACK_GITHUB_WEBHOOK_SECRETS"),
+    ],
+)
+def test_a_failure_is_one_line_and_status_1(cryopack: Run, words: tuple[str, ...], why: str) -> None:
+    done = cryopack(*words)
+    assert done.returncode == 1, (done.stdout, done.stderr)
+    assert why in done.stderr and done.stderr.count("\n") == 1 and "Traceback" not in done.stderr
+
+
+def test_wrong_usage_is_status_2(cryopack: Run) -> None:
+    assert cryopack("render").returncode == 2
+    assert cryopack("explode").returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("CRYOPACK_SWEEP_SECONDS", "-1"),
+        ("CRYOPACK_BASE_URL", "ftp://x"),
+        ("CRYOPACK_SOURCE_URL_TEMPLATE", "{secret}"),
+        ("CRYOPACK_DATABASE_URL_FILE", "/nowhere/at/all"),
+    ],
+)
+def test_a_wrong_setting_stops_with_its_name(cryopack: Run, variable: str, value: str) -> None:
+    done = cryopack("matrix", **{variable: value})
+    assert done.returncode == 1 and variable in done.stderr and value not in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_database_that_is_away_is_one_line_without_its_password(cryopack: Run) -> None:
+    url = "postgresql+psycopg://me:a-secret-word@127.0.0.1:1/x"
+    done = cryopack("matrix", CRYOPACK_DATABASE_URL=url)
+    assert done.returncode == 1 and "database" in done.stderr and "a-secret-word" not in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_release_by_hand_its_matrix_and_its_builds(cryopack: Run) -> None:
+    assert cryopack("migrate").returncode == 0
+    added = cryopack("release", "add", "v1.32.1")
+    assert added.returncode == 0 and "cri-o1.32 1.32.1 is planned for f43-copr" in added.stdout
+    again = cryopack("release", "add", "v1.32.1")
+    assert "has all its builds already" in again.stdout
+    matrix = cryopack("matrix")
+    assert "cri-o1.32" in matrix.stdout and matrix.stdout.count("pending 1.32.1") == 4
+    listed = json.loads(cryopack("build", "list", "--json").stdout)
+    assert [row["state"] for row in listed] == ["pending"] * 4
+    shown = cryopack("build", "show", "1")
+    assert "cri-o1.32" in shown.stdout and "planned for" in shown.stdout
+    refused = cryopack("build", "retry", "1")
+    assert refused.returncode == 1 and "pending" in refused.stderr
+    assert cryopack("build", "cancel", "1").returncode == 0
+    assert "no log yet" in cryopack("build", "log", "1").stdout
+
+
+def test_deliveries_are_listed_with_their_reasons_and_replayed(
+    cryopack: Run, sqlite_url: str, catalog: Catalog
+) -> None:
+    db = Database(sqlite_url)
+    deliver(db, catalog, payload("v1.32.1", draft=True), guid="guid-1")
+    db.dispose()
+    listed = cryopack("delivery", "list")
+    assert "guid-1" in listed.stdout and "draft" in listed.stdout
+    assert cryopack("delivery", "replay", "guid-1").returncode == 0
+
+
+def test_catalog_check_renders_everything(cryopack: Run) -> None:
+    done = cryopack("catalog", "check")
+    assert done.returncode == 0 and "the catalogue is sound" in done.stdout
+
+
+def test_a_wrong_catalogue_names_file_and_key(cryopack: Run, tmp_path: Path) -> None:
+    folder = tmp_path / "catalog"
+    (folder / "families").mkdir(parents=True)
+    (folder / "targets.toml").write_text("nonsense = 1\n")
+    done = cryopack("catalog", "check", CRYOPACK_CATALOG_DIR=str(folder))
+    assert done.returncode == 1 and done.stderr.count("\n") == 1

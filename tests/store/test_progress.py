@@ -1,0 +1,216 @@
+"""Claims, leases, tries and deadlines, on both databases."""
+
+from __future__ import annotations
+
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from service.catalog import Catalog
+from service.commands import CommandRefused, request_build, request_cancel
+from service.domain.reports import BuildRef, BuildReport, ChrootReport, SubmissionKey
+from service.domain.specs import SpecFile
+from service.domain.states import BuildState, ChrootState
+from service.observations import claim_polls, record_report
+from service.progress import back_off, claim_build, end_build, find_due
+from service.store.schema import ChrootBuild, PackageBuild
+from service.store.session import Database, database_now
+from service.submissions import begin_submit, record_submission, reserve_release_number
+from service.work import BuildWork
+from tests.store.releases import builds, deliver, payload
+
+SPEC = SpecFile("cri-o1.32.spec", "text", "0" * 64)
+
+
+@pytest.fixture
+def build_id(db: Database, catalog: Catalog) -> int:
+    """One pending build; the other three of its release are put off."""
+    deliver(db, catalog, payload("v1.32.1"))
+    first, *others = builds(db, "1.32.1")
+    for other in others:
+        change(db, other.id, due_at=other.created_at + timedelta(days=1))
+    return first.id
+
+
+def change(db: Database, build_id: int, **values: Any) -> None:
+    with db.transaction() as session:
+        row = session.get_one(PackageBuild, build_id)
+        for name, value in values.items():
+            setattr(row, name, value)
+
+
+def expire(db: Database, build_id: int) -> None:
+    """As if the lease had run out."""
+    with db.transaction() as session:
+        row = session.get_one(PackageBuild, build_id)
+        now = database_now(session)
+        row.lease_until = now - timedelta(seconds=1)
+        row.due_at = now - timedelta(seconds=1)
+
+
+def claim(db: Database, build_id: int, max_tries: int = 3) -> BuildWork:
+    work = claim_build(db, build_id, lease_seconds=60, max_tries=max_tries)
+    assert work is not None
+    return work
+
+
+def submit(db: Database, work: BuildWork, key: str = "b1xabcdef") -> BuildWork:
+    started = begin_submit(
+        db, work, spec=SPEC, srpm_name="x.src.rpm", srpm_sha256="0" * 64, release_number=1,
+        key=SubmissionKey(key), fence={"newest_id": 7}, lease_seconds=60,
+    )  # fmt: skip
+    assert started is not None
+    return started
+
+
+def record(db: Database, work: BuildWork, external_id: str = "42") -> bool:
+    return record_submission(
+        db, work, BuildRef("copr", work.target.project, external_id), skipped={}, adopted=False,
+        poll_seconds=0, surplus_seconds=0,
+    )  # fmt: skip
+
+
+def test_eight_workers_claim_a_build_once(db: Database, build_id: int) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        claims = list(pool.map(lambda _: claim_build(db, build_id, lease_seconds=60, max_tries=3), range(8)))
+    assert Counter(claim is None for claim in claims) == {True: 7, False: 1}
+
+
+def test_a_lost_lease_records_nothing(db: Database, build_id: int) -> None:
+    old = claim(db, build_id)
+    expire(db, build_id)
+    new = claim(db, build_id)
+    assert not end_build(db, old, BuildState.FAILED, "late")
+    assert not back_off(db, old, "late", delay_seconds=1)
+    assert begin_submit(
+        db, old, spec=SPEC, srpm_name="x", srpm_sha256="x", release_number=1,
+        key=SubmissionKey("b1late"), fence={}, lease_seconds=60,
+    ) is None  # fmt: skip
+    assert submit(db, new).state is BuildState.SUBMITTING
+
+
+def test_an_answer_to_a_lost_lease_is_noted_and_looked_after(db: Database, build_id: int) -> None:
+    old = submit(db, claim(db, build_id))
+    expire(db, build_id)
+    new = claim(db, build_id)
+    assert not record(db, old, "41")
+    assert record(db, new, "42")
+    (build,) = (b for b in builds(db, "1.32.1") if b.id == build_id)
+    assert (build.external_id, build.state) == ("42", "running")
+    assert find_due(db).follow_ups, "somebody must look for build 41 and cancel it"
+
+
+def test_a_step_that_kills_its_worker_does_not_loop_for_ever(db: Database, build_id: int) -> None:
+    for _ in range(3):
+        claim(db, build_id)
+        expire(db, build_id)
+    assert claim_build(db, build_id, lease_seconds=60, max_tries=3) is None
+    build = builds(db, "1.32.1")[0]
+    assert build.state == "errored" and "gave up after 3 tries" in build.reason
+
+
+def test_trouble_of_the_other_side_spends_no_try(db: Database, build_id: int) -> None:
+    for _ in range(10):
+        back_off(db, claim(db, build_id), "COPR is away", delay_seconds=0, spend_try=False)
+    assert builds(db, "1.32.1")[0].tries == 0
+
+
+def test_the_deadline_ends_what_was_never_submitted(db: Database, build_id: int) -> None:
+    back_off(db, claim(db, build_id), "COPR is away", delay_seconds=0, spend_try=False)
+    build = builds(db, "1.32.1")[0]
+    change(db, build_id, deadline_at=build.created_at - timedelta(hours=1))
+    assert claim_build(db, build_id, lease_seconds=60, max_tries=3) is None
+    build = builds(db, "1.32.1")[0]
+    assert build.state == "errored" and "COPR is away" in build.reason
+
+
+def test_in_submitting_neither_deadline_nor_tries_end_a_build(db: Database, build_id: int) -> None:
+    submit(db, claim(db, build_id))
+    build = builds(db, "1.32.1")[0]
+    for _ in range(5):
+        expire(db, build_id)
+        change(db, build_id, deadline_at=build.created_at - timedelta(hours=1), cancel_requested="x")
+        work = claim(db, build_id, max_tries=2)
+    assert work.past_deadline and work.tries_left == 0 and work.cancel_requested == "x"
+
+
+def test_reports_never_take_an_end_back(db: Database, build_id: int) -> None:
+    assert record(db, submit(db, claim(db, build_id)))
+    chroots = builds(db, "1.32.1")[0].options["chroots"]
+
+    def report(*states: ChrootState) -> BuildState | None:
+        expire(db, build_id)
+        (poll,) = claim_polls(db, "copr", "packbot/cri-o", lease_seconds=60)
+        seen = tuple(ChrootReport(c, s, reason="why") for c, s in zip(chroots, states, strict=True))
+        return record_report(db, poll, BuildReport(poll.ref, seen), poll_seconds=0)
+
+    assert report(ChrootState.FAILED, ChrootState.RUNNING) is BuildState.RUNNING
+    assert report(ChrootState.RUNNING, ChrootState.PENDING) is BuildState.RUNNING
+    with db.reader() as session:
+        rows = {c.chroot: c.state for c in session.query(ChrootBuild).filter_by(build_id=build_id)}
+    assert rows == {chroots[0]: "failed", chroots[1]: "running"}
+    assert report(ChrootState.SUCCEEDED, ChrootState.SUCCEEDED) is BuildState.FAILED
+    build = builds(db, "1.32.1")[0]
+    assert build.reason == f"failed in 1 of 2 chroots ({chroots[0]}): why"
+
+
+def test_a_poll_is_leased_once(db: Database, build_id: int) -> None:
+    assert record(db, submit(db, claim(db, build_id)))
+    with ThreadPoolExecutor(4) as pool:
+        claimed = pool.map(lambda _: claim_polls(db, "copr", "packbot/cri-o", lease_seconds=60), range(4))
+        assert sum(len(polls) for polls in claimed) == 1
+
+
+def test_the_release_number_belongs_to_the_content(db: Database, build_id: int) -> None:
+    work = claim(db, build_id)
+    numbers = [
+        reserve_release_number(db, work, content_sha256=content, why="Update").number
+        for content in ("a" * 64, "b" * 64, "a" * 64, "c" * 64)
+    ]
+    assert numbers == [1, 2, 1, 3]
+    third = reserve_release_number(db, work, content_sha256="c" * 64, why="Update")
+    assert [entry.evr for entry in third.changelog] == ["1.32.1-0.3", "1.32.1-0.2", "1.32.1-0.1"]
+
+
+def test_parallel_contents_get_different_numbers(db: Database, build_id: int) -> None:
+    work = claim(db, build_id)
+    with ThreadPoolExecutor(8) as pool:
+        got = list(
+            pool.map(
+                lambda n: reserve_release_number(db, work, content_sha256=f"{n:064d}", why="x").number,
+                range(8),
+            )
+        )
+    assert sorted(got) == list(range(1, 9))
+
+
+def test_two_maintainers_who_ask_at_once_get_one_build(db: Database, catalog: Catalog, build_id: int) -> None:
+    end_build(db, claim(db, build_id), BuildState.FAILED, "why")
+
+    def ask(n: int) -> str:
+        try:
+            return request_build(db, catalog, build_id, by=f"maintainer {n}").sentence
+        except CommandRefused as error:
+            return f"refused: {error}"
+
+    with ThreadPoolExecutor(2) as pool:
+        answers = sorted(pool.map(ask, range(2)))
+    assert answers[0].startswith("build ") and answers[1].startswith("refused: build ")
+
+
+def test_an_ended_build_cannot_be_cancelled(db: Database, build_id: int) -> None:
+    end_build(db, claim(db, build_id), BuildState.FAILED, "why")
+    with pytest.raises(CommandRefused, match="failed already"):
+        request_cancel(db, build_id, by="a maintainer")
+
+
+def test_a_withdrawn_release_cancels_what_had_not_begun(
+    db: Database, catalog: Catalog, build_id: int
+) -> None:
+    deliver(db, catalog, payload("v1.32.1", "deleted"))
+    assert claim_build(db, build_id, lease_seconds=60, max_tries=3) is None
+    build = builds(db, "1.32.1")[0]
+    assert build.state == "canceled" and "deleted" in build.reason
