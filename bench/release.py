@@ -23,7 +23,7 @@ from tests.flow.processes import Worker
 from tests.servers import Postgres, Valkey
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "deploy"))
-from sandbox.testing import Farm  # noqa: E402
+from sandbox.testing import Farm
 
 TAGS = ("v1.33.9", "v1.34.8", "v1.35.6")
 SECONDS = 60.0

@@ -88,9 +88,7 @@ def _insert_new(session: Session, batch: Sequence[Incoming], now: datetime) -> d
 
 
 def _repeat(session: Session, guid: str, now: datetime) -> Accepted:
-    row = session.scalars(
-        select(WebhookDelivery).where(WebhookDelivery.guid == guid).with_for_update()
-    ).one()
+    row = session.scalars(select(WebhookDelivery).where(WebhookDelivery.guid == guid).with_for_update()).one()
     row.repeats += 1
     errored = row.state == DeliveryState.ERRORED
     if errored:

@@ -220,7 +220,7 @@ def _ids(
     condition: ColumnElement[bool],
     now: datetime,
 ) -> tuple[int, ...]:
-    query: Select[tuple[int]] = (
+    query: Select[int] = (
         select(table.id)
         .where(condition, table.due_at <= now, _lease_free(table, now))
         .order_by(table.due_at)

@@ -47,7 +47,8 @@ def record_source_facts(db: Database, release_id: int, facts: SourceFacts) -> st
         ).one()
         before = str(release.facts.get("sha256", ""))
         if before and before != facts.sha256:
-            release.mark = f"the source archive changed from sha256 {before[:12]} to {facts.sha256[:12]}; nothing is rebuilt"
+            change = f"sha256 {before[:12]} to {facts.sha256[:12]}"
+            release.mark = f"the source archive changed from {change}; nothing is rebuilt"
             return f"the source archive of {release.tag} is not the one seen before ({release.mark})"
         if facts.commit and note_commit(release, facts.commit):
             return f"{release.mark}: the archive is not of the commit that was announced"

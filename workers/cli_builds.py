@@ -27,7 +27,7 @@ def list_builds(
 ) -> None:
     """Builds, newest first."""
     with context() as ctx, ctx.db.reader() as session:
-        wanted = board.BuildFilter(stream=stream, branch=branch, state=state)
+        wanted = board.BuildFilter(stream=stream, branch=branch, states=(state,) if state else ())
         page = board.list_builds(session, wanted, limit=limit)
         now = database_now(session)
         if as_json:

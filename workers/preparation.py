@@ -1,4 +1,4 @@
-"""From a planned build to its SRPM: sources, facts, spec, check, release number, rpmbuild. Nothing outside knows yet."""
+"""From a planned build to its SRPM: sources, facts, spec, check, release number, rpmbuild."""
 
 from __future__ import annotations
 

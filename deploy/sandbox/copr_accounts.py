@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import uuid
-from datetime import date, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sandbox.copr_api import Call, Refused, endpoint, has_permission, login_expired, project_row
@@ -16,7 +16,7 @@ TOKEN_LIFE = timedelta(days=180)
 def renew_token(store: Store, account: str) -> dict[str, str]:
     """``{"login", "token", "expiration"}``; makes a missing account. The caller owns the transaction."""
     login, token = secrets.token_hex(10), secrets.token_hex(15)
-    expiration = (date.today() + TOKEN_LIFE).isoformat()
+    expiration = (datetime.now(UTC).date() + TOKEN_LIFE).isoformat()
     store.execute(
         "INSERT INTO account (name, login, token, expiration) VALUES (?, ?, ?, ?) ON CONFLICT (name)"
         " DO UPDATE SET login = excluded.login, token = excluded.token, expiration = excluded.expiration",

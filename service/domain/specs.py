@@ -87,8 +87,8 @@ class SpecRequest:
 class SpecFile:
     """A rendered spec. ``workarounds`` are the ids of the rows that apply, in the order of the table.
 
-    ``release`` is the R without the dist tag (``0.1``). ``source_url`` is what ``Source0`` must expand to. ``files`` are
-    the small sources that travel beside the archive: name to text.
+    ``release`` is the R without the dist tag (``0.1``). ``source_url`` is what ``Source0`` must expand to.
+    ``files`` are the small sources that travel beside the archive: name to text.
     """
 
     name: str

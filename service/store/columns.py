@@ -37,7 +37,8 @@ class UtcTime(TypeDecorator[datetime]):
             return None
         if isinstance(value, str):
             return datetime.strptime(value, "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=UTC)
-        return value.astimezone(UTC)
+        stored: datetime = value
+        return stored.astimezone(UTC)
 
 
 SortText = Text().with_variant(Text(collation="C"), "postgresql")

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import requests
 from copr.v3 import Client, CoprNoResultException, CoprRequestException
+
 from sandbox.testing import Farm, SandboxFailed
 
 pytestmark = pytest.mark.timeout(60)

@@ -7,6 +7,7 @@ import pytest
 import requests
 from copr.v3 import Client, CoprAuthException, CoprException, CoprRequestException
 from copr.v3.exceptions import CoprTimeoutException
+
 from sandbox.testing import Farm
 
 pytestmark = pytest.mark.timeout(60)

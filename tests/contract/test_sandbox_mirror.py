@@ -8,6 +8,7 @@ import zlib
 
 import pytest
 import requests
+
 from sandbox.testing import Farm
 
 pytestmark = pytest.mark.timeout(60)

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import requests
 from requests_toolbelt import MultipartEncoder
+
 from sandbox.testing import Farm
 
 PAIRS = {

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sandbox.testing import Farm
 
+from sandbox.testing import Farm
 from service.settings import Settings
 from tests.flow.house import House
 

@@ -7,9 +7,9 @@ import uuid
 from collections.abc import Callable
 from dataclasses import replace
 
-from sandbox.testing import Farm
 from sqlalchemy import select
 
+from sandbox.testing import Farm
 from service.domain.states import ENDED_BUILD, BuildState
 from service.intake import Incoming, accept_deliveries
 from service.progress import find_due

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import signal
@@ -38,7 +39,9 @@ def environment(settings: Settings) -> dict[str, str]:
 class Worker:
     """One Celery worker with an embedded beat, in its own process group."""
 
-    def __init__(self, settings: Settings, log: Path, *, app: str = "tests.flow.killable", **extra: str) -> None:
+    def __init__(
+        self, settings: Settings, log: Path, *, app: str = "tests.flow.killable", **extra: str
+    ) -> None:
         path = os.pathsep.join([str(ROOT), str(ROOT / "deploy")])
         self._environment = {**os.environ, "PYTHONPATH": path, **environment(settings), **extra}
         self._log = log
@@ -68,10 +71,8 @@ class Worker:
     def kill(self) -> None:
         """SIGKILL to the whole group."""
         if self._process is not None:
-            try:
+            with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
             self._process.wait(10)
 
 

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sandbox.testing import Farm
 from sqlalchemy import select
 
+from sandbox.testing import Farm
 from service.domain.states import ENDED_BUILD
 from service.domain.versions import parse_tag
 from service.intake import Incoming, accept_deliveries
@@ -73,7 +73,9 @@ def test_the_whole_history(house: House, order: Callable[[], list[dict[str, Any]
     for build in house.builds():
         if build.version != str(highest[build.stream]):
             assert build.state in ("superseded", "succeeded")
-            assert build.state != "superseded" or "newer" in build.reason or "before this older" in build.reason
+            assert (
+                build.state != "superseded" or "newer" in build.reason or "before this older" in build.reason
+            )
     with house.context.db.reader() as session:
         releases = session.scalars(select(UpstreamRelease)).all()
         session.expunge_all()

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from sandbox.testing import Farm
 
 import service.catalog
+from sandbox.testing import Farm
 from service.domain.states import ENDED_BUILD
 from service.settings import Settings
 from tests.flow.house import House
@@ -35,12 +35,14 @@ PLANS += [
 
 
 @pytest.fixture
-def slow_settings(
-    make_settings: Callable[..., Settings], postgres_url: str, valkey: Valkey
-) -> Settings:
+def slow_settings(make_settings: Callable[..., Settings], postgres_url: str, valkey: Valkey) -> Settings:
     """PostgreSQL, real Valkey, short leases."""
     return make_settings(
-        postgres_url, broker_url=valkey.url, step_limit_seconds=4.0, step_lease_seconds=5.0, poll_lease_seconds=2.0
+        postgres_url,
+        broker_url=valkey.url,
+        step_limit_seconds=4.0,
+        step_lease_seconds=5.0,
+        poll_lease_seconds=2.0,
     )
 
 
@@ -64,6 +66,7 @@ def test_a_killed_worker_loses_nothing_and_doubles_nothing(
     house.announce("v1.35.6")
     worker.start()
     try:
+
         def revive() -> None:
             if not worker.alive:
                 worker.start()

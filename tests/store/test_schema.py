@@ -108,15 +108,19 @@ def test_times_keep_their_zone_and_sort_as_they_mean(db: Database, release_id: i
 
 def test_a_reader_cannot_write_on_sqlite(sqlite_url: str) -> None:
     db = Database(sqlite_url)
-    with db.reader() as session, pytest.raises(Exception, match="readonly|query_only"):
+    with db.reader() as session, pytest.raises(Exception, match=r"readonly|query_only"):
         session.execute(text("DELETE FROM webhook_deliveries"))
     db.dispose()
 
 
 def test_a_failing_transaction_leaves_nothing(db: Database) -> None:
-    with pytest.raises(RuntimeError), db.transaction() as session:
-        session.add(WebhookDelivery(guid="g", event="e", payload=b"", received_at=NOW, due_at=NOW))
-        session.flush()
-        raise RuntimeError
+    def store_and_fail() -> None:
+        with db.transaction() as session:
+            session.add(WebhookDelivery(guid="g", event="e", payload=b"", received_at=NOW, due_at=NOW))
+            session.flush()
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        store_and_fail()
     with db.reader() as session:
         assert session.query(WebhookDelivery).count() == 0

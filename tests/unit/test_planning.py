@@ -15,7 +15,7 @@ FAMILY = CATALOG.families["cri-o"]
 TODAY = date(2026, 11, 23)
 
 
-def decide(tag: str, *, today: date = TODAY, marked: bool = False):  # noqa: ANN201
+def decide(tag: str, *, today: date = TODAY, marked: bool = False):
     return plan(
         parse_tag(tag),
         family=FAMILY,
@@ -73,7 +73,7 @@ def test_an_end_of_life_stream_whose_policy_says_so_is_built() -> None:
 def test_an_end_of_life_branch_gets_nothing_and_says_so() -> None:
     branches = {**CATALOG.branches, "f43": replace(CATALOG.branches["f43"], eol=date(2026, 12, 2))}
 
-    def at(day: date):  # noqa: ANN202
+    def at(day: date):
         return plan(
             parse_tag("v1.35.6"), family=FAMILY, targets=CATALOG.targets, branches=branches, today=day
         )
