@@ -33,7 +33,6 @@ class Settings(BaseSettings):
     state_dir: Path = Path("var")
     catalog_dir: Path | None = None
     sandbox: bool = False
-    packager: str = "cryopack <cryopack@localhost>"
 
     copr_config: Path = Path("~/.config/copr")
     copr_owner: str = ""

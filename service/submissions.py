@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import func, select
@@ -39,24 +39,42 @@ class ReleaseNumber:
     changelog: tuple[ChangelogEntry, ...]
 
 
-def record_source_facts(db: Database, release_id: int, facts: SourceFacts) -> str:
-    """Keep what the source says of itself. Returns why it contradicts what was kept before, or empty text."""
+@dataclass(frozen=True)
+class RecordedSource:
+    """What was kept of a source. ``contradiction`` says why it is not the one seen before, else it is empty.
+
+    ``released_on`` is fixed by the first record: it stands in the spec, and what upstream's list says of the day
+    later must not make another content of the same source.
+    """
+
+    contradiction: str
+    released_on: date
+
+
+def record_source_facts(db: Database, release_id: int, facts: SourceFacts) -> RecordedSource:
+    """Keep what the source says of itself, beside the day of the release."""
     with db.transaction() as session:
         release = session.scalars(
             select(UpstreamRelease).where(UpstreamRelease.id == release_id).with_for_update()
         ).one()
+        known_day = release.facts.get("released_on")
+        released_at = release.published_at or release.first_seen_at
+        day = date.fromisoformat(str(known_day)) if known_day else released_at.date()
         before = str(release.facts.get("sha256", ""))
         if before and before != facts.sha256:
             change = f"sha256 {before[:12]} to {facts.sha256[:12]}"
             release.mark = f"the source archive changed from {change}; nothing is rebuilt"
-            return f"the source archive of {release.tag} is not the one seen before ({release.mark})"
+            what = f"the source archive of {release.tag} is not the one seen before ({release.mark})"
+            return RecordedSource(what, day)
         if facts.commit and note_commit(release, facts.commit):
-            return f"{release.mark}: the archive is not of the commit that was announced"
+            what = f"{release.mark}: the archive is not of the commit that was announced"
+            return RecordedSource(what, day)
         release.facts = {
             "origin": facts.origin, "go": facts.go, "wazero": facts.wazero, "nri": facts.nri,
             "commit": facts.commit, "sha256": facts.sha256, "url": facts.url, "size": facts.size,
+            "released_on": day.isoformat(),
         }  # fmt: skip
-        return ""
+        return RecordedSource("", day)
 
 
 def mark_release(db: Database, release_id: int, mark: str) -> None:

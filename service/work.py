@@ -31,7 +31,6 @@ class BuildWork:
     tag: str
     commit: str
     facts: Mapping[str, Any]
-    published_at: datetime | None
     branch: str
     target: BuildTarget
     strategy: str
@@ -105,7 +104,6 @@ def work_of(build: PackageBuild, token: str, *, now: datetime, max_tries: int) -
         tag=release.tag,
         commit=release.commit,
         facts=dict(release.facts),
-        published_at=release.published_at,
         branch=build.branch,
         target=target_of(build),
         strategy=build.strategy,

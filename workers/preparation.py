@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 from service.domain.errors import DomainError
@@ -15,7 +15,7 @@ from service.domain.reports import Srpm
 from service.domain.specs import ChangelogEntry, SourceFacts, SpecFile, SpecRequest
 from service.domain.versions import Version
 from service.specs.render import render_spec
-from service.submissions import mark_release, record_source_facts, reserve_release_number
+from service.submissions import record_source_facts, reserve_release_number
 from service.work import BuildWork
 from workers.archives import SourceRefused, inspect
 from workers.context import Context
@@ -43,14 +43,16 @@ def prepare_srpm(ctx: Context, work: BuildWork) -> Prepared:
     Raises SourceUnavailable, SourceChanged, SourceRefused, PreparationFailed, and OSError for our own machine's sake.
     """
     version = Version.parse(work.version)
-    archive, facts = _sources(ctx, work, version)
+    archive, facts, day = _sources(ctx, work, version)
     try:
         # The number depends on the content and stands in the spec: content is judged with a fixed number and entry.
-        draft = render_spec(_request(work, version, facts, 1, _draft_changelog(work)), ctx.catalog)
+        draft = render_spec(_request(work, version, facts, day, 1, _draft_changelog(work)), ctx.catalog)
         reserved = reserve_release_number(
             ctx.db, work, content_sha256=_content_sha256(draft, facts), why=_why(work)
         )
-        spec = render_spec(_request(work, version, facts, reserved.number, reserved.changelog), ctx.catalog)
+        spec = render_spec(
+            _request(work, version, facts, day, reserved.number, reserved.changelog), ctx.catalog
+        )
         check_spec(spec, branch=work.target.branch)
     except (DomainError, SpecRefused) as error:
         raise PreparationFailed(f"spec: {error}") from error
@@ -76,7 +78,7 @@ def restore_srpm(ctx: Context, work: BuildWork) -> Srpm:
     return made
 
 
-def _sources(ctx: Context, work: BuildWork, version: Version) -> tuple[Path, SourceFacts]:
+def _sources(ctx: Context, work: BuildWork, version: Version) -> tuple[Path, SourceFacts, date]:
     packaging = ctx.catalog.packaging[work.family]
     family = ctx.catalog.families[work.family]
     name = packaging.layout.source_name(version)
@@ -104,21 +106,20 @@ def _sources(ctx: Context, work: BuildWork, version: Version) -> tuple[Path, Sou
         url=url,
         size=fetched.size,
     )
-    contradiction = record_source_facts(ctx.db, work.release_id, facts)
-    if contradiction:
-        mark_release(ctx.db, work.release_id, contradiction)
-        raise SourceRefused(contradiction)
-    return fetched.path, facts
+    recorded = record_source_facts(ctx.db, work.release_id, facts)
+    if recorded.contradiction:
+        raise SourceRefused(recorded.contradiction)
+    return fetched.path, facts, recorded.released_on
 
 
 def _request(
     work: BuildWork,
     version: Version,
     facts: SourceFacts,
+    day: date,
     number: int,
     changelog: tuple[ChangelogEntry, ...],
 ) -> SpecRequest:
-    day = (work.published_at or datetime(1970, 1, 2, tzinfo=UTC)).date()
     return SpecRequest(
         family=work.family,
         package=work.package,

@@ -8,6 +8,7 @@ from service.commands import CommandRefused, request_build
 from service.domain.states import BuildState
 from tests.flow.house import SUCCESS, House
 from tests.store.releases import release
+from workers import deliveries, steps
 
 
 def test_a_release_walks_through(house: House) -> None:
@@ -103,3 +104,15 @@ def test_a_rebuild_is_a_new_attempt_with_the_same_srpm(sqlite_house: House) -> N
     assert (second.attempt, second.state, second.requested_by) == (2, "succeeded", "a maintainer")
     assert first.srpm_sha256 == second.srpm_sha256
     assert first.submission_key != second.submission_key and len(house.farm.builds()) == 2
+
+
+def test_a_day_that_upstream_s_list_corrects_makes_no_other_content(sqlite_house: House) -> None:
+    house = sqlite_house
+    house.farm.publish("v1.34.3")
+    house.announce("v1.34.3", publish=False, published_at="2026-11-20T10:00:00Z")
+    house.process_inbox()
+    steps.advance(house.context, 1)
+    deliveries.reconcile(house.context)
+    house.run()
+    assert {build.srpm_name for build in house.builds()} == {"cri-o1.34-1.34.3-0.1.src.rpm"}
+    assert len({build.srpm_sha256 for build in house.builds()}) == 1
