@@ -29,6 +29,7 @@ from workers.buildsystems import (
     connect,
 )
 from workers.buildsystems.copr import Copr, upload_name
+from workers.buildsystems.copr_settings import CoprSettings
 
 pytestmark = pytest.mark.timeout(60)
 KEY = SubmissionKey("b7x0123456789ab")
@@ -96,11 +97,17 @@ def test_an_odd_answer_to_a_read_is_asked_again_later(bench: CoprBench, fault: s
     assert caught.value.retry_after == waits.get(fault, 0.0)
 
 
-@pytest.mark.parametrize("fault", ["missing", "html_200", "redirect", "unavailable_json", "bad_gateway"])
+@pytest.mark.parametrize(
+    "fault", ["missing", "html_200", "redirect", "unavailable_json", "bad_gateway", "wrong address"]
+)
 def test_a_foreign_page_never_makes_a_build_vanish(bench: CoprBench, fault: str) -> None:
     ref, other = submit(bench), submit(bench)
     bench.farm.fault("answer", "/api_3/build/list", status=200, json={"items": [], "meta": {}})
-    bench.farm.fault(fault, f"/api_3/build/{ref.external_id}")
+    if fault == "wrong address":
+        text = {"error": "Such API endpoint doesn't exist"}
+        bench.farm.fault("answer", f"/api_3/build/{ref.external_id}", status=404, json=text)
+    else:
+        bench.farm.fault(fault, f"/api_3/build/{ref.external_id}")
     answers = bench.system.poll([ref, other])
     assert not answers[ref].vanished and "could not be read" in answers[ref].reason
     assert answers[other].vendor_state == "pending"
@@ -121,6 +128,33 @@ def test_a_form_error_refuses_for_good_and_says_why(bench: CoprBench) -> None:
     bench.farm.deactivate(X86)
     with pytest.raises(SubmissionRefused, match=X86):
         submit(bench)
+
+
+def test_chroots_lost_to_a_parallel_edit_are_put_back_before_the_upload(bench: CoprBench) -> None:
+    # A worker on another machine read the project before we added ARM, and wrote its list after us.
+    bench.system._client(5.0).set_chroots(*bench.target.project.split("/"), [X86])
+    ref = submit(bench)
+    (build,) = [one for one in bench.farm.builds() if str(one["id"]) == ref.external_id]
+    assert set(build["chroots"]) == {X86, ARM} and bench.count() == 1
+
+
+def test_a_lasting_refusal_is_tried_twice_and_no_more(bench: CoprBench) -> None:
+    text = {"error": "Bad request parameters: {'chroots': ['no']}"}
+    bench.farm.fault("answer", UPLOAD, times=None, status=400, json=text)
+    before = len(bench.farm.requests("POST", UPLOAD))
+    with pytest.raises(SubmissionRefused, match="chroots"):
+        submit(bench)
+    assert len(bench.farm.requests("POST", UPLOAD)) == before + 2
+
+
+def test_a_proxy_in_the_environment_is_not_asked_for_loopback(
+    bench: CoprBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    assert bench.system.health().ok
 
 
 def test_a_race_at_the_server_is_doubt_and_no_refusal(bench: CoprBench) -> None:
@@ -354,3 +388,9 @@ def test_a_project_that_is_none_needs_a_person(tmp_path: Path, project: str) -> 
 def test_a_wrong_option_of_the_adapter_is_named(tmp_path: Path, options: dict[str, object]) -> None:
     with pytest.raises(BuildSystemError, match=next(iter(options))):
         connect("copr", AdapterConfig(tmp_path, options))
+
+
+def test_a_lost_upload_may_land_as_long_as_a_request_lives() -> None:
+    assert CoprSettings.read({}).request_timeout == 70.0
+    assert CoprSettings.read({"connect_timeout": 2, "read_timeout": 5}).request_timeout == 7.0
+    assert CoprSettings.read({"read_timeout": 5, "request_timeout": 1}).request_timeout == 1.0

@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 
 from service.domain.planning import BuildTarget
 from service.domain.reports import (
@@ -125,17 +126,10 @@ class Copr:
         if not isinstance(chroots, (list, tuple)) or not chroots:
             # COPR takes an empty list for all chroots of the project.
             raise SubmissionRefused("the fence names no chroots to build in")
-        options = {"chroots": [str(chroot) for chroot in chroots], **chosen.build}
+        names = [str(chroot) for chroot in chroots]
         client, web = self._client_and_web(self._settings.upload_timeout)
         try:
-            build = client.upload(
-                chosen.owner,
-                chosen.project,
-                work.path,
-                upload_name(work.name, key),
-                options,
-                chosen.dirname,
-            )
+            build = self._upload(client, work, chosen, key, names)
         except OSError as error:
             raise BuildSystemError(
                 f"the source RPM {work.name} cannot be read: {error.strerror or type(error).__name__}"
@@ -146,6 +140,24 @@ class Copr:
         if not _is_id(number):
             raise SubmissionUnknown("COPR's answer to the upload holds no build id")
         return BuildRef(self.name, target.project, str(number), web(number))
+
+    def _upload(
+        self, client: CoprClient, work: Srpm, chosen: TargetSettings, key: SubmissionKey, chroots: list[str]
+    ) -> Mapping[str, object]:
+        options = {"chroots": chroots, **chosen.build}
+        file_name = upload_name(work.name, key)
+        upload = partial(
+            client.upload, chosen.owner, chosen.project, work.path, file_name, options, chosen.dirname
+        )
+        try:
+            return upload()
+        except CoprTrouble as error:
+            if error.kind is not Kind.REFUSED or "'chroots'" not in str(error):
+                raise
+        # A worker elsewhere replaced the project's list between our look and the upload: with COPR the last edit
+        # wins. A refusal made no build, so this repeat is safe.
+        prepare_project(client, chosen, chroots, self._locks)
+        return upload()
 
     def find(self, target: BuildTarget, key: SubmissionKey, fence: Fence) -> Found:
         """Search newest first for uploads under the key, back to the newest build before the submission.

@@ -17,6 +17,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
+from urllib.parse import urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
@@ -26,6 +27,7 @@ from urllib3.exceptions import HTTPError, MaxRetryError, NewConnectionError
 
 LONGEST_WAIT = 3600.0
 TEXT_LIMIT = 300
+LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
 class Kind(StrEnum):
@@ -97,6 +99,8 @@ class Exchange:
             raise CoprTrouble(Kind.NOT_SENT, "no time was left to ask COPR")
         timeouts = (min(self._connect, left), min(self._read, left))
         with _Watch(left) as watch, requests.Session() as session:
+            # What a proxy calls loopback is its own.
+            session.trust_env = urlsplit(str(request["url"])).hostname not in LOOPBACK
             session.mount("http://", _WatchedAdapter())
             session.mount("https://", _WatchedAdapter())
             try:
