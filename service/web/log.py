@@ -25,7 +25,6 @@ def configure_log() -> None:
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        # The process's own, even where sys.stderr has been replaced for a while.
-        logger_factory=structlog.PrintLoggerFactory(sys.__stderr__),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
