@@ -279,7 +279,7 @@ def test_an_option_nobody_knows_is_refused_by_name(bench: Bench, tmp_path: Path)
         connect(bench.system.name, AdapterConfig(tmp_path, {"no_such_option": 1}))
 
 
-@pytest.mark.parametrize("name", ["no_such_system", "../copr", "_private", ""])
+@pytest.mark.parametrize("name", ["no_such_system", "copr_client", "../copr", "_private", ""])
 def test_a_system_nobody_knows_is_refused(name: str, tmp_path: Path) -> None:
     with pytest.raises(BuildSystemError):
         connect(name, AdapterConfig(tmp_path, {}))

@@ -108,5 +108,7 @@ def connect(name: str, config: AdapterConfig) -> BuildSystem:
         if error.name == module_name:
             raise BuildSystemError(f"there is no build system called {name}") from None
         raise BuildSystemError(f"build system {name} needs the Python package {error.name}") from error
+    if not hasattr(module, "connect"):
+        raise BuildSystemError(f"there is no build system called {name}")
     system: BuildSystem = module.connect(config)
     return system
