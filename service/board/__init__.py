@@ -25,6 +25,7 @@ from service.board.releases import (
     list_srpms,
     newest_of_stream,
     release_detail,
+    status_of,
 )
 from service.board.rows import BuildRow, ChrootRow, arch_of
 from service.board.specs import Spec, SpecChange, spec_change, spec_of
@@ -73,5 +74,6 @@ __all__ = [
     "release_detail",
     "spec_change",
     "spec_of",
+    "status_of",
     "streams",
 ]
