@@ -61,6 +61,10 @@ class LiveApp:
         """GET without following redirects."""
         return httpx2.get(self.url + path, headers=headers, timeout=20)
 
+    def request(self, method: str, path: str) -> httpx2.Response:
+        """A request without a body."""
+        return httpx2.request(method, self.url + path, timeout=20)
+
     def deliver(self, body: bytes, **changes: str | None) -> httpx2.Response:
         """POST a delivery as GitHub does; ``changes`` replace headers (None leaves one out)."""
         return httpx2.post(

@@ -30,8 +30,47 @@
       : stale ? "Stale: last update " + since : "Live, updated " + since;
   }
 
+  function firstClass(node) {
+    return node.classList && node.classList.length ? node.classList[0] : "";
+  }
+
+  // The first class says what a thing is; further ones say how it is.
   function sameKind(a, b) {
-    return a.nodeType === b.nodeType && a.nodeName === b.nodeName && (a.id || "") === (b.id || "");
+    return a.nodeType === b.nodeType && a.nodeName === b.nodeName && (a.id || "") === (b.id || "") &&
+      firstClass(a) === firstClass(b);
+  }
+
+  function isBlank(node) {
+    return node.nodeType === Node.TEXT_NODE && !node.nodeValue.trim();
+  }
+
+  function parts(node) {
+    return Array.from(node.childNodes).filter(function (child) { return !isBlank(child); });
+  }
+
+  function morphChildren(old, fresh) {
+    var mine = parts(old);
+    var at = 0;
+    parts(fresh).forEach(function (child) {
+      var found = at;
+      if (child.nodeType === Node.ELEMENT_NODE) {
+        while (found < mine.length && !sameKind(mine[found], child)) { found += 1; }
+      } else if (found < mine.length && !sameKind(mine[found], child)) {
+        found = mine.length;
+      }
+      if (found < mine.length) {
+        mine.slice(at, found).forEach(function (gone) { old.removeChild(gone); });
+        morph(mine[found], child);
+        at = found + 1;
+        return;
+      }
+      var before = mine[at] || null;
+      if (child.previousSibling && isBlank(child.previousSibling)) {
+        old.insertBefore(document.createTextNode(" "), before);
+      }
+      old.insertBefore(document.importNode(child, true), before);
+    });
+    mine.slice(at).forEach(function (gone) { old.removeChild(gone); });
   }
 
   function morph(old, fresh) {
@@ -47,14 +86,7 @@
     Array.from(old.attributes).forEach(function (a) {
       if (a.name !== keep && !fresh.hasAttribute(a.name)) { old.removeAttribute(a.name); }
     });
-    var mine = Array.from(old.childNodes);
-    var theirs = Array.from(fresh.childNodes);
-    theirs.forEach(function (child, i) {
-      if (i >= mine.length) { old.appendChild(document.importNode(child, true)); }
-      else if (sameKind(mine[i], child)) { morph(mine[i], child); }
-      else { old.replaceChild(document.importNode(child, true), mine[i]); }
-    });
-    mine.slice(theirs.length).forEach(function (child) { old.removeChild(child); });
+    morphChildren(old, fresh);
   }
 
   function refresh() {
