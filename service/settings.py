@@ -87,8 +87,12 @@ class Settings(BaseSettings):
         return self
 
     def database(self) -> str:
-        """The database's URL; without one, a SQLite file under the state directory."""
-        return self.database_url.get_secret_value() or f"sqlite:///{self.state_dir.resolve()}/cryopack.sqlite"
+        """The database's URL; without one, a SQLite file under the state directory.
+
+        The sandbox has a file of its own: its builds must never count as done when real ones begin.
+        """
+        file = "sandbox.sqlite" if self.sandbox else "cryopack.sqlite"
+        return self.database_url.get_secret_value() or f"sqlite:///{self.state_dir.resolve()}/{file}"
 
     def secrets(self) -> tuple[bytes, ...]:
         """The webhook secrets as bytes, for HMAC."""

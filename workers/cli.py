@@ -90,7 +90,7 @@ def beat() -> None:
 def migrate() -> None:
     """Bring the database to the newest schema; safe to repeat."""
     with told():
-        migrations.upgrade(load_settings().database())
+        migrations.upgrade(up.running_settings(load_settings()).database())
     typer.echo("the database has the newest schema")
 
 

@@ -21,6 +21,7 @@ from workers.archives import SourceRefused
 from workers.context import Context
 from workers.specs_check import SpecRefused
 from workers.srpm import SrpmFailed
+from workers.surroundings import running_settings
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 
@@ -49,9 +50,9 @@ def told() -> Iterator[None]:
 
 @contextmanager
 def context() -> Iterator[Context]:
-    """The context from the environment's settings, closed at the end; errors as in ``told``."""
+    """The context of what ``up`` runs here, else of the environment; closed at the end; errors as in ``told``."""
     with told():
-        made = Context.create(load_settings())
+        made = Context.create(running_settings(load_settings()))
         try:
             yield made
         finally:

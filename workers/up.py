@@ -162,7 +162,7 @@ def _start(supervisor: Supervisor, settings: Settings, surroundings: Surrounding
     load_catalog(effective)
     for server in surroundings.servers:
         add(server.name, server.command, server.ready)
-    migrations.upgrade(settings.database())
+    migrations.upgrade(effective.database())
     supervisor.wait_for(*(server.name for server in surroundings.servers))
     add("web", web_command(port), lambda: _answers(f"http://127.0.0.1:{port}/readyz"))
     supervisor.wait_for("web")

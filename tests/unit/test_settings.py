@@ -52,3 +52,8 @@ def test_a_wrong_setting_names_its_variable_and_not_its_value(
 
 def test_without_a_database_url_there_is_a_file_below_the_state_directory(tmp_path: Path) -> None:
     assert load_settings(state_dir=tmp_path).database() == f"sqlite:///{tmp_path}/cryopack.sqlite"
+
+
+def test_the_sandbox_never_shares_a_database_with_real_builds(tmp_path: Path) -> None:
+    real, sandbox = (load_settings(state_dir=tmp_path, sandbox=on).database() for on in (False, True))
+    assert real != sandbox
