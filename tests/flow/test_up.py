@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
@@ -55,6 +56,14 @@ def wait_until(true: Callable[[], object], seconds: float) -> bool:
     return bool(true())
 
 
+def leads_a_session(pid: int) -> bool:
+    """Whether a process is a child of the supervisor itself; False where it has ended meanwhile."""
+    try:
+        return os.getsid(pid) == pid
+    except ProcessLookupError:
+        return False
+
+
 class Up:
     """One ``cryopack up`` on a state directory."""
 
@@ -105,7 +114,7 @@ class Up:
         assert self.process is not None
         leaders = {
             pid: command for pid, command in processes_of(self.state).items()
-            if pid != self.process.pid and os.getsid(pid) == pid
+            if pid != self.process.pid and leads_a_session(pid)
         }  # fmt: skip
         return {
             name: pid
@@ -128,7 +137,8 @@ def up(tmp_path: Path) -> Iterator[Up]:
         made.process.kill()
         made.process.wait(10)
     for pid in processes_of(state):
-        os.kill(pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def build_states(up: Up) -> list[str]:
