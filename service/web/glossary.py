@@ -68,7 +68,6 @@ SECTIONS: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
                 "The built binary was proved fit for use. Degraded: it is not. Unknown: nobody looked.",
             ),
             ("overdue", "What should have been done by now and was not taken up."),
-            ("late", "A build that takes longer than its usual time."),
             ("end of life", "No new builds: the branch has left Fedora's support, or the stream upstream's."),
         ),
     ),
