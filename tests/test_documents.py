@@ -1,0 +1,95 @@
+"""Documents name files, functions, commands and settings: each of them must exist."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from service.settings import SECRET_FIELDS, Settings
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+CODE = re.compile(r"`((?:service|workers|deploy|migrations|tests|bench|docs)/[\w./-]+)(?::(\w+))?`")
+COMMAND = re.compile(r"\bcryopack ((?:[a-z-]+)(?: [a-z-]+)?)")
+
+
+def named(page: Path) -> list[tuple[str, str]]:
+    """(path, name in it or an empty string) for each piece of code that a page names."""
+    return CODE.findall(page.read_text(encoding="utf-8"))
+
+
+def defined(path: Path) -> set[str]:
+    """Functions and classes at the top of a file."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+    return {node.name for node in tree.body if isinstance(node, kinds)}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_code_that_a_page_names_exists(page: Path) -> None:
+    missing = []
+    for name, inside in named(page):
+        path = ROOT / name
+        # A recipe speaks of a folder that its reader will make.
+        if name.startswith("service/catalog/families/kubernetes"):
+            continue
+        if not path.exists() or (inside and inside not in defined(path)):
+            missing.append(f"{name}:{inside}" if inside else name)
+    assert missing == []
+
+
+def test_the_life_of_a_release_names_its_functions() -> None:
+    functions = [inside for _, inside in named(ROOT / "docs" / "life-of-a-release.md") if inside]
+    assert len(functions) > 30
+
+
+def test_settings_that_pages_name_exist() -> None:
+    known = {f"CRYOPACK_{name.upper()}" for name in Settings.model_fields}
+    known |= {f"CRYOPACK_{name.upper()}_FILE" for name in SECRET_FIELDS}
+    told = {name for page in PAGES for name in re.findall(r"CRYOPACK_[A-Z_]+", page.read_text())}
+    assert told
+    assert told - known == set()
+
+
+def test_commands_that_pages_name_exist() -> None:
+    told = set()
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        quoted = re.findall(r"`([^`\n]+)`", text) + re.findall(r"^ {4,}(.*)$", text, re.MULTILINE)
+        told |= {match for code in quoted for match in COMMAND.findall(code)}
+    groups = {"build", "release", "delivery", "catalog", "token", "rules"}
+    commands = {tuple(words.split()[: 2 if words.split()[0] in groups else 1]) for words in told}
+    assert len(commands) > 8
+    for command in sorted(commands):
+        done = subprocess.run(
+            [sys.executable, "-c", "from workers.cli import main; main()", *command, "--help"],
+            capture_output=True, text=True, check=False, cwd=ROOT, timeout=60,
+        )  # fmt: skip
+        assert done.returncode == 0, f"cryopack {' '.join(command)}: {done.stderr}"
+
+
+def test_the_states_of_the_glossary_are_those_of_the_code() -> None:
+    text = (ROOT / "docs" / "glossary.md").read_text().partition("States:")[2]
+    states = set()
+    for word in ("DeliveryState", "BuildState", "ChrootState"):
+        tree = ast.parse((ROOT / "service" / "domain" / "states.py").read_text())
+        (node,) = [n for n in tree.body if isinstance(n, ast.ClassDef) and n.name == word]
+        states |= {
+            s.value.value
+            for s in node.body
+            if isinstance(s, ast.Assign) and isinstance(s.value, ast.Constant)
+        }
+    assert len(states) >= 12
+    assert all(re.search(rf"\b{state}\b", text) for state in states)
+
+
+def test_make_knows_the_commands_that_pages_name() -> None:
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    told = {name for page in PAGES for name in re.findall(r"\bmake ([a-z]+)\b(?=`| +#)", page.read_text())}
+    assert {"run", "test", "check", "golden", "lock"} <= told
+    assert told <= targets
