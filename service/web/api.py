@@ -29,7 +29,7 @@ from service.web.parameters import (
 )
 from service.web.shapes import (
     build_shape,
-    delivery_shape,
+    delivery_text,
     matrix_shape,
     release_shape,
     spec_shape,
@@ -205,13 +205,13 @@ def list_deliveries(
 
 
 @router.get("/deliveries/{guid}", response_model=schemas.DeliveryWithPayload, tags=["deliveries"])
-def get_delivery(context: Context, guid: WordInPath) -> Any:
+def get_delivery(context: Context, guid: WordInPath) -> Response:
     """One delivery with its payload."""
     with context.db.reader() as session:
         found = board.delivery_detail(session, context.catalog, guid, payload_limit=PAYLOAD_SHOWN)
     if found is None:
         raise Problem(404, f"There is no delivery {guid}.")
-    return delivery_shape(found)
+    return Response(delivery_text(found), media_type="application/json")
 
 
 @router.get("/streams", response_model=schemas.Streams, tags=["catalogue"])

@@ -94,16 +94,27 @@ def spec_shape(change: board.SpecChange) -> schemas.SpecShape:
     )
 
 
+def delivery_text(detail: board.DeliveryDetail) -> str:
+    """One delivery as JSON; its payload is null where it was too long to read whole, or cannot be said again.
+
+    Payloads are foreign: numbers beyond all bounds, half characters and endless nesting are in some of them.
+    """
+    known = delivery_shape(detail).model_dump(mode="json")
+    if len(detail.payload) < detail.size:
+        return json.dumps(known)
+    try:
+        return json.dumps(known | {"payload": json.loads(detail.payload)}, allow_nan=False)
+    except (ValueError, RecursionError):
+        return json.dumps(known)
+
+
 def delivery_shape(detail: board.DeliveryDetail) -> schemas.DeliveryWithPayload:
-    """One delivery; its payload is left out where it was too long to read whole."""
-    payload = None
-    if len(detail.payload) == detail.size:
-        payload = json.loads(detail.payload)
+    """One delivery without its payload."""
     release = None
     if detail.release_family and detail.release_version:
         release = f"{detail.release_family}/{detail.release_version}"
     return schemas.DeliveryWithPayload(
-        **asdict(detail.delivery), size=detail.size, payload=payload, release=release
+        **asdict(detail.delivery), size=detail.size, payload=None, release=release
     )
 
 

@@ -121,9 +121,13 @@ async def _is_json_object(body: bytes, context: WebContext) -> bool:
 def parses_to_object(body: bytes) -> bool:
     """Whether ``body`` is JSON with an object at its top; garbage, bad text and endless nesting are not."""
     try:
-        return isinstance(json.loads(body), dict)
+        return isinstance(json.loads(body, parse_constant=_refuse_constant), dict)
     except (ValueError, RecursionError):
         return False
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON, though Python reads it")
 
 
 def _header(request: Request, name: str, shape: re.Pattern[str]) -> str:

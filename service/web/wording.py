@@ -13,8 +13,9 @@ from markupsafe import Markup
 MINUTE, HOUR, DAY = 60, 3600, 86400
 
 # Control characters and the marks that turn text around: a log line must not rewrite the page around it.
+# Half characters: JSON may hold them, UTF-8 cannot.
 _TERMINAL = re.compile("\x1b\\[[0-9;?]*[ -/]*[@-~]")
-_UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+_UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def plain(text: str) -> str:

@@ -133,6 +133,28 @@ def test_deliveries_say_what_became_of_them(scene: LiveApp) -> None:
     assert "is not one that we act on" in scene.get("/deliveries").text
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"a": 1e999, "b": -1e999}',
+        b'{"a": "\\ud800", "\\udfff": 1}',
+        b'{"a": "\\u0000\\u202e</pre><script>alert(1)</script>"}',
+        b'{"a": ' + b"[" * 900 + b"]" * 900 + b"}",
+        b'{"a": "' + b"x" * 2_000_000 + b'"}',
+        '{"a": "\N{SNOWMAN}"}'.encode("utf-16"),
+    ],
+    ids=["huge numbers", "half a character", "hostile text", "deep", "long", "utf-16"],
+)
+def test_odd_payloads_can_be_looked_at(live: LiveApp, body: bytes) -> None:
+    assert live.deliver(body, x_github_delivery="odd").status_code == 202
+    page = live.get("/deliveries/odd")
+    assert page.status_code == 200
+    assert "<script>alert" not in page.text and len(page.text) < 200_000
+    answer = live.get("/api/v1/deliveries/odd")
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["size"] == len(body)
+
+
 def test_static_files_are_kept_for_ever(scene: LiveApp) -> None:
     html = scene.get("/").text
     address = re.search(r'href="(/static/style\.[0-9a-f]{16}\.css)"', html)

@@ -156,6 +156,8 @@ def test_every_configured_secret_fits_and_hex_may_be_large(sqlite_url: str) -> N
         b"{}garbage",
         b"\xff\xfe",
         b'{"a": NaNa}',
+        b'{"a": NaN}',
+        b'{"a": -Infinity}',
         b"[" * 200_000,
         b'{"a":' * 200_000,
         b'{"n": ' + b"9" * 10_000 + b"}",
