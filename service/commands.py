@@ -13,7 +13,7 @@ from service.domain.planning import PlannedBuild
 from service.domain.states import ENDED_BUILD, BuildState, DeliveryState
 from service.domain.versions import parse_tag
 from service.releases import Announced, Announcement, add_attempt, announce, lock_stream
-from service.store.schema import PackageBuild, UpstreamRelease, WebhookDelivery
+from service.store.schema import AuditEntry, PackageBuild, UpstreamRelease, WebhookDelivery
 from service.store.session import Database, database_now
 from service.store.transitions import move_build, move_delivery, note_event
 
@@ -26,6 +26,11 @@ class NotFound(CommandRefused):
     """There is no such row."""
 
 
+def _note(session: Session, *, at: datetime, by: str, action: str, subject: str, detail: str) -> None:
+    """Who asked for what, in the transaction that does it."""
+    session.add(AuditEntry(at=at, actor=by[:100], action=action, subject=subject[:200], detail=detail))
+
+
 @dataclass(frozen=True)
 class Requested:
     """The build that a command made or touched, and what became of it."""
@@ -34,7 +39,7 @@ class Requested:
     sentence: str
 
 
-def add_release(db: Database, catalog: Catalog, family_name: str, tag: str) -> Announced:
+def add_release(db: Database, catalog: Catalog, family_name: str, tag: str, *, by: str) -> Announced:
     """Announce a release by hand, as a webhook would have. Raises CommandRefused, BadTag."""
     family = catalog.families.get(family_name)
     if family is None:
@@ -42,7 +47,11 @@ def add_release(db: Database, catalog: Catalog, family_name: str, tag: str) -> A
     version = parse_tag(tag)
     with db.transaction() as session:
         at = database_now(session)
-        return announce(session, catalog, family, version, Announcement(origin="maintainer"), at=at)
+        told = Announcement(origin="maintainer")
+        done = announce(session, catalog, family, version, told, at=at)
+        subject = f"release {family.name} {version}"
+        _note(session, at=at, by=by, action="release.add", subject=subject, detail=done.sentence)
+        return done
 
 
 def request_build(
@@ -75,9 +84,9 @@ def request_build(
         planned = PlannedBuild(old.package, target, strategy or old.strategy)
         release: UpstreamRelease = old.release
         build = add_attempt(session, release, planned, at=at, requested_by=by)
-        return Requested(
-            build.id, f"build {build.id} is attempt {build.attempt} at {old.package} on {old.target}"
-        )
+        sentence = f"build {build.id} is attempt {build.attempt} at {old.package} on {old.target}"
+        _note(session, at=at, by=by, action="build.retry", subject=f"build {old.id}", detail=sentence)
+        return Requested(build.id, sentence)
 
 
 def request_cancel(db: Database, build_id: int, *, by: str) -> Requested:
@@ -89,6 +98,7 @@ def request_cancel(db: Database, build_id: int, *, by: str) -> Requested:
         if build.state in ENDED_BUILD:
             raise CommandRefused(f"build {build_id} is {build.state} already")
         at = database_now(session)
+        detail = f"was {build.state}"
         build.cancel_requested = f"canceled by {by}"
         note_event(session, build, at=at, kind="request", text=build.cancel_requested)
         if build.state == BuildState.HELD and build.submission_key is None:
@@ -97,6 +107,7 @@ def request_cancel(db: Database, build_id: int, *, by: str) -> Requested:
             _back_to_search(session, build, at=at, reason=build.cancel_requested)
         else:
             build.due_at = at if build.lease_until is None else build.due_at
+        _note(session, at=at, by=by, action="build.cancel", subject=f"build {build_id}", detail=detail)
         return Requested(build.id, f"build {build_id} will be canceled")
 
 
@@ -113,6 +124,8 @@ def resume_build(db: Database, build_id: int, *, by: str) -> Requested:
             move_build(session, build, BuildState.PENDING, at=at, reason=f"resumed by {by}", due_at=at)
         else:
             _back_to_search(session, build, at=at, reason=f"resumed by {by}")
+        detail = f"goes on as {build.state}"
+        _note(session, at=at, by=by, action="build.resume", subject=f"build {build_id}", detail=detail)
         return Requested(build.id, f"build {build_id} goes on")
 
 
@@ -122,7 +135,7 @@ def _back_to_search(session: Session, build: PackageBuild, *, at: datetime, reas
     move_build(session, build, BuildState.SUBMITTING, at=at, reason=reason, due_at=at)
 
 
-def replay_delivery(db: Database, guid: str) -> int:
+def replay_delivery(db: Database, guid: str, *, by: str) -> int:
     """Make an ended delivery due again; returns its id. A processed one is refused: planning repeats by itself."""
     with db.transaction() as session:
         delivery = session.scalars(
@@ -134,5 +147,8 @@ def replay_delivery(db: Database, guid: str) -> int:
             raise CommandRefused(
                 f"delivery {guid} is {delivery.state}; use 'cryopack reconcile' to plan again"
             )
-        move_delivery(delivery, DeliveryState.RECEIVED, at=database_now(session), reason="replayed by hand")
+        at = database_now(session)
+        detail = f"was {delivery.state}: {delivery.reason}"
+        _note(session, at=at, by=by, action="delivery.replay", subject=f"delivery {guid}", detail=detail)
+        move_delivery(delivery, DeliveryState.RECEIVED, at=at, reason=f"replayed by {by}")
         return delivery.id

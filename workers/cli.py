@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import getpass
 import os
 import sys
 from pathlib import Path
@@ -204,7 +205,7 @@ def reconcile() -> None:
 def add_release(tag: Tag, family: Family = "cri-o") -> None:
     """Announce a release by hand, as its webhook would have."""
     with context() as ctx:
-        done = commands.add_release(ctx.db, ctx.catalog, family, tag)
+        done = commands.add_release(ctx.db, ctx.catalog, family, tag, by=getpass.getuser())
         for build_id in done.builds:
             ctx.wake.build(build_id)
         typer.echo(done.sentence)
@@ -226,7 +227,7 @@ def list_deliveries(limit: Annotated[int, typer.Option(min=1, max=200)] = 20, as
 def replay(guid: Annotated[str, typer.Argument(help="The delivery's guid.")]) -> None:
     """Process an ignored or errored delivery again."""
     with context() as ctx:
-        ctx.wake.delivery(commands.replay_delivery(ctx.db, guid))
+        ctx.wake.delivery(commands.replay_delivery(ctx.db, guid, by=getpass.getuser()))
         typer.echo(f"delivery {guid} is due again")
 
 

@@ -16,6 +16,16 @@ depends_on = None
 
 def upgrade() -> None:
     op.create_table(
+        "audit_entries",
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("at", UtcTime(), nullable=False),
+        sa.Column("actor", sa.String(length=100), nullable=False),
+        sa.Column("action", sa.String(length=40), nullable=False),
+        sa.Column("subject", sa.String(length=200), nullable=False),
+        sa.Column("detail", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_audit_entries")),
+    )
+    op.create_table(
         "contacts",
         sa.Column("name", sa.String(length=200), nullable=False),
         sa.Column("ok_at", UtcTime(), nullable=True),
@@ -377,3 +387,4 @@ def downgrade() -> None:
     op.drop_table("package_streams")
     op.drop_table("package_srpms")
     op.drop_table("contacts")
+    op.drop_table("audit_entries")

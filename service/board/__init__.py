@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from service.board.audit import AuditRow, list_audit
 from service.board.builds import (
     BuildDetail,
     BuildFilter,
@@ -34,6 +35,7 @@ __all__ = [
     "FAILING",
     "LIMIT",
     "LIMIT_MAX",
+    "AuditRow",
     "BadCursor",
     "BuildDetail",
     "BuildFilter",
@@ -63,6 +65,7 @@ __all__ = [
     "delivery_detail",
     "health",
     "latest_ends",
+    "list_audit",
     "list_builds",
     "list_deliveries",
     "list_events",

@@ -288,6 +288,19 @@ class BuildEvent(Base):
     chroot: Mapped[str] = mapped_column(String(60), default="")
 
 
+class AuditEntry(Base):
+    """Append-only: what a person asked for, and what it was done to."""
+
+    __tablename__ = "audit_entries"
+
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    at: Mapped[datetime] = mapped_column(UtcTime)
+    actor: Mapped[str] = mapped_column(String(100))
+    action: Mapped[str] = mapped_column(String(40))
+    subject: Mapped[str] = mapped_column(String(200))
+    detail: Mapped[str] = mapped_column(Text)
+
+
 class Contact(Base):
     """When we last reached another side, or failed to, and what a conditional request needs (ETag)."""
 

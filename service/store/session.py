@@ -35,7 +35,15 @@ class Database:
                 max_overflow=5,
                 pool_pre_ping=True,
                 pool_timeout=10,
-                connect_args={"connect_timeout": 5, "application_name": "cryopack"},
+                connect_args={
+                    "connect_timeout": 5,
+                    "application_name": "cryopack",
+                    # A connection that died without a word would otherwise hold its thread for many minutes.
+                    "tcp_user_timeout": 10_000,
+                    "keepalives_idle": 5,
+                    "keepalives_interval": 2,
+                    "keepalives_count": 3,
+                },
             )
             self._read_engine = self.engine
         self._writers = sessionmaker(self.engine, expire_on_commit=False)

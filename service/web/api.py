@@ -13,6 +13,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, RedirectRespons
 from service import board
 from service.domain.states import BuildState, DeliveryState, ReleaseState
 from service.web import schemas
+from service.web.audit_shapes import AuditPage
 from service.web.badges import badge_svg
 from service.web.errors import Problem
 from service.web.feed import feed_xml
@@ -212,6 +213,13 @@ def get_delivery(context: Context, guid: WordInPath) -> Response:
     if found is None:
         raise Problem(404, f"There is no delivery {guid}.")
     return Response(delivery_text(found), media_type="application/json")
+
+
+@router.get("/audit", response_model=AuditPage, tags=["audit"])
+def list_audit(context: Context, limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None) -> Any:
+    """Who asked for what, newest first."""
+    with context.db.reader() as session:
+        return board.list_audit(session, cursor=cursor, limit=limit)
 
 
 @router.get("/streams", response_model=schemas.Streams, tags=["catalogue"])

@@ -159,12 +159,12 @@ def test_our_own_trouble_backs_off_and_ends_as_errored_which_can_be_replayed(
     token = claim_delivery(db, accepted.id, lease_seconds=60)
     assert process_delivery(db, accepted.id, token or "", catalog) is not None
     with pytest.raises(CommandRefused, match="processed"):
-        replay_delivery(db, "g")
+        replay_delivery(db, "g", by="a maintainer")
     with pytest.raises(NotFound):
-        replay_delivery(db, "unknown")
+        replay_delivery(db, "unknown", by="a maintainer")
 
 
 def test_an_ignored_delivery_can_be_replayed(db: Database, catalog: Catalog) -> None:
     deliver(db, catalog, payload("v1.32.1", draft=True), guid="g")
-    delivery_id = replay_delivery(db, "g")
+    delivery_id = replay_delivery(db, "g", by="a maintainer")
     assert find_due(db).deliveries == (delivery_id,)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from service import board
 from service.catalog import Catalog
 from service.commands import CommandRefused, request_build, request_cancel
 from service.domain.reports import BuildRef, BuildReport, ChrootReport, SubmissionKey
@@ -214,3 +215,17 @@ def test_a_withdrawn_release_cancels_what_had_not_begun(
     assert claim_build(db, build_id, lease_seconds=60, max_tries=3) is None
     build = builds(db, "1.32.1")[0]
     assert build.state == "canceled" and "deleted" in build.reason
+
+
+def test_what_people_ask_for_is_in_the_audit_trail(db: Database, catalog: Catalog, build_id: int) -> None:
+    end_build(db, claim(db, build_id), BuildState.FAILED, "why")
+    new = request_build(db, catalog, build_id, by="alice")
+    request_cancel(db, new.build_id, by="bob")
+    with pytest.raises(CommandRefused):
+        request_build(db, catalog, build_id, by="carol")
+    with db.reader() as session:
+        rows = board.list_audit(session).items
+    assert [(row.actor, row.action, row.subject) for row in rows] == [
+        ("bob", "build.cancel", f"build {new.build_id}"),
+        ("alice", "build.retry", f"build {build_id}"),
+    ], "what was refused was not done, so it is not there"

@@ -18,7 +18,7 @@ from tests.web.live import LiveApp, serving
 UTC_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
 GETS = [
     "/matrix", "/releases", "/releases/cri-o/1.34.2", "/builds", "/builds/22", "/builds/22/events",
-    "/deliveries", "/deliveries/guid-v1.34.2", "/streams", "/targets", "/workarounds",
+    "/deliveries", "/deliveries/guid-v1.34.2", "/streams", "/targets", "/workarounds", "/audit",
 ]  # fmt: skip
 
 
