@@ -54,12 +54,11 @@ def ref_of(build: PackageBuild) -> BuildRef:
 
 
 def record_report(
-    db: Database, poll: PollWork, report: BuildReport, *, poll_seconds: float, keep_lease: bool = False
+    db: Database, poll: PollWork, report: BuildReport, *, poll_seconds: float
 ) -> BuildState | None:
     """Write one report down: chroot states, the roll-up, the next poll or the end. None: the lease was lost.
 
-    A terminal chroot never leaves its state; what an older report says of it is dropped. ``keep_lease`` leaves a
-    running build leased, for a caller that will end it in a moment.
+    A terminal chroot never leaves its state; what an older report says of it is dropped.
     """
     with db.transaction() as session:
         build = _leased(session, poll)
@@ -74,8 +73,7 @@ def record_report(
         )
         if state is BuildState.RUNNING:
             build.reason = ""
-            if not keep_lease:
-                _next_poll(build, now, poll_seconds)
+            _next_poll(build, now, poll_seconds)
             return state
         if report.ended:
             _close_chroots(session, build, state, report.reason, now)

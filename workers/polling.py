@@ -6,6 +6,7 @@ import structlog
 
 from service.contacts import record_contact
 from service.domain.reports import BuildReport, PollProblem, SubmissionKey
+from service.domain.states import BuildState, rollup
 from service.follow_ups import claim_follow_up, end_follow_up, postpone_follow_up
 from service.observations import (
     claim_polls,
@@ -41,6 +42,10 @@ def poll_project(ctx: Context, system_name: str, project: str) -> None:
         wait = error.retry_after if isinstance(error, BuildSystemUnavailable) else 0.0
         reason = f"{system_name} could not be asked: {error}"
         delay = max(min(wait, ctx.settings.retry_max_seconds), pace)
+        # Being away spends the deadline and nothing else; when that is over, waiting on would be for ever.
+        for poll in polls:
+            if poll.past_deadline:
+                _give_up(ctx, poll, str(error))
         release_polls(ctx.db, polls, reason, delay_seconds=delay)
         return
     record_contact(ctx.db, system_name)
@@ -51,14 +56,26 @@ def poll_project(ctx: Context, system_name: str, project: str) -> None:
 def _record(ctx: Context, poll: PollWork, report: BuildReport | PollProblem | None, pace: float) -> None:
     if report is None:
         report = PollProblem("the build system left this build out of its answer")
-    if isinstance(report, PollProblem):
-        state = record_poll_problem(ctx.db, poll, report, poll_seconds=pace)
+    if poll.past_deadline and not _has_verdict(report):
+        _give_up(ctx, poll, report.reason)
+    elif isinstance(report, PollProblem):
+        record_poll_problem(ctx.db, poll, report, poll_seconds=pace)
     else:
-        state = record_report(ctx.db, poll, report, poll_seconds=pace, keep_lease=poll.past_deadline)
-    if poll.past_deadline and state == "running":
-        give_up_polling(
-            ctx.db, poll, f"still running at {poll.ref.system} after its deadline; it was asked to cancel it"
-        )
+        record_report(ctx.db, poll, report, poll_seconds=pace)
+
+
+def _has_verdict(report: BuildReport | PollProblem) -> bool:
+    """Whether the build ended by itself; a cancel that we sent because of the deadline is no verdict."""
+    if isinstance(report, PollProblem):
+        return report.vanished
+    ended = report.ended or rollup(chroot.state for chroot in report.chroots)
+    return ended in (BuildState.SUCCEEDED, BuildState.FAILED)
+
+
+def _give_up(ctx: Context, poll: PollWork, said: str) -> None:
+    last = f"; it said: {said}" if said else ""
+    why = poll.cancel_requested or f"no end by its deadline; {poll.ref.system} was asked to cancel it{last}"
+    give_up_polling(ctx.db, poll, why)
 
 
 def _cancel(ctx: Context, system: BuildSystem, poll: PollWork) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -16,6 +17,7 @@ from workers.context import Context
 
 PER_PAGE = 100
 MAX_PAGES = 20
+_COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?", re.ASCII)
 BODY_LIMIT = 20 * 1024 * 1024
 
 log = structlog.get_logger()
@@ -112,18 +114,19 @@ def _release_facts(row: dict[str, Any]) -> dict[str, Any] | None:
     tag = row.get("tag_name")
     if not isinstance(tag, str):
         return None
+    address = str(row.get("html_url") or "")
     return {
         "tag": tag,
         "prerelease": row.get("prerelease") is True,
         "draft": row.get("draft") is True,
         "published_at": str(row.get("published_at") or ""),
-        "html_url": str(row.get("html_url") or ""),
+        "html_url": address if address.startswith(("https://", "http://")) else "",
     }
 
 
 def _tag_facts(row: dict[str, Any]) -> dict[str, Any] | None:
     commit = row.get("commit")
     sha = commit.get("sha") if isinstance(commit, dict) else None
-    if not isinstance(row.get("name"), str) or not isinstance(sha, str):
+    if not isinstance(row.get("name"), str) or not isinstance(sha, str) or not _COMMIT.fullmatch(sha):
         return None
     return {"tag": row["name"], "commit": sha}

@@ -41,5 +41,20 @@ class UtcTime(TypeDecorator[datetime]):
         return stored.astimezone(UTC)
 
 
+class Words(TypeDecorator[str]):
+    """Text from anywhere. What PostgreSQL cannot hold (NUL, half characters) becomes a replacement character.
+
+    Reasons quote what other sides said, and a quotation that cannot be stored would make its build loop for ever.
+    """
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
+        if value is None:
+            return None
+        return value.replace("\x00", "\ufffd").encode("utf-8", "replace").decode("utf-8")
+
+
 SortText = Text().with_variant(Text(collation="C"), "postgresql")
 """Text that PostgreSQL compares byte by byte, as SQLite and Python do."""

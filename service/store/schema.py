@@ -16,7 +16,6 @@ from sqlalchemy import (
     LargeBinary,
     MetaData,
     String,
-    Text,
     UniqueConstraint,
     text,
 )
@@ -32,7 +31,7 @@ from service.domain.states import (
     ReleaseState,
     Soundness,
 )
-from service.store.columns import SortText, UtcTime
+from service.store.columns import SortText, UtcTime, Words
 
 Json = JSON().with_variant(JSONB(), "postgresql")
 # SQLite numbers rows by itself only for the plain type INTEGER.
@@ -80,7 +79,7 @@ class WebhookDelivery(Base):
     payload: Mapped[bytes] = mapped_column(LargeBinary, deferred=True)
     sender: Mapped[str] = mapped_column(String(100), default="")
     state: Mapped[str] = mapped_column(String(12), default=DeliveryState.RECEIVED.value)
-    reason: Mapped[str] = mapped_column(Text, default="")
+    reason: Mapped[str] = mapped_column(Words, default="")
     received_at: Mapped[datetime] = mapped_column(UtcTime)
     repeats: Mapped[int] = mapped_column(Integer, default=0, server_default="0")
     ended_at: Mapped[datetime | None] = mapped_column(UtcTime)
@@ -128,10 +127,10 @@ class UpstreamRelease(Base):
     first_seen_at: Mapped[datetime] = mapped_column(UtcTime)
     origin: Mapped[str] = mapped_column(String(20), default="webhook")
     delivery_id: Mapped[int | None] = mapped_column(ForeignKey("webhook_deliveries.id"))
-    html_url: Mapped[str] = mapped_column(Text, default="")
+    html_url: Mapped[str] = mapped_column(Words, default="")
     state: Mapped[str] = mapped_column(String(12), default=ReleaseState.KNOWN.value)
-    reason: Mapped[str] = mapped_column(Text, default="")
-    mark: Mapped[str] = mapped_column(Text, default="")
+    reason: Mapped[str] = mapped_column(Words, default="")
+    mark: Mapped[str] = mapped_column(Words, default="")
     facts: Mapped[dict[str, Any]] = mapped_column(Json, default=dict)
 
     delivery: Mapped[WebhookDelivery | None] = relationship()
@@ -152,7 +151,7 @@ class PackageSrpm(Base):
     number: Mapped[int] = mapped_column(Integer)
     content_sha256: Mapped[str] = mapped_column(String(64))
     made_on: Mapped[datetime] = mapped_column(UtcTime)
-    why: Mapped[str] = mapped_column(Text)
+    why: Mapped[str] = mapped_column(Words)
 
 
 class PackageBuild(Base):
@@ -197,7 +196,7 @@ class PackageBuild(Base):
     options: Mapped[dict[str, Any]] = mapped_column(Json, default=dict)
     strategy: Mapped[str] = mapped_column(String(20))
     workarounds: Mapped[list[str]] = mapped_column(Json, default=list)
-    spec_text: Mapped[str | None] = mapped_column(Text, deferred=True)
+    spec_text: Mapped[str | None] = mapped_column(Words, deferred=True)
     spec_sha256: Mapped[str | None] = mapped_column(String(64))
     srpm_name: Mapped[str | None] = mapped_column(String(200))
     srpm_sha256: Mapped[str | None] = mapped_column(String(64))
@@ -205,13 +204,13 @@ class PackageBuild(Base):
     submissions: Mapped[int] = mapped_column(Integer, default=0, server_default="0")
     fence: Mapped[dict[str, Any] | None] = mapped_column(Json)
     external_id: Mapped[str | None] = mapped_column(String(60))
-    web_url: Mapped[str] = mapped_column(Text, default="")
-    source_log_url: Mapped[str] = mapped_column(Text, default="")
+    web_url: Mapped[str] = mapped_column(Words, default="")
+    source_log_url: Mapped[str] = mapped_column(Words, default="")
     state: Mapped[str] = mapped_column(String(12), default=BuildState.PENDING.value)
-    reason: Mapped[str] = mapped_column(Text, default="")
-    note: Mapped[str] = mapped_column(Text, default="")
+    reason: Mapped[str] = mapped_column(Words, default="")
+    note: Mapped[str] = mapped_column(Words, default="")
     soundness: Mapped[str] = mapped_column(String(10), default=Soundness.UNKNOWN.value)
-    cancel_requested: Mapped[str | None] = mapped_column(Text)
+    cancel_requested: Mapped[str | None] = mapped_column(Words)
     requested_by: Mapped[str | None] = mapped_column(String(100))
     created_at: Mapped[datetime] = mapped_column(UtcTime)
     submitted_at: Mapped[datetime | None] = mapped_column(UtcTime)
@@ -241,11 +240,11 @@ class ChrootBuild(Base):
     build_id: Mapped[int] = mapped_column(ForeignKey("package_builds.id"))
     chroot: Mapped[str] = mapped_column(String(60))
     state: Mapped[str] = mapped_column(String(12), default=ChrootState.PENDING.value)
-    reason: Mapped[str] = mapped_column(Text, default="")
+    reason: Mapped[str] = mapped_column(Words, default="")
     started_at: Mapped[datetime | None] = mapped_column(UtcTime)
     ended_at: Mapped[datetime | None] = mapped_column(UtcTime)
-    result_url: Mapped[str] = mapped_column(Text, default="")
-    log_url: Mapped[str] = mapped_column(Text, default="")
+    result_url: Mapped[str] = mapped_column(Words, default="")
+    log_url: Mapped[str] = mapped_column(Words, default="")
 
 
 class FollowUp(Base):
@@ -264,7 +263,7 @@ class FollowUp(Base):
     build_id: Mapped[int] = mapped_column(ForeignKey("package_builds.id"))
     kind: Mapped[str] = mapped_column(String(12))
     subject: Mapped[str] = mapped_column(String(60), default="")
-    outcome: Mapped[str] = mapped_column(Text, default="")
+    outcome: Mapped[str] = mapped_column(Words, default="")
     ended_at: Mapped[datetime | None] = mapped_column(UtcTime)
     due_at: Mapped[datetime | None] = mapped_column(UtcTime)
     tries: Mapped[int] = mapped_column(Integer, default=0, server_default="0")
@@ -284,7 +283,7 @@ class BuildEvent(Base):
     kind: Mapped[str] = mapped_column(String(20))
     old_state: Mapped[str] = mapped_column(String(12), default="")
     new_state: Mapped[str] = mapped_column(String(12), default="")
-    text: Mapped[str] = mapped_column(Text, default="")
+    text: Mapped[str] = mapped_column(Words, default="")
     chroot: Mapped[str] = mapped_column(String(60), default="")
 
 
@@ -298,7 +297,7 @@ class AuditEntry(Base):
     actor: Mapped[str] = mapped_column(String(100))
     action: Mapped[str] = mapped_column(String(40))
     subject: Mapped[str] = mapped_column(String(200))
-    detail: Mapped[str] = mapped_column(Text)
+    detail: Mapped[str] = mapped_column(Words)
 
 
 class Contact(Base):
@@ -309,6 +308,6 @@ class Contact(Base):
     name: Mapped[str] = mapped_column(String(200), primary_key=True)
     ok_at: Mapped[datetime | None] = mapped_column(UtcTime)
     failed_at: Mapped[datetime | None] = mapped_column(UtcTime)
-    problem: Mapped[str] = mapped_column(Text, default="")
-    etag: Mapped[str] = mapped_column(Text, default="")
+    problem: Mapped[str] = mapped_column(Words, default="")
+    etag: Mapped[str] = mapped_column(Words, default="")
     body: Mapped[Any | None] = mapped_column(Json)

@@ -197,8 +197,22 @@ def test_a_deadline_ends_a_build_that_waits_for_ever(house: House) -> None:
         row.deadline_at = row.created_at
     house.run()
     (build,) = house.builds()
-    assert build.state in ("errored", "canceled") and build.reason
+    assert build.state == "errored" and build.reason.startswith("no end by its deadline")
     assert house.farm.builds()[0]["state"] == "canceled"
+
+
+@pytest.mark.parametrize("fault", ["dropped", "bad_gateway"])
+def test_a_deadline_also_ends_a_build_that_cannot_be_asked_for(house: House, fault: str) -> None:
+    house.farm.set_outcome("pending")
+    house.announce("v1.35.6")
+    house.run(lambda builds: bool(builds) and builds[0].state == "running")
+    house.farm.fault(fault, "/api_3/*", times=None)
+    with house.context.db.transaction() as session:
+        row = session.get_one(type(house.builds()[0]), 1)
+        row.deadline_at = row.created_at
+    house.run()
+    (build,) = house.builds()
+    assert build.state == "errored" and build.reason.startswith("no end by its deadline")
 
 
 def test_a_chroot_cancelled_under_a_succeeded_build_is_not_green(house: House) -> None:

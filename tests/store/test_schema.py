@@ -124,3 +124,10 @@ def test_a_failing_transaction_leaves_nothing(db: Database) -> None:
         store_and_fail()
     with db.reader() as session:
         assert session.query(WebhookDelivery).count() == 0
+
+
+def test_text_that_no_database_can_hold_is_kept_readable(db: Database, release_id: int) -> None:
+    with db.transaction() as session:
+        session.get_one(UpstreamRelease, release_id).mark = "half \ud800 and nothing \x00 here"
+    with db.reader() as session:
+        assert session.get_one(UpstreamRelease, release_id).mark == "half ? and nothing \ufffd here"
