@@ -87,7 +87,7 @@ def test_the_page_follows_what_happens(chromium: Browser, sqlite_url: str) -> No
         shown.goto(live.url)
         expect(shown.locator("main")).to_contain_text("No release yet")
         expect(shown.locator("#clock")).to_contain_text("Live, updated")
-        add_release(live.context.db, load_catalog(load_settings()), "cri-o", "v1.35.0")
+        add_release(live.context.db, load_catalog(load_settings()), "cri-o", "v1.35.0", by="a maintainer")
         shown.evaluate("document.querySelector('select[name=stream]').focus()")
         shown.clock.run_for(11_000)
         expect(shown.locator("main")).to_contain_text("pending")
