@@ -96,7 +96,7 @@ def test_the_page_follows_what_happens(chromium: Browser, sqlite_url: str) -> No
 
         shown.click("#clock button")
         expect(shown.locator("#clock")).to_contain_text("Paused")
-        add_release(live.context.db, load_catalog(load_settings()), "cri-o", "v1.35.1")
+        add_release(live.context.db, load_catalog(load_settings()), "cri-o", "v1.35.1", by="a maintainer")
         shown.clock.run_for(30_000)
         expect(shown.locator("main")).not_to_contain_text("1.35.1")
         shown.click("#clock button")
