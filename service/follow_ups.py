@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import or_, select
 
 from service.domain.planning import BuildTarget
-from service.domain.states import BuildState
+from service.domain.states import ENDED_BUILD
 from service.progress import take_lease
 from service.store.schema import FollowUp, PackageBuild
 from service.store.session import Database, database_now
@@ -62,7 +62,7 @@ def claim_follow_up(db: Database, follow_up_id: int, *, lease_seconds: float) ->
             key=build.submission_key or "",
             fence=dict(build.fence or {}),
             keep=build.external_id or "",
-            settled=build.state != BuildState.SUBMITTING.value,
+            settled=bool(build.external_id) or build.state in ENDED_BUILD,
         )
 
 

@@ -19,6 +19,7 @@ from service.store.schema import UpstreamRelease
 from service.store.session import Database, database_now
 
 # GitHub's list may lag behind its own webhook; a release younger than this is not taken for deleted.
+NOT_LISTED = "is not in upstream's list any more"
 LIST_LAG = timedelta(minutes=30)
 
 
@@ -89,13 +90,13 @@ def reconcile_family(
             ).one()
             if upstream and version.tag in upstream.commits:
                 note_commit(release, upstream.commits[version.tag])
-            if upstream and upstream.complete and _gone(release, now):
+            if upstream and upstream.complete and listed and _gone(release, now):
                 withdraw(
                     session,
                     family.name,
                     version,
                     at=now,
-                    reason=f"{version.tag} is not in upstream's list any more",
+                    reason=f"{version.tag} {NOT_LISTED}",
                 )
                 done.sentences.append(f"{version.tag} is marked as withdrawn")
                 continue
@@ -130,7 +131,9 @@ def _withdrawn_for_good(session: Any, family: Family, version: Version) -> bool:
             UpstreamRelease.family == family.name, UpstreamRelease.version == str(version)
         )
     ).one_or_none()
-    return release is not None and release.state == ReleaseState.WITHDRAWN
+    # What the list alone took away, the list gives back; a webhook's word stands until another one comes.
+    by_word = release is not None and not release.reason.endswith(NOT_LISTED)
+    return release is not None and release.state == ReleaseState.WITHDRAWN and by_word
 
 
 def _gone(release: UpstreamRelease, now: datetime) -> bool:

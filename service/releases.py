@@ -105,9 +105,16 @@ def plan_release(
     newer = superseded_by(version, _planned_versions(session, family, version.stream))
     if newer is not None and not first_time:
         return Announced(f"{version.tag} stays as it is: {newer.tag} is newer")
-    have = set(session.scalars(select(PackageBuild.target).where(PackageBuild.release_id == release.id)))
+    last: dict[str, int] = {}
+    have: set[str] = set()
+    for build in session.scalars(select(PackageBuild).where(PackageBuild.release_id == release.id)):
+        last[build.target] = max(build.attempt, last.get(build.target, 0))
+        if newer is not None or not _ended_unbegun(build):
+            have.add(build.target)
     made = [
-        _insert_build(session, release, planned, attempt=1, at=at, newer=newer)
+        _insert_build(
+            session, release, planned, attempt=last.get(planned.target.id, 0) + 1, at=at, newer=newer
+        )
         for planned in decision.builds
         if planned.target.id not in have
     ]
@@ -120,6 +127,15 @@ def plan_release(
         places = ", ".join(build.target for build in made)
         return Announced(f"{package} {version} is planned for {places}", due)
     return Announced(f"{package} {version} has all its builds already")
+
+
+def _ended_unbegun(build: PackageBuild) -> bool:
+    """Whether we ended a build before it was handed over, for a reason that may be gone: nobody asked for that.
+
+    A release that is published again, or whose newer patch was withdrawn, would otherwise never be built.
+    """
+    ended = build.state in (BuildState.CANCELED, BuildState.SUPERSEDED)
+    return ended and build.submission_key is None and not build.cancel_requested
 
 
 def withdraw(session: Session, family: str, version: Version, *, at: datetime, reason: str) -> bool:

@@ -83,9 +83,8 @@ def _cancel(ctx: Context, system: BuildSystem, poll: PollWork) -> None:
         system.cancel(poll.ref)
     except BuildVanished:
         return
-    except BuildSystemUnavailable:
-        raise
     except BuildSystemError as error:
+        # The trouble of one build: its neighbours are still read.
         note_cancel_sent(ctx.db, poll, f"{poll.ref.system} did not take the cancel: {error}")
         return
     why = poll.cancel_requested or "its deadline has passed"

@@ -229,3 +229,20 @@ def test_what_people_ask_for_is_in_the_audit_trail(db: Database, catalog: Catalo
         ("bob", "build.cancel", f"build {new.build_id}"),
         ("alice", "build.retry", f"build {build_id}"),
     ], "what was refused was not done, so it is not there"
+
+
+def test_unpublished_and_published_again_is_built(db: Database, catalog: Catalog, build_id: int) -> None:
+    deliver(db, catalog, payload("v1.32.1", "unpublished"))
+    assert claim_build(db, build_id, lease_seconds=60, max_tries=3) is None
+    outcome = deliver(db, catalog, payload("v1.32.1"))
+    assert outcome is not None and len(outcome.builds) == 1
+    again = next(b for b in builds(db, "1.32.1") if b.id == outcome.builds[0])
+    assert (again.attempt, again.state) == (2, "pending")
+
+
+def test_the_older_patch_is_built_when_the_newer_is_withdrawn(db: Database, catalog: Catalog) -> None:
+    for tag in ("v1.32.1", "v1.32.2"):
+        deliver(db, catalog, payload(tag))
+    deliver(db, catalog, payload("v1.32.2", "deleted"))
+    outcome = deliver(db, catalog, payload("v1.32.1", "edited"))
+    assert outcome is not None and len(outcome.builds) == 4
