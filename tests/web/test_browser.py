@@ -76,7 +76,7 @@ def test_the_keyboard_reaches_everything(page: Page, scene: LiveApp) -> None:
     outline = skip.evaluate("element => getComputedStyle(element).outlineStyle")
     assert outline == "solid"
     page.keyboard.press("Enter")
-    assert page.url.endswith("#content")
+    page.wait_for_url("**#content")
 
 
 def test_the_page_follows_what_happens(chromium: Browser, sqlite_url: str) -> None:
