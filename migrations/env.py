@@ -7,7 +7,7 @@ from pathlib import Path
 from alembic import context
 from sqlalchemy import create_engine, make_url, text
 
-from service.store.schema import Base
+from service.store.tables import Base
 
 # Any number that no other program uses for this database; it serialises parallel migrations.
 LOCK = 0x6372796F

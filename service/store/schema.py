@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import (
-    JSON,
-    BigInteger,
     CheckConstraint,
     ForeignKey,
     Index,
     Integer,
     LargeBinary,
-    MetaData,
     String,
     UniqueConstraint,
     text,
 )
-from sqlalchemy.dialects.postgresql import JSONB
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
+from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from service.domain.states import (
     ENDED_BUILD,
@@ -31,31 +26,11 @@ from service.domain.states import (
     ReleaseState,
     Soundness,
 )
+from service.store.base import Base, Id, Json, in_sql
 from service.store.columns import SortText, UtcTime, Words
 
-Json = JSON().with_variant(JSONB(), "postgresql")
-# SQLite numbers rows by itself only for the plain type INTEGER.
-Id = BigInteger().with_variant(Integer(), "sqlite")
-
-
-def _in(column: str, values: Iterable[str]) -> str:
-    return f"{column} IN ({', '.join(repr(str(value)) for value in sorted(values))})"
-
-
-LIVE_SQL = _in("state", LIVE_BUILD)
-ENDED_SQL = _in("state", ENDED_BUILD)
-
-
-class Base(DeclarativeBase):
-    metadata = MetaData(
-        naming_convention={
-            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
-            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-            "ck": "ck_%(table_name)s_%(constraint_name)s",
-            "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
-            "pk": "pk_%(table_name)s",
-        }
-    )
+LIVE_SQL = in_sql("state", LIVE_BUILD)
+ENDED_SQL = in_sql("state", ENDED_BUILD)
 
 
 class WebhookDelivery(Base):
@@ -63,7 +38,7 @@ class WebhookDelivery(Base):
 
     __tablename__ = "webhook_deliveries"
     __table_args__ = (
-        CheckConstraint(_in("state", DeliveryState), name="state"),
+        CheckConstraint(in_sql("state", DeliveryState), name="state"),
         CheckConstraint("state <> 'received' OR due_at IS NOT NULL", name="received_is_due"),
         CheckConstraint("state NOT IN ('ignored', 'errored') OR reason <> ''", name="reason"),
         Index("ix_webhook_deliveries_due", "due_at", postgresql_where=text("state = 'received'"),
@@ -110,7 +85,7 @@ class UpstreamRelease(Base):
     __tablename__ = "upstream_releases"
     __table_args__ = (
         UniqueConstraint("family", "version"),
-        CheckConstraint(_in("state", ReleaseState), name="state"),
+        CheckConstraint(in_sql("state", ReleaseState), name="state"),
         CheckConstraint("state NOT IN ('unsupported', 'withdrawn') OR reason <> ''", name="reason"),
         Index("ix_upstream_releases_stream", "family", "stream", "sort_key"),
     )
@@ -160,8 +135,8 @@ class PackageBuild(Base):
     __tablename__ = "package_builds"
     __table_args__ = (
         UniqueConstraint("release_id", "target", "attempt"),
-        CheckConstraint(_in("state", BuildState), name="state"),
-        CheckConstraint(_in("soundness", Soundness), name="soundness"),
+        CheckConstraint(in_sql("state", BuildState), name="state"),
+        CheckConstraint(in_sql("soundness", Soundness), name="soundness"),
         CheckConstraint("state <> 'running' OR external_id IS NOT NULL", name="running_has_id"),
         CheckConstraint(f"NOT ({ENDED_SQL}) OR ended_at IS NOT NULL", name="ended_has_time"),
         CheckConstraint(f"NOT ({LIVE_SQL} AND state <> 'held') OR due_at IS NOT NULL", name="live_is_due"),
@@ -232,7 +207,7 @@ class ChrootBuild(Base):
     __tablename__ = "chroot_builds"
     __table_args__ = (
         UniqueConstraint("build_id", "chroot"),
-        CheckConstraint(_in("state", ChrootState), name="state"),
+        CheckConstraint(in_sql("state", ChrootState), name="state"),
         CheckConstraint("state NOT IN ('failed', 'canceled', 'skipped') OR reason <> ''", name="reason"),
     )
 
@@ -253,7 +228,7 @@ class FollowUp(Base):
     __tablename__ = "follow_ups"
     __table_args__ = (
         UniqueConstraint("build_id", "kind", "subject"),
-        CheckConstraint(_in("kind", ("logs", "verify", "diagnose", "surplus")), name="kind"),
+        CheckConstraint(in_sql("kind", ("logs", "verify", "diagnose", "surplus")), name="kind"),
         CheckConstraint("ended_at IS NOT NULL OR due_at IS NOT NULL", name="open_is_due"),
         Index("ix_follow_ups_due", "due_at",
               postgresql_where=text("ended_at IS NULL"), sqlite_where=text("ended_at IS NULL")),

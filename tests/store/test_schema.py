@@ -9,8 +9,9 @@ from sqlalchemy import create_engine, inspect, text
 from sqlalchemy.exc import IntegrityError
 
 import migrations
-from service.store.schema import Base, PackageBuild, UpstreamRelease, WebhookDelivery
+from service.store.schema import PackageBuild, UpstreamRelease, WebhookDelivery
 from service.store.session import Database, database_now
+from service.store.tables import Base
 
 
 def test_models_equal_migrations(database_url: str) -> None:
