@@ -14,6 +14,7 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 
 from service.catalog.checks import validate
+from service.catalog.diagnoses import read_causes
 from service.catalog.model import Catalog, Packaging, Strategy, StreamRange, Template, Workaround
 from service.catalog.tables import Table
 from service.domain.errors import BadCatalog, BadName
@@ -54,6 +55,7 @@ def load(directory: Path | None, *, copr_owner: str) -> Catalog:
     systems = targets.texts("systems")
     branches = _read_branches(targets)
     rows = Table.parse("workarounds.toml", _read(root.joinpath("workarounds.toml"), "workarounds.toml"))
+    logs = Table.parse("diagnoses.toml", _read(root.joinpath("diagnoses.toml"), "diagnoses.toml"))
     catalog = Catalog(
         families=families,
         packaging=packaging,
@@ -62,6 +64,7 @@ def load(directory: Path | None, *, copr_owner: str) -> Catalog:
         strategies=_read_strategies(rows),
         workarounds=tuple(_read_workaround(row, branches) for row in rows.rows("workaround")),
         systems=systems,
+        causes=read_causes(logs),
     )
     targets.done()
     rows.done()
