@@ -17,6 +17,7 @@ from service.catalog.checks import validate
 from service.catalog.diagnoses import read_causes
 from service.catalog.model import Catalog, Packaging, Strategy, StreamRange, Template, Workaround
 from service.catalog.tables import Table
+from service.domain.causes import RemedyPolicy
 from service.domain.errors import BadCatalog, BadName
 from service.domain.fedora import Branch
 from service.domain.planning import BranchPolicy, BuildTarget, Family, StreamPolicy
@@ -231,6 +232,7 @@ def _read_target(row: Table, branches: Mapping[str, BranchPolicy], copr_owner: s
         last_stream=streams.last,
         enabled=row.flag("enabled", True),
         deadline=timedelta(hours=row.number("deadline_hours", low=1, high=24 * 30, default=24)),
+        remedy=row.word("remedy", RemedyPolicy, RemedyPolicy.SUGGEST),
         options=row.mapping("options"),
     )
     row.done()

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-from enum import StrEnum
-from typing import TypeVar
 
 from service.catalog.tables import Table
 from service.domain.causes import (
@@ -24,8 +22,6 @@ _ID = re.compile(r"[a-z0-9][a-z0-9-]{1,39}", re.ASCII)
 _TEXT_LIMIT = 300
 MINUTES_MOST = 7 * 24 * 60
 
-E = TypeVar("E", bound=StrEnum)
-
 
 def read_causes(table: Table) -> tuple[Cause, ...]:
     """The rows ``[[diagnosis]]`` in their order. Raises BadCatalog with row and key."""
@@ -44,9 +40,7 @@ def check_remedies(causes: tuple[Cause, ...], strategies: set[str]) -> None:
     for cause in causes:
         remedy = cause.remedy
         if remedy is not None and remedy.kind is RemedyKind.STRATEGY and remedy.strategy not in strategies:
-            raise BadCatalog(
-                f"diagnoses.toml: {cause.id}.remedy: unknown strategy {remedy.strategy[:40]!r}"
-            )
+            raise BadCatalog(f"diagnoses.toml: {cause.id}.remedy: unknown strategy {remedy.strategy[:40]!r}")
 
 
 def _read_cause(row: Table) -> Cause:
@@ -59,9 +53,9 @@ def _read_cause(row: Table) -> Cause:
         cause=_line(row, "cause"),
         advice=_line(row, "advice"),
         reference=row.text("reference"),
-        fault=_word(row, "fault", Fault),
-        retry=_word(row, "retry", Retry),
-        of=_word(row, "of", Outcome, Outcome.FAILED),
+        fault=row.word("fault", Fault),
+        retry=row.word("retry", Retry),
+        of=row.word("of", Outcome, Outcome.FAILED),
         anywhere=row.flag("anywhere", False),
         remedy=_read_remedy(row.table("remedy")) if row.has("remedy") else None,
     )
@@ -77,11 +71,11 @@ def _read_cause(row: Table) -> Cause:
 
 def _check_groups(row: Table, key: str, text: str, cause: Cause) -> None:
     """A group in the open must be set by every pattern, one in square brackets by some."""
-    sets = [set(p.match.groupindex) if p.match else set() for p in cause.patterns]
-    if missing := cause.groups(text, optional=False) - set.intersection(*sets):
+    sets = [set(p.match.groupindex if p.match else ()) for p in cause.patterns]
+    if missing := cause.groups(text, optional=False) - sets[0].intersection(*sets[1:]):
         name = min(missing)
         raise row.wrong(key, f"names {{{name}}}, which not every pattern sets; put it in square brackets")
-    if missing := cause.groups(text, optional=True) - set.union(*sets):
+    if missing := cause.groups(text, optional=True) - sets[0].union(*sets[1:]):
         raise row.wrong(key, f"names {{{min(missing)}}}, which no pattern sets")
 
 
@@ -95,7 +89,7 @@ def _read_pattern(line: Table) -> Pattern:
 
 
 def _read_remedy(table: Table) -> Remedy:
-    kind = _word(table, "kind", RemedyKind)
+    kind = table.word("kind", RemedyKind)
     strategy = table.text("strategy") if kind is RemedyKind.STRATEGY else ""
     minutes = table.number("minutes", low=1, high=MINUTES_MOST) if kind is RemedyKind.LATER else 0
     table.done()
@@ -107,11 +101,3 @@ def _line(row: Table, key: str) -> str:
     if len(text) > _TEXT_LIMIT or not text.isprintable():
         raise row.wrong(key, f"must be one line of at most {_TEXT_LIMIT} characters")
     return text
-
-
-def _word(row: Table, key: str, kind: type[E], default: E | None = None) -> E:
-    text = row.text(key, None if default is None else default.value)
-    try:
-        return kind(text)
-    except ValueError:
-        raise row.wrong(key, f"must be one of {', '.join(kind)}, not {text[:40]!r}") from None

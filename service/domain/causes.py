@@ -9,7 +9,7 @@ from enum import StrEnum
 
 from service.domain.errors import DomainError
 
-LINE_LIMIT = 500
+LINE_LIMIT = 1000
 """Characters of a line that are looked at, so that the cost of a pattern has a bound."""
 PATTERN_LIMIT = 300
 NEEDLE_SHORTEST = 4
@@ -104,9 +104,9 @@ class Remedy:
 class Cause:
     """One rule: how a cause shows in a log, and what is known about it.
 
-    ``cause`` is one line; both it and ``advice`` may name groups of the patterns in braces (see ``in_words``). ``anywhere`` lets a line
-    count that stands in a section of the log that ended well; without it, only the section that failed counts.
-    ``named_by`` is a person for a rule that was made from a cluster, else empty.
+    ``cause`` is one line; both it and ``advice`` may name groups of the patterns in braces (see ``in_words``).
+    ``anywhere`` lets a line count that stands in a section of the log that ended well; without it, only the section
+    that failed counts. ``named_by`` is a person for a rule that was made from a cluster, else empty.
     """
 
     id: str
@@ -149,7 +149,9 @@ def compile_pattern(has: str, match: str) -> Pattern:
     line is then at most quadratic, and lines are cut at LINE_LIMIT.
     """
     if len(has) < NEEDLE_SHORTEST or "\n" in has:
-        raise UnsafePattern(f"'has' must be one line of at least {NEEDLE_SHORTEST} characters, not {has[:40]!r}")
+        raise UnsafePattern(
+            f"'has' must be one line of at least {NEEDLE_SHORTEST} characters, not {has[:40]!r}"
+        )
     if not match:
         return Pattern(has)
     if len(match) > PATTERN_LIMIT:

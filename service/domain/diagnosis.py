@@ -8,16 +8,19 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from service.domain.causes import LINE_LIMIT, Cause, Pattern, compile_pattern, in_words
-from service.domain.fingerprints import fingerprint, fold
+from service.domain.fingerprints import bare, fingerprint
 
 BEFORE, AFTER = 2, 3
 """Lines shown around a decisive one."""
 MATCHES_KEPT = 3
 BATCH = 512
-TRIES_LIMIT = 20_000
-"""Regular expressions that are tried in one log; beyond it only plain text counts, so that no log costs hours."""
+TRIES_LIMIT = 2_000
+"""How often one pattern's regular expression is tried in one section of a log."""
+TRIES_IN_ALL = 50_000
+"""How often any is tried in one log: beyond it only plain text counts, so that no log costs hours."""
 ERRORS_KEPT = 3
 TAIL = 20
+SHOWN = 160
 _SECTION = re.compile(r"Executing\(%?(\w{1,40})\):")
 _SECTION_HAS = "Executing("
 _FAILED_SECTION = re.compile(r"Bad exit status from \S{1,200} \(%(\w{1,40})\)")
@@ -95,7 +98,8 @@ class Reader:
         self._last: deque[str] = deque(maxlen=BEFORE)
         self._tail: deque[ExcerptLine] = deque(maxlen=ERRORS_KEPT)
         self._open: list[_Window] = []
-        self._tries = TRIES_LIMIT
+        self._tries: dict[Pattern, int] = {}
+        self._tries_left = TRIES_IN_ALL
         self._section = ""
         self._failed = ""
         self.count = 0
@@ -130,15 +134,19 @@ class Reader:
             self._extend(self.count, line)
         if _SECTION_HAS in line:
             self._begin_section(line)
-        elif "Bad exit status" in line and (ended := _FAILED_SECTION.search(line[:LINE_LIMIT])):
+        elif "Bad exit status" in line and (ended := _FAILED_SECTION.search(line)):
             self._failed = ended[1]
         for rank, pattern in active:
             if pattern.has in line and self._may_try(pattern):
                 groups = pattern.find(line)
                 if groups is not None:
                     self._note(rank, groups, line)
-        if telling and any(p.has in line and p.find(line) is not None for p in telling) and not _NOISE.match(line):
-            shown = ExcerptLine(self.count, line[:LINE_LIMIT], decisive=True)
+        if (
+            telling
+            and any(p.has in line and p.find(line) is not None for p in telling)
+            and not _NOISE.match(line)
+        ):
+            shown = ExcerptLine(self.count, line, decisive=True)
             if len(self._first_errors) < ERRORS_KEPT:
                 self._first_errors.append(shown)
             else:
@@ -149,22 +157,27 @@ class Reader:
 
     def _keep_tail(self, number: int, line: str) -> None:
         if line.strip() and not _NOISE.match(line):
-            self._tail.append(ExcerptLine(number, line[:LINE_LIMIT]))
+            self._tail.append(ExcerptLine(number, line))
 
     def _may_try(self, pattern: Pattern) -> bool:
         if pattern.match is None:
             return True
-        self._tries -= 1
-        return self._tries >= 0
+        tried = self._tries.get(pattern, 0)
+        if tried >= TRIES_LIMIT or self._tries_left <= 0:
+            return False
+        self._tries[pattern] = tried + 1
+        self._tries_left -= 1
+        return True
 
     def _begin_section(self, line: str) -> None:
         """A section begins, so the one before it ended well: what looked like trouble in it was none."""
-        begun = _SECTION.search(line[:LINE_LIMIT])
+        begun = _SECTION.search(line)
         if begun is None or self._failed:
             return
         self._section = begun[1]
         self._errors.clear()
         self._first_errors.clear()
+        self._tries.clear()
         if not self._succeeded:
             self._found = {rank: one for rank, one in self._found.items() if self._causes[rank].anywhere}
 
@@ -175,14 +188,14 @@ class Reader:
             return
         before = list(self._last)
         first = self.count - len(before)
-        lines = [ExcerptLine(first + at, text[:LINE_LIMIT]) for at, text in enumerate(before)]
-        window = _Window([*lines, ExcerptLine(self.count, line[:LINE_LIMIT], decisive=True)])
+        lines = [ExcerptLine(first + at, text) for at, text in enumerate(before)]
+        window = _Window([*lines, ExcerptLine(self.count, line, decisive=True)])
         found.windows.append(window)
         self._open.append(window)
 
     def _extend(self, number: int, line: str) -> None:
         for window in self._open:
-            window.lines.append(ExcerptLine(number, line[:LINE_LIMIT]))
+            window.lines.append(ExcerptLine(number, line))
             window.wanting -= 1
         self._open = [window for window in self._open if window.wanting > 0]
 
@@ -210,12 +223,11 @@ class Reader:
         if self._succeeded:
             return Verdict("", "", "", (), "", section, self.count)
         shown = [*self._first_errors, *self._errors] or list(self._tail)
-        folded = [fold(line.text) for line in shown]
         where = f" in %{section}" if section else ""
-        telling = next((text for text in folded if text), "the log is empty")
+        telling = next((text for line in shown if (text := bare(line.text))), "the log is empty")
         return Verdict(
             rule="",
-            cause=f"unknown cause{where}: {telling}",
+            cause=f"unknown cause{where}: {telling[:SHOWN]}",
             advice="",
             excerpt=tuple(shown),
             fingerprint=fingerprint(section, (line.text for line in shown)),
@@ -235,13 +247,15 @@ def best(verdicts: Iterable[tuple[str, Verdict]], causes: Sequence[Cause]) -> tu
     """Of the verdicts on several logs of one build (by the log's name): the rule of the best rank, else the first."""
     rank = {cause.id: at for at, cause in enumerate(causes)}
     listed = list(verdicts)
-    return min(listed, key=lambda named: rank.get(named[1].rule, len(rank)) if named[1].rule else len(rank) + 1)
+    return min(
+        listed, key=lambda named: rank.get(named[1].rule, len(rank)) if named[1].rule else len(rank) + 1
+    )
 
 
 def _batches(lines: Iterable[str]) -> Iterator[list[str]]:
     batch: list[str] = []
     for line in lines:
-        batch.append(line)
+        batch.append(line[:LINE_LIMIT])
         if len(batch) >= BATCH:
             yield batch
             batch = []

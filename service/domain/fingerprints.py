@@ -31,9 +31,14 @@ _FOLDS = tuple(
 )
 
 
+def bare(line: str) -> str:
+    """One line without colours and other control characters, for people."""
+    return "".join(c if c.isprintable() else " " for c in _ANSI.sub("", line[:1000])).strip()
+
+
 def fold(line: str) -> str:
     """One line without colours, times, paths, versions, numbers and architectures."""
-    text = _ANSI.sub("", line[:1000]).strip()
+    text = bare(line)
     for pattern, replacement in _FOLDS:
         text = pattern.sub(replacement, text)
     return text.strip()[:FOLDED_LIMIT]
