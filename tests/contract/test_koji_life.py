@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from sandbox.koji_files import relative_folder
 from sandbox.testing import Farm
 from tests.contract.conftest import make_srpm
 from tests.contract.koji_replay import PAYLOADS, Replay, masked
@@ -161,7 +162,6 @@ def test_a_killed_sandbox_goes_on_with_its_tasks(tmp_path: Path) -> None:
         farm.restart()
         farm.koji.wait(lambda tasks: tasks[0]["id"] == task and tasks[0]["state"] == 2)
         page = replay.http.get(f"{farm.koji_url}/koji/taskinfo?taskID={task}", timeout=10).text
-        log = replay.http.get(
-            f"{farm.koji_url}/kojifiles/work/tasks/{task + 1}/{task + 1}/build.log", timeout=10
-        ).text
+        output = relative_folder(task + 1)
+        log = replay.http.get(f"{farm.koji_url}/kojifiles/{output}/build.log", timeout=10).text
     assert "simulated" in page and log.startswith("SIMULATED")
