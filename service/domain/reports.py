@@ -52,10 +52,14 @@ class Srpm:
 
 @dataclass(frozen=True)
 class ScmCommit:
-    """A commit of a dist-git repository, for build systems that build from one."""
+    """A commit of a dist-git repository, for build systems that build from one.
+
+    ``nvr`` is what the build will be called, if that is known before: a build system may have it already.
+    """
 
     url: str
     commit: str
+    nvr: str = ""
 
 
 @dataclass(frozen=True)
@@ -70,7 +74,7 @@ class BuildRef:
 
 @dataclass(frozen=True)
 class Found:
-    """What a search for a submission found, lowest id first. Not certain means: look again later."""
+    """What a search for a submission found, the one to keep first. Not certain means: look again later."""
 
     refs: tuple[BuildRef, ...]
     certain: bool
@@ -94,7 +98,8 @@ class BuildReport:
     """One build as the other side tells it.
 
     ``ended`` overrides the roll-up of the chroots where the other side says that nothing more will come
-    (``failed`` source step, ``canceled``); ``reason`` then says why, in one line.
+    (``failed`` source step, ``canceled``, ``errored``), or that the build goes on although all of its chroots have
+    ended (``running``, as while it is being tagged); ``reason`` then says why, in one line.
     """
 
     ref: BuildRef
