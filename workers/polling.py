@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+
 import structlog
 
 from service.contacts import record_contact
 from service.domain.reports import BuildReport, PollProblem, SubmissionKey
 from service.domain.states import BuildState, rollup
-from service.follow_ups import claim_follow_up, end_follow_up, postpone_follow_up
+from service.follow_ups import SurplusWork, claim_follow_up, end_follow_up, postpone_follow_up
 from service.observations import (
     claim_polls,
     give_up_polling,
@@ -17,7 +21,13 @@ from service.observations import (
     release_polls,
 )
 from service.work import PollWork
-from workers.buildsystems import BuildSystem, BuildSystemError, BuildSystemUnavailable, BuildVanished
+from workers.buildsystems import (
+    BuildSystem,
+    BuildSystemError,
+    BuildSystemUnavailable,
+    BuildVanished,
+    NeedsPerson,
+)
 from workers.context import Context
 
 FOLLOW_UP_TRIES = 20
@@ -27,41 +37,72 @@ log = structlog.get_logger()
 
 def poll_project(ctx: Context, system_name: str, project: str) -> None:
     """Read all due builds of one project at once and write down what was seen."""
-    polls = claim_polls(ctx.db, system_name, project, lease_seconds=ctx.settings.poll_lease_seconds)
+    polls = claim_polls(
+        ctx.db,
+        system_name,
+        project,
+        lease_seconds=ctx.settings.poll_lease_seconds,
+        max_tries=ctx.settings.max_tries,
+    )
     if not polls:
         return
-    pace = ctx.settings.poll_seconds
+    canceled: set[int] = set()
     try:
         system = ctx.system(system_name)
-        for poll in polls:
-            if poll.cancel_requested or poll.past_deadline:
-                _cancel(ctx, system, poll)
+        canceled = _cancel_all(ctx, system, polls)
         seen = system.poll([poll.ref for poll in polls])
     except BuildSystemError as error:
         record_contact(ctx.db, system_name, str(error))
         wait = error.retry_after if isinstance(error, BuildSystemUnavailable) else 0.0
         reason = f"{system_name} could not be asked: {error}"
-        delay = max(min(wait, ctx.settings.retry_max_seconds), pace)
+        delay = max(min(wait, ctx.settings.retry_max_seconds), ctx.settings.poll_seconds)
         # Being away spends the deadline and nothing else; when that is over, waiting on would be for ever.
         for poll in polls:
             if poll.past_deadline:
-                _give_up(ctx, poll, str(error))
+                _give_up(ctx, poll, str(error), cancel_confirmed=poll.build_id in canceled)
         release_polls(ctx.db, polls, reason, delay_seconds=delay)
         return
     record_contact(ctx.db, system_name)
     for poll in polls:
-        _record(ctx, poll, seen.get(poll.ref), pace)
+        _record(ctx, poll, seen.get(poll.ref), cancel_confirmed=poll.build_id in canceled)
 
 
-def _record(ctx: Context, poll: PollWork, report: BuildReport | PollProblem | None, pace: float) -> None:
+def _cancel_all(ctx: Context, system: BuildSystem, polls: Sequence[PollWork]) -> set[int]:
+    """Ask for the end of what somebody or the deadline wants to end; the ids of builds that the other side took.
+
+    It stops when half of the lease is used up: what is left is asked for at the next poll.
+    """
+    canceled: set[int] = set()
+    enough = time.monotonic() + ctx.settings.poll_lease_seconds / 2
+    for poll in polls:
+        wanted = poll.cancel_requested or poll.past_deadline
+        if wanted and time.monotonic() < enough and _cancel(ctx, system, poll):
+            canceled.add(poll.build_id)
+    return canceled
+
+
+def _record(
+    ctx: Context, poll: PollWork, report: BuildReport | PollProblem | None, *, cancel_confirmed: bool
+) -> None:
+    pace = ctx.settings.poll_seconds
     if report is None:
         report = PollProblem("the build system left this build out of its answer")
-    if poll.past_deadline and not _has_verdict(report):
-        _give_up(ctx, poll, report.reason)
-    elif isinstance(report, PollProblem):
-        record_poll_problem(ctx.db, poll, report, poll_seconds=pace)
-    else:
-        record_report(ctx.db, poll, report, poll_seconds=pace)
+    try:
+        if poll.past_deadline and not _has_verdict(report):
+            _give_up(ctx, poll, report.reason, cancel_confirmed=cancel_confirmed)
+        elif isinstance(report, PollProblem):
+            record_poll_problem(ctx.db, poll, report, poll_seconds=pace)
+        else:
+            record_report(ctx.db, poll, report, poll_seconds=pace)
+    except Exception as error:
+        # One report that cannot be stored must not keep its neighbours from being stored.
+        log.exception("report not stored", build=poll.build_id)
+        what = f"what {poll.ref.system} said of it could not be stored ({type(error).__name__})"
+        with suppress(Exception):
+            if poll.past_deadline:
+                _give_up(ctx, poll, what, cancel_confirmed=cancel_confirmed)
+            else:
+                record_poll_problem(ctx.db, poll, PollProblem(what), poll_seconds=pace)
 
 
 def _has_verdict(report: BuildReport | PollProblem) -> bool:
@@ -72,49 +113,79 @@ def _has_verdict(report: BuildReport | PollProblem) -> bool:
     return ended in (BuildState.SUCCEEDED, BuildState.FAILED)
 
 
-def _give_up(ctx: Context, poll: PollWork, said: str) -> None:
+def _give_up(ctx: Context, poll: PollWork, said: str, *, cancel_confirmed: bool) -> None:
+    system = poll.ref.system
+    asked = f"{system} took the cancel" if cancel_confirmed else f"{system} is being asked to cancel it"
     last = f"; it said: {said}" if said else ""
-    why = poll.cancel_requested or f"no end by its deadline; {poll.ref.system} was asked to cancel it{last}"
-    give_up_polling(ctx.db, poll, why)
+    why = f"no end by its deadline; {asked}{last}"
+    if poll.cancel_requested:
+        why = f"{poll.cancel_requested}; {why}"
+    give_up_polling(ctx.db, poll, why, cancel_confirmed=cancel_confirmed)
 
 
-def _cancel(ctx: Context, system: BuildSystem, poll: PollWork) -> None:
+def _cancel(ctx: Context, system: BuildSystem, poll: PollWork) -> bool:
     try:
         system.cancel(poll.ref)
     except BuildVanished:
-        return
+        return True
     except BuildSystemError as error:
         # The trouble of one build: its neighbours are still read.
         note_cancel_sent(ctx.db, poll, f"{poll.ref.system} did not take the cancel: {error}")
-        return
+        return False
     why = poll.cancel_requested or "its deadline has passed"
     note_cancel_sent(ctx.db, poll, f"asked {poll.ref.system} to cancel build {poll.ref.external_id}: {why}")
+    return True
 
 
 def run_follow_up(ctx: Context, follow_up_id: int) -> None:
-    """Search for twins of a submission that was in doubt and cancel all but the one that we follow."""
-    work = claim_follow_up(ctx.db, follow_up_id, lease_seconds=ctx.settings.poll_lease_seconds)
+    """End what must not go on: twins of a submission that was in doubt, and a build that we gave up."""
+    work = claim_follow_up(
+        ctx.db,
+        follow_up_id,
+        lease_seconds=ctx.settings.poll_lease_seconds,
+        max_tries=FOLLOW_UP_TRIES,
+    )
     if work is None:
         return
     pace = ctx.settings.poll_seconds
     if not work.settled:
-        postpone_follow_up(ctx.db, work, delay_seconds=pace)
+        postpone_follow_up(ctx.db, work, delay_seconds=pace, spend_try=False)
         return
     try:
-        system = ctx.system(work.target.system)
-        fence = {**work.fence, "doubt_seconds": float("inf")}
-        found = system.find(work.target, SubmissionKey(work.key), fence)
-        twins = [ref for ref in found.refs if ref.external_id != work.keep]
-        for ref in twins:
-            system.cancel(ref)
+        outcome = _end_surplus(ctx, work)
+    except (BuildSystemUnavailable, NeedsPerson) as error:
+        # Nobody is looked for in vain while the other side is away; a twin may run there all the while.
+        wait = error.retry_after if isinstance(error, BuildSystemUnavailable) else 0.0
+        delay = max(min(wait, ctx.settings.retry_max_seconds), pace)
+        postpone_follow_up(ctx.db, work, delay_seconds=delay, spend_try=False)
     except BuildSystemError as error:
-        if work.tries >= FOLLOW_UP_TRIES:
+        if work.tries >= FOLLOW_UP_TRIES - 1:
             end_follow_up(ctx.db, work, f"gave up looking for surplus builds: {error}")
         else:
             postpone_follow_up(ctx.db, work, delay_seconds=pace)
-        return
-    if twins:
-        ids = ", ".join(ref.external_id for ref in twins)
-        end_follow_up(ctx.db, work, f"canceled surplus {work.target.system} builds {ids}")
     else:
-        end_follow_up(ctx.db, work, "no surplus build was found")
+        end_follow_up(ctx.db, work, outcome)
+
+
+def _end_surplus(ctx: Context, work: SurplusWork) -> str:
+    """Cancel whatever stands under the submission's key but the build that we follow; what it came to.
+
+    Raises BuildSystemError while something may still be there.
+    """
+    system = ctx.system(work.target.system)
+    ended = []
+    if work.given_up is not None:
+        with suppress(BuildVanished):
+            system.cancel(work.given_up)
+        ended.append(work.given_up.external_id)
+    found = system.find(work.target, SubmissionKey(work.key), {**work.fence, "doubt_seconds": float("inf")})
+    twins = [ref for ref in found.refs if ref.external_id not in (work.keep, *ended)]
+    for ref in twins:
+        with suppress(BuildVanished):
+            system.cancel(ref)
+        ended.append(ref.external_id)
+    if not found.certain:
+        raise BuildSystemError(f"{system.name} did not show all of its builds")
+    if not ended:
+        return "no surplus build was found"
+    return f"canceled surplus {work.target.system} builds {', '.join(ended)}"

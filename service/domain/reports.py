@@ -94,7 +94,8 @@ class BuildReport:
     """One build as the other side tells it.
 
     ``ended`` overrides the roll-up of the chroots where the other side says that nothing more will come
-    (``failed`` source step, ``canceled``); ``reason`` then says why, in one line.
+    (``failed`` source step, ``canceled``); ``reason`` then says why, in one line. ``complete`` says that there
+    will be no other chroots than these: one of ours that is not among them is gone.
     """
 
     ref: BuildRef
@@ -103,6 +104,7 @@ class BuildReport:
     reason: str = ""
     vendor_state: str = ""
     source_log_url: str = ""
+    complete: bool = False
     facts: Mapping[str, str] = field(default_factory=dict)
 
 
