@@ -70,7 +70,11 @@ class BuildRef:
 
 @dataclass(frozen=True)
 class Found:
-    """What a search for a submission found, lowest id first. Not certain means: look again later."""
+    """What a search for a submission found, lowest id first; what it found is ours, certain or not.
+
+    ``certain`` says that nothing else of ours is there: every build was seen, and none can come late any more or one
+    was found. Not certain and nothing found means: look again later.
+    """
 
     refs: tuple[BuildRef, ...]
     certain: bool
