@@ -62,6 +62,7 @@ ARROWS = {
         )
         for name in ("archives", "partial_files", "sources", "rpm_commands", "specs_check", "srpm")
     },
+    "workers.binaries": Arrow(("service.domain",), ("elftools",)),
     "workers.app": Arrow(("service.settings", "service.wake"), ("celery",)),
     "workers": Arrow(
         ("migrations", "workers", *REMEMBERS, "service.board", *(f"service.{name}" for name in PHASES)),

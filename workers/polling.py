@@ -1,4 +1,4 @@
-"""Following builds to their end: one read per project, and the search for surplus twins."""
+"""Following builds to their end: one read per project."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ from contextlib import suppress
 import structlog
 
 from service.contacts import record_contact
-from service.domain.reports import BuildReport, PollProblem, SubmissionKey
+from service.domain.reports import BuildReport, PollProblem
 from service.domain.states import BuildState, rollup
-from service.follow_ups import SurplusWork, claim_follow_up, end_follow_up, postpone_follow_up
 from service.observations import (
     claim_polls,
     give_up_polling,
@@ -26,11 +25,8 @@ from workers.buildsystems import (
     BuildSystemError,
     BuildSystemUnavailable,
     BuildVanished,
-    NeedsPerson,
 )
 from workers.context import Context
-
-FOLLOW_UP_TRIES = 20
 
 log = structlog.get_logger()
 
@@ -135,57 +131,3 @@ def _cancel(ctx: Context, system: BuildSystem, poll: PollWork) -> bool:
     why = poll.cancel_requested or "its deadline has passed"
     note_cancel_sent(ctx.db, poll, f"asked {poll.ref.system} to cancel build {poll.ref.external_id}: {why}")
     return True
-
-
-def run_follow_up(ctx: Context, follow_up_id: int) -> None:
-    """End what must not go on: twins of a submission that was in doubt, and a build that we gave up."""
-    work = claim_follow_up(
-        ctx.db,
-        follow_up_id,
-        lease_seconds=ctx.settings.poll_lease_seconds,
-        max_tries=FOLLOW_UP_TRIES,
-    )
-    if work is None:
-        return
-    pace = ctx.settings.poll_seconds
-    if not work.settled:
-        postpone_follow_up(ctx.db, work, delay_seconds=pace, spend_try=False)
-        return
-    try:
-        outcome = _end_surplus(ctx, work)
-    except (BuildSystemUnavailable, NeedsPerson) as error:
-        # Nobody is looked for in vain while the other side is away; a twin may run there all the while.
-        wait = error.retry_after if isinstance(error, BuildSystemUnavailable) else 0.0
-        delay = max(min(wait, ctx.settings.retry_max_seconds), pace)
-        postpone_follow_up(ctx.db, work, delay_seconds=delay, spend_try=False)
-    except BuildSystemError as error:
-        if work.tries >= FOLLOW_UP_TRIES - 1:
-            end_follow_up(ctx.db, work, f"gave up looking for surplus builds: {error}")
-        else:
-            postpone_follow_up(ctx.db, work, delay_seconds=pace)
-    else:
-        end_follow_up(ctx.db, work, outcome)
-
-
-def _end_surplus(ctx: Context, work: SurplusWork) -> str:
-    """Cancel whatever stands under the submission's key but the build that we follow; what it came to.
-
-    Raises BuildSystemError while something may still be there.
-    """
-    system = ctx.system(work.target.system)
-    ended = []
-    if work.given_up is not None:
-        with suppress(BuildVanished):
-            system.cancel(work.given_up)
-        ended.append(work.given_up.external_id)
-    found = system.find(work.target, SubmissionKey(work.key), {**work.fence, "doubt_seconds": float("inf")})
-    twins = [ref for ref in found.refs if ref.external_id not in (work.keep, *ended)]
-    for ref in twins:
-        with suppress(BuildVanished):
-            system.cancel(ref)
-        ended.append(ref.external_id)
-    if not found.certain:
-        raise BuildSystemError(f"{system.name} did not show all of its builds")
-    if not ended:
-        return "no surplus build was found"
-    return f"canceled surplus {work.target.system} builds {', '.join(ended)}"

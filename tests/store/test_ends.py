@@ -14,7 +14,7 @@ from service.commands import CommandRefused, give_up_build, request_build, reque
 from service.domain.planning import BranchPolicy
 from service.domain.reports import BuildReport, ChrootReport, PollProblem
 from service.domain.states import BuildState, ChrootState
-from service.follow_ups import claim_follow_up, end_follow_up, postpone_follow_up
+from service.follow_ups import FollowUpWork, claim_follow_up, end_follow_up, postpone_follow_up, surplus_work
 from service.observations import claim_polls, give_up_polling, record_poll_problem, record_report
 from service.progress import claim_build, end_build, find_due, permit_submission
 from service.store.schema import ChrootBuild, FollowUp, PackageBuild
@@ -36,6 +36,10 @@ def poll(db: Database, build_id: int, max_tries: int = 9) -> PollWork:
     expire(db, build_id)
     (work,) = claim_polls(db, "copr", "packbot/cri-o", lease_seconds=60, max_tries=max_tries)
     return work
+
+
+def look(db: Database, follow_up_id: int) -> FollowUpWork | None:
+    return claim_follow_up(db, follow_up_id, lease_seconds=lambda _: 60.0, max_tries=3)
 
 
 def one(db: Database, build_id: int) -> PackageBuild:
@@ -68,9 +72,11 @@ def test_a_build_given_up_without_a_confirmed_cancel_is_not_built_beside(
     assert claim_build(db, again, lease_seconds=60, max_tries=3) is None
     assert one(db, again).state == "pending" and f"has surely ended build {running}" in one(db, again).reason
     (follow_up,) = find_due(db).follow_ups
-    work = claim_follow_up(db, follow_up, lease_seconds=60, max_tries=3)
-    assert work is not None and work.given_up is not None and work.given_up.external_id == "42"
-    assert work.keep == "" and work.settled
+    work = look(db, follow_up)
+    assert work is not None
+    wanted = surplus_work(db, work)
+    assert wanted.given_up is not None and wanted.given_up.external_id == "42"
+    assert wanted.keep == "" and wanted.settled
     end_follow_up(db, work, "canceled surplus copr builds 42")
     expire(db, again)
     assert claim_build(db, again, lease_seconds=60, max_tries=3) is not None
@@ -106,7 +112,7 @@ def test_a_follow_up_that_kills_its_worker_ends(db: Database, running: int) -> N
     (follow_up,) = find_due(db).follow_ups
     with db.transaction() as session:
         session.get_one(FollowUp, follow_up).tries = 3
-    assert claim_follow_up(db, follow_up, lease_seconds=60, max_tries=3) is None
+    assert look(db, follow_up) is None
     assert find_due(db).follow_ups == ()
 
 
@@ -114,9 +120,9 @@ def test_an_outage_spends_no_try_of_a_follow_up(db: Database, running: int) -> N
     assert give_up_polling(db, poll(db, running), "no end", cancel_confirmed=False)
     (follow_up,) = find_due(db).follow_ups
     for _ in range(10):
-        work = claim_follow_up(db, follow_up, lease_seconds=60, max_tries=3)
+        work = look(db, follow_up)
         assert work is not None
-        postpone_follow_up(db, work, delay_seconds=0, spend_try=False)
+        postpone_follow_up(db, work, "copr is away", delay_seconds=0, spend_try=False)
 
 
 def test_a_chroot_that_is_listed_no_more_ends_with_the_others(db: Database, running: int) -> None:
@@ -166,16 +172,18 @@ def test_a_person_can_give_up_what_waits_for_a_silent_build_system(
     build_id: int,
     state: str,
 ) -> None:
-    work = submit(db, claim(db, build_id))
+    submitted = submit(db, claim(db, build_id))
     if state == "running":
-        assert record(db, work)
+        assert record(db, submitted)
     give_up_build(db, build_id, by="alice", why="copr is gone for good", surplus_seconds=0)
     row = one(db, build_id)
     assert row.state == "errored"
     assert row.reason.startswith("given up by alice: copr is gone for good; copr is being asked")
     (follow_up,) = find_due(db).follow_ups
-    found = claim_follow_up(db, follow_up, lease_seconds=60, max_tries=3)
-    assert found is not None and found.settled and found.keep == ""
+    work = look(db, follow_up)
+    assert work is not None
+    found = surplus_work(db, work)
+    assert found.settled and found.keep == ""
     assert (found.given_up is not None) == (state == "running")
     with pytest.raises(CommandRefused, match="errored already"):
         give_up_build(db, build_id, by="alice", why="again", surplus_seconds=0)
@@ -221,3 +229,14 @@ def test_a_vanished_build_is_no_surplus(db: Database, running: int) -> None:
         is BuildState.ERRORED
     )
     assert find_due(db).follow_ups == ()
+
+
+def test_a_build_that_is_held_is_not_taken_for_a_surplus_one(db: Database, build_id: int) -> None:
+    old = submit(db, claim(db, build_id))
+    expire(db, build_id)
+    new = claim(db, build_id)
+    assert not record(db, old, "41"), "a worker whose lease had ended saw build 41"
+    assert end_build(db, new, BuildState.HELD, "the token has expired")
+    (follow_up,) = find_due(db).follow_ups
+    work = look(db, follow_up)
+    assert work is not None and not surplus_work(db, work).settled
