@@ -18,6 +18,9 @@ PURE = ("service.domain", "service.catalog", "service.specs")
 REMEMBERS = (*PURE, "service.store", "service.wake", "service.settings")
 # What one phase of a release's life is made of; phases may use each other, but never in a circle.
 PHASES = [
+    "audit",
+    "tokens",
+    "sign_ins",
     "intake",
     "releases",
     "reconcile",
