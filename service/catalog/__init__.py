@@ -14,6 +14,7 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 
 from service.catalog.checks import validate
+from service.catalog.diagnoses import read_causes
 from service.catalog.lines import located
 from service.catalog.model import (
     Catalog,
@@ -26,6 +27,7 @@ from service.catalog.model import (
 )
 from service.catalog.rules import read_toolchain, read_workarounds
 from service.catalog.tables import Table
+from service.domain.causes import RemedyPolicy
 from service.domain.errors import BadCatalog, BadName
 from service.domain.fedora import Branch
 from service.domain.planning import BranchPolicy, BuildTarget, Family, StreamPolicy
@@ -74,6 +76,7 @@ def _load(root: Traversable, copr_owner: str) -> Catalog:
     branches = _read_branches(targets)
     rows = Table.parse("workarounds.toml", _read(root.joinpath("workarounds.toml"), "workarounds.toml"))
     toolchain = read_toolchain(rows, branches)
+    logs = Table.parse("diagnoses.toml", _read(root.joinpath("diagnoses.toml"), "diagnoses.toml"))
     catalog = Catalog(
         families=families,
         packaging=packaging,
@@ -83,6 +86,7 @@ def _load(root: Traversable, copr_owner: str) -> Catalog:
         toolchain=toolchain,
         workarounds=read_workarounds(rows, branches, toolchain),
         systems=systems,
+        causes=read_causes(logs),
     )
     targets.done()
     rows.done()
@@ -249,6 +253,7 @@ def _read_target(row: Table, branches: Mapping[str, BranchPolicy], copr_owner: s
         last_stream=streams.last,
         enabled=row.flag("enabled", True),
         deadline=timedelta(hours=row.number("deadline_hours", low=1, high=24 * 30, default=24)),
+        remedy=row.word("remedy", RemedyPolicy, RemedyPolicy.SUGGEST),
         options=row.mapping("options"),
     )
     row.done()

@@ -6,6 +6,7 @@ import itertools
 import re
 from collections.abc import Iterable
 
+from service.catalog.diagnoses import check_remedies
 from service.catalog.model import Catalog, Packaging, Template
 from service.catalog.rules import REQUIRABLE, check_workaround
 from service.domain.errors import BadCatalog, BadName
@@ -36,6 +37,7 @@ def validate(catalog: Catalog) -> None:
         _matches("workarounds.toml", f"strategy {strategy.id}.id", _ID, strategy.id)
     for row in catalog.workarounds:
         check_workaround(row, catalog.families, catalog.strategies)
+    check_remedies(catalog.causes, set(catalog.strategies))
 
 
 def _check_family(file: str, family: Family) -> None:
