@@ -74,7 +74,11 @@ class BuildRef:
 
 @dataclass(frozen=True)
 class Found:
-    """What a search for a submission found, the one to keep first. Not certain means: look again later."""
+    """What a search for a submission found, the one to keep first; what it found is ours, certain or not.
+
+    ``certain`` says that nothing else of ours is there: every build was seen, and none can come late any more or one
+    was found. Not certain and nothing found means: look again later.
+    """
 
     refs: tuple[BuildRef, ...]
     certain: bool
@@ -99,7 +103,8 @@ class BuildReport:
 
     ``ended`` overrides the roll-up of the chroots where the other side says that nothing more will come
     (``failed`` source step, ``canceled``, ``errored``), or that the build goes on although all of its chroots have
-    ended (``running``, as while it is being tagged); ``reason`` then says why, in one line.
+    ended (``running``, as while it is being tagged); ``reason`` then says why, in one line. ``complete`` says that
+    there will be no other chroots than these: one of ours that is not among them is gone.
     """
 
     ref: BuildRef
@@ -108,6 +113,7 @@ class BuildReport:
     reason: str = ""
     vendor_state: str = ""
     source_log_url: str = ""
+    complete: bool = False
     facts: Mapping[str, str] = field(default_factory=dict)
 
 
