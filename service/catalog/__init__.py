@@ -9,6 +9,7 @@ import importlib.resources
 import re
 import string
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import timedelta
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -48,25 +49,29 @@ __all__ = [
 
 # COPR's owners: a user's name, or a group's with its @.
 _OWNER = re.compile(r"@?[A-Za-z0-9][A-Za-z0-9_.-]{0,99}", re.ASCII)
+# Names of Koji's profiles are section names of its configuration.
+_PROFILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,59}", re.ASCII)
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", re.ASCII)
 
 
-def load(directory: Path | None, *, copr_owner: str) -> Catalog:
+def load(directory: Path | None, *, copr_owner: str, koji_profile: str = "") -> Catalog:
     """Read and validate the catalogue in ``directory``, or the built-in one where it is None.
 
-    ``copr_owner`` replaces ``{owner}`` in the targets' projects. Raises BadCatalog, which names file, line and
-    key.
+    ``copr_owner`` and ``koji_profile`` replace ``{owner}`` and ``{profile}`` in the targets' projects. Without a
+    profile the targets that name it are checked, and left out. Raises BadCatalog, which names file, line and key.
     """
     if not _OWNER.fullmatch(copr_owner):
         raise BadCatalog(f"COPR_OWNER: {copr_owner[:60]!r} is not a COPR user or @group")
+    if koji_profile and not _PROFILE.fullmatch(koji_profile):
+        raise BadCatalog(f"KOJI_PROFILE: {koji_profile[:60]!r} is not the name of a Koji profile")
     root = importlib.resources.files(__name__) if directory is None else directory
     try:
-        return _load(root, copr_owner)
+        return _load(root, {"owner": copr_owner, "profile": koji_profile})
     except BadCatalog as error:
         raise BadCatalog(located(str(error), root)) from error
 
 
-def _load(root: Traversable, copr_owner: str) -> Catalog:
+def _load(root: Traversable, accounts: Mapping[str, str]) -> Catalog:
     families: dict[str, Family] = {}
     packaging: dict[str, Packaging] = {}
     for name in _family_names(root):
@@ -77,11 +82,12 @@ def _load(root: Traversable, copr_owner: str) -> Catalog:
     rows = Table.parse("workarounds.toml", _read(root.joinpath("workarounds.toml"), "workarounds.toml"))
     toolchain = read_toolchain(rows, branches)
     logs = Table.parse("diagnoses.toml", _read(root.joinpath("diagnoses.toml"), "diagnoses.toml"))
+    found = [_read_target(row, branches, accounts) for row in targets.rows("target")]
     catalog = Catalog(
         families=families,
         packaging=packaging,
         branches=branches,
-        targets=tuple(_read_target(row, branches, copr_owner) for row in targets.rows("target")),
+        targets=tuple(target for target, _ in found),
         strategies=_read_strategies(rows),
         toolchain=toolchain,
         workarounds=read_workarounds(rows, branches, toolchain),
@@ -91,7 +97,7 @@ def _load(root: Traversable, copr_owner: str) -> Catalog:
     targets.done()
     rows.done()
     validate(catalog)
-    return catalog
+    return replace(catalog, targets=tuple(target for target, has_account in found if has_account))
 
 
 def _family_names(root: Traversable) -> list[str]:
@@ -236,16 +242,21 @@ def _known_branch(table: Table, key: str, branches: Mapping[str, BranchPolicy]) 
     return branches[name].branch
 
 
-def _read_target(row: Table, branches: Mapping[str, BranchPolicy], copr_owner: str) -> BuildTarget:
+def _read_target(
+    row: Table, branches: Mapping[str, BranchPolicy], accounts: Mapping[str, str]
+) -> tuple[BuildTarget, bool]:
+    """A target, and whether every account that its project names is known."""
     branch = _known_branch(row, "branch", branches)
     if branch is None:
         raise row.wrong("branch", "is missing")
     streams = row.streams()
+    pattern = _pattern(row, "project", {"owner", "profile"}, needed=set())
+    has_account = all(known or f"{{{name}}}" not in pattern for name, known in accounts.items())
     target = BuildTarget(
         id=row.text("id"),
         branch=branch,
         system=row.text("system"),
-        project=_pattern(row, "project", {"owner"}, needed=set()).format(owner=copr_owner),
+        project=pattern.format(**accounts),
         chroots=row.texts("chroots", ()),
         families=row.texts("families"),
         strategy=row.text("strategy", "default"),
@@ -257,7 +268,7 @@ def _read_target(row: Table, branches: Mapping[str, BranchPolicy], copr_owner: s
         options=row.mapping("options"),
     )
     row.done()
-    return target
+    return target, has_account
 
 
 def _read_strategies(rows: Table) -> Mapping[str, Strategy]:

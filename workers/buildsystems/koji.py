@@ -41,6 +41,7 @@ from workers.buildsystems.koji_answers import (
     before_build,
     for_good,
     look_at_target,
+    number_in,
     other_account,
     user_id_of,
 )
@@ -144,7 +145,7 @@ class Koji:
             )
         chroots = fence.get("chroots")
         names = [str(chroot) for chroot in chroots] if isinstance(chroots, (list, tuple)) else []
-        held = self._held.pop(_number(fence, "session_id"), None)
+        held = self._held.pop(number_in(fence, "session_id"), None)
         if held is None or held.pid != os.getpid():
             raise BuildSystemUnavailable(
                 "the session of this submission was opened by another worker; nothing was sent"
@@ -223,8 +224,8 @@ class Koji:
                 user_id = user_id_of(client.call("getLoggedInUser"))
                 if fence.get("user_id") != user_id:
                     raise _OtherAccount(other_account(user_id, fence))
-                self._close(client, _number(fence, "session_id"))
-                numbers = search_tasks(client, user_id, str(key), _number(fence, "newest_task"))
+                self._close(client, number_in(fence, "session_id"))
+                numbers = search_tasks(client, user_id, str(key), number_in(fence, "newest_task"))
                 self._end_session(client)
         except _OtherAccount as error:
             raise NeedsPerson(str(error)) from None
@@ -258,7 +259,7 @@ class Koji:
 
     def cancel(self, ref: BuildRef) -> None:
         """Cancel a task with its children and its build; one that has ended stays as it is. Raises BuildVanished."""
-        if not is_number(ref.external_id):
+        if not isnumber_in(ref.external_id):
             raise BuildVanished(f"'{ref.external_id[:40]}' is not the id of a Koji task")
         try:
             with self._client(self._settings.setup_timeout) as client:
@@ -297,8 +298,3 @@ class Koji:
 
 class _OtherAccount(Exception):
     pass
-
-
-def _number(fence: Fence, key: str) -> int:
-    number = fence.get(key)
-    return number if isinstance(number, int) and not isinstance(number, bool) else 0

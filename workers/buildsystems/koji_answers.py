@@ -116,3 +116,9 @@ def other_account(user_id: int, fence: Fence) -> str:
         f"the hub knows us as user {user_id}, and this submission was made by user {fence.get('user_id')}: "
         "give the old account back, or cancel the build by hand at Koji"
     )
+
+
+def number_in(fence: Fence, key: str) -> int:
+    """A number of a fence; 0 where it has none."""
+    number = fence.get(key)
+    return number if isinstance(number, int) and not isinstance(number, bool) else 0

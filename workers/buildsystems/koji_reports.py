@@ -42,7 +42,8 @@ class Links:
         return f"{self.weburl}/taskinfo?taskID={number}" if self.weburl else ""
 
     def log(self, number: int, name: str) -> str:
-        return f"{self.topurl}/work/tasks/{number % 10000}/{number}/{name}" if self.topurl else ""
+        parts = (self.topurl, "work", "tasks", str(number % 10000), str(number), name)
+        return "/".join(parts) if self.topurl else ""
 
 
 @dataclass(frozen=True)
