@@ -57,7 +57,10 @@ def add_release(db: Database, catalog: Catalog, family_name: str, tag: str, *, b
 def request_build(
     db: Database, catalog: Catalog, build_id: int, *, by: str, strategy: str | None = None
 ) -> Requested:
-    """A new attempt at the cell of an ended build. A live attempt in the cell is a refusal: never two."""
+    """A new attempt at the cell of an ended build. A live attempt in the cell is a refusal: never two.
+
+    ``strategy`` overrides the old build's for this attempt; one that the source cannot have is a refusal.
+    """
     with db.transaction() as session:
         old = session.get(PackageBuild, build_id)
         if old is None:
@@ -80,9 +83,17 @@ def request_build(
         target = next((t for t in catalog.targets if t.id == old.target), None)
         if target is None:
             raise CommandRefused(f"the catalogue has no target {old.target} any more")
-        at = database_now(session)
-        planned = PlannedBuild(old.package, target, strategy or old.strategy)
         release: UpstreamRelease = old.release
+        stream = parse_tag(release.tag).stream
+        policy = family.policy(stream)
+        known = release.facts or (policy.facts if policy else {})
+        vendored = [name for name in ("wazero", "nri") if known.get(name)]
+        wanted = strategy or old.strategy
+        refusal = catalog.strategy_refusal(family, stream, wanted, vendored)
+        if refusal:
+            raise CommandRefused(refusal)
+        at = database_now(session)
+        planned = PlannedBuild(old.package, target, wanted)
         build = add_attempt(session, release, planned, at=at, requested_by=by)
         sentence = f"build {build.id} is attempt {build.attempt} at {old.package} on {old.target}"
         _note(session, at=at, by=by, action="build.retry", subject=f"build {old.id}", detail=sentence)

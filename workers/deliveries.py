@@ -50,9 +50,9 @@ def sweep(ctx: Context) -> None:
 
 
 def reconcile(ctx: Context) -> Reconciled:
-    """Plan every family again against the catalogue and upstream's own list."""
+    """Plan every family that a target takes again, against the catalogue and upstream's own list."""
     total = Reconciled()
-    for family in ctx.catalog.families.values():
+    for family in filter(lambda each: ctx.catalog.is_built(each.name), ctx.catalog.families.values()):
         done = reconcile_family(ctx.db, ctx.catalog, family, fetch_list(ctx, family))
         total.builds.extend(done.builds)
         total.sentences.extend(done.sentences)

@@ -115,7 +115,7 @@ BROKEN = [
     ("targets.toml", "rawhide = 46", "rawhide = 44", r"branches\.f44: rawhide is 44"),
     ("targets.toml", "rawhide = 46", 'rawhide = "46"', "rawhide: must be a whole number"),
     ("targets.toml", "rawhide = 46", "rawhide = true", "rawhide: must be a whole number"),
-    ("targets.toml", "[branches.f45]", "[branches.epel9]", "not a Fedora branch"),
+    ("targets.toml", "[branches.f45]", "[branches.epel9]", "EPEL is refused: .* in mock"),
     ("targets.toml", "eol = 2026-05-28", 'eol = "2026-05-28"', r"branches\.f42\.eol: must be a date"),
     ("targets.toml", "eol = 2026-05-28", "eol = 2026-05-28T10:00:00Z", r"branches\.f42\.eol: must be a date"),
     ("targets.toml", "eol = 2026-05-28", "end = 2026-05-28", r"branches\.f42\.end: unknown key"),
@@ -125,7 +125,11 @@ BROKEN = [
     ("targets.toml", 'strategy = "default"', 'strategy = "no-wasm"', "f43-copr.first_stream: .*1.35"),
     ("targets.toml", 'id = "f44-copr"', 'id = "f43-copr"', "'f43-copr' is there twice"),
     ("targets.toml", "fedora-43-aarch64", "fedora-44-aarch64", "not a chroot of branch f43"),
-    ("targets.toml", "fedora-43-aarch64", "epel-9-x86_64", "not a Fedora chroot"),
+    ("targets.toml", "fedora-43-aarch64", "epel-9-x86_64", "chroots: EPEL is refused: .* in mock"),
+    ("targets.toml", "[branches.f45]", "[branches.f45x]", "not a Fedora branch"),
+    ("targets.toml", "fedora-43-aarch64", "fedora-x-aarch64", "not a Fedora chroot"),
+    ("targets.toml", 'strategy = "default"', 'style = "git"', "f43-copr.style: must be srpm or dist-git"),
+    ("targets.toml", 'strategy = "default"', 'style = "dist-git"', "f43-copr.style: .* needs the style srpm"),
     ("targets.toml", 'families = ["cri-o"]', 'families = ["podman"]', "unknown family 'podman'"),
     ("targets.toml", 'families = ["cri-o"]', "families = []", "must name a family"),
     ("targets.toml", "{owner}/cri-o", "{user}/cri-o", "project: may hold only {owner}"),
@@ -163,6 +167,22 @@ BROKEN = [
     (FAMILY, "{version}.tar.gz", "{sha}.tar.gz", "source.url: may hold only"),
     (FAMILY, "https://", "http://", "source.url: must be an https address"),
     (FAMILY, "(?:const", "(?:(const", "version_pattern: is not a regular expression|exactly one group"),
+    (
+        FAMILY,
+        'first_stream = "1.29"\n# "ig',
+        'strategies = ["x y"]\nfirst_stream = "1.29"\n# "ig',
+        "strategies",
+    ),
+    (
+        FAMILY,
+        'first_stream = "1.29"\n# "ig',
+        'strategies = ["best"]\nfirst_stream = "1.29"\n# "ig',
+        "strategies: unknown strategy 'best'",
+    ),
+    (FAMILY, 'name = "{package}.rpmlintrc"', 'name = "../{package}"', "not a plain file name"),
+    (FAMILY, 'name = "{package}.rpmlintrc"', 'name = "{stream}.rc"', "name: may hold only {package}"),
+    (FAMILY, 'style = "dist-git"', 'style = "koji"', "style: must be srpm or dist-git"),
+    (FAMILY, "AND Unlicense", "AND %(id)", "stream 1.29.license"),
     (FAMILY, "cryopack <", "cryopack %(id) <", "changelog_author"),
     ("workarounds.toml", 'id = "ld-undefs"', 'id = "go-module-mode"', "there twice"),
     (
@@ -198,6 +218,18 @@ BROKEN = [
     ),
     ("workarounds.toml", 'build_tags = ["nri_no_wasm"]', 'build_tags = ["a b"]', "nri-no-wasm.build_tags"),
     ("workarounds.toml", "guards = true", "gards = true", "guards: is missing"),
+    (
+        "workarounds.toml",
+        'without = ["wazero"]',
+        'without = ["zlib"]',
+        "strategy none.without: unknown: 'zlib'",
+    ),
+    (
+        "workarounds.toml",
+        "https://github.com/cri-o/cri-o/issues/8860",
+        "see %(id)",
+        "strategy default.reference",
+    ),
 ]
 
 
