@@ -1,34 +1,64 @@
-"""Work that comes after a submission: looking for surplus twins. Each function commits."""
+"""Work that comes after a submission or an end: claim, act elsewhere, record. Each public function commits.
+
+A follow-up is unique by (build, kind, subject). Its runner is in ``workers/follow_ups.py``; what a runner found is
+recorded in the transaction that closes the follow-up, so that neither is there without the other.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import or_, select
+from sqlalchemy.orm import Session
 
 from service.domain.planning import BuildTarget
-from service.domain.states import ENDED_BUILD
+from service.domain.states import ENDED_BUILD, ENDED_CHROOT, BuildState, ChrootState
 from service.progress import take_lease
 from service.store.schema import FollowUp, PackageBuild
 from service.store.session import Database, database_now
 from service.store.transitions import note_event
 from service.work import target_of
 
+LOGS, VERIFY, DIAGNOSE, SURPLUS = "logs", "verify", "diagnose", "surplus"
+SOURCE_STEP = "source"
+"""The subject of what follows a failure before any chroot began; no chroot has a name without a dash."""
+
+KEPT_ELSEWHERE = timedelta(days=14)
+"""How long COPR keeps logs and results of failed and superseded builds (facts of its backend's pruning)."""
+
+AFTER_LOGS: Mapping[str, str] = {}
+"""What comes after the logs of a chroot, by the chroot's state; ``failed`` also stands for the source step."""
+
+Record = Callable[[Session, PackageBuild, datetime], None]
+"""Writes a runner's findings within the closing transaction, which it must not end."""
+
 
 @dataclass(frozen=True)
-class SurplusWork:
-    """A leased search for twins of one submission. ``keep`` is the external id that we follow.
+class FollowUpWork:
+    """A leased follow-up. ``tries`` counts this claim; ``subject`` is a chroot, or "source", or a number.
 
-    ``settled`` is False while the build itself is still being submitted: then nothing may be cancelled.
+    ``past_deadline``: the build ended so long ago that the other side will have deleted what we look for.
     """
 
     id: int
     token: str
+    kind: str
+    subject: str
     tries: int
     build_id: int
+    past_deadline: bool
+
+
+@dataclass(frozen=True)
+class SurplusWork:
+    """A search for twins of one submission. ``keep`` is the external id that we follow.
+
+    ``settled`` is False while the build itself is still being submitted: then nothing may be cancelled.
+    """
+
     target: BuildTarget
     key: str
     fence: Mapping[str, Any]
@@ -36,8 +66,10 @@ class SurplusWork:
     settled: bool
 
 
-def claim_follow_up(db: Database, follow_up_id: int, *, lease_seconds: float) -> SurplusWork | None:
-    """Lease a search for surplus twins that is due; None if there is nothing to do."""
+def claim_follow_up(
+    db: Database, follow_up_id: int, *, lease_seconds: Callable[[str], float]
+) -> FollowUpWork | None:
+    """Lease a follow-up that is due, for as long as its kind needs; None if there is nothing to do."""
     with db.transaction() as session:
         now = database_now(session)
         row = session.scalars(
@@ -53,11 +85,22 @@ def claim_follow_up(db: Database, follow_up_id: int, *, lease_seconds: float) ->
         if row is None:
             return None
         build = session.get_one(PackageBuild, row.build_id)
-        return SurplusWork(
+        return FollowUpWork(
             id=row.id,
-            token=take_lease(row, now, lease_seconds),
+            token=take_lease(row, now, lease_seconds(row.kind)),
+            kind=row.kind,
+            subject=row.subject,
             tries=row.tries,
-            build_id=build.id,
+            build_id=row.build_id,
+            past_deadline=build.ended_at is not None and now > build.ended_at + KEPT_ELSEWHERE,
+        )
+
+
+def surplus_work(db: Database, work: FollowUpWork) -> SurplusWork:
+    """What a search for surplus twins needs to know of its build. Reads only."""
+    with db.reader() as session:
+        build = session.get_one(PackageBuild, work.build_id)
+        return SurplusWork(
             target=target_of(build),
             key=build.submission_key or "",
             fence=dict(build.fence or {}),
@@ -66,35 +109,99 @@ def claim_follow_up(db: Database, follow_up_id: int, *, lease_seconds: float) ->
         )
 
 
-def end_follow_up(db: Database, work: SurplusWork, outcome: str) -> None:
-    """Close a follow-up with one line on what it came to; the line also goes into the build's history."""
+def end_follow_up(db: Database, work: FollowUpWork, outcome: str, record: Record | None = None) -> bool:
+    """Close a follow-up with one line on what it came to, which also goes into the build's history.
+
+    ``record`` writes the findings in the same transaction. False: the lease was lost, nothing was written.
+    """
     with db.transaction() as session:
-        row = session.scalars(
-            select(FollowUp)
-            .where(FollowUp.id == work.id, FollowUp.lease_token == work.token)
-            .with_for_update()
-        ).one_or_none()
+        row = _leased(session, work)
         if row is None:
-            return
+            return False
         now = database_now(session)
+        build = session.get_one(PackageBuild, row.build_id)
+        if record is not None:
+            record(session, build, now)
         row.outcome = outcome
         row.ended_at = now
         row.due_at = None
         row.lease_token = None
         row.lease_until = None
-        build = session.get_one(PackageBuild, row.build_id)
-        note_event(session, build, at=now, kind="submission", text=outcome)
+        _note(session, build, row, now, outcome)
+        if row.kind == LOGS:
+            _after_logs(session, build, row.subject, now)
+        return True
 
 
-def postpone_follow_up(db: Database, work: SurplusWork, *, delay_seconds: float) -> None:
-    """Give a follow-up back, due again later."""
+def postpone_follow_up(
+    db: Database, work: FollowUpWork, reason: str, *, delay_seconds: float, spend_try: bool = True
+) -> None:
+    """Give a follow-up back, due again later, with the reason shown meanwhile.
+
+    Trouble of the other side spends no try (``spend_try=False``).
+    """
     with db.transaction() as session:
-        row = session.scalars(
-            select(FollowUp)
-            .where(FollowUp.id == work.id, FollowUp.lease_token == work.token)
-            .with_for_update()
-        ).one_or_none()
-        if row is not None:
-            row.due_at = database_now(session) + timedelta(seconds=delay_seconds)
-            row.lease_token = None
-            row.lease_until = None
+        row = _leased(session, work)
+        if row is None:
+            return
+        now = database_now(session)
+        if reason and row.outcome != reason:
+            _note(session, session.get_one(PackageBuild, row.build_id), row, now, f"later again: {reason}")
+        row.outcome = reason
+        row.due_at = now + timedelta(seconds=delay_seconds)
+        row.lease_token = None
+        row.lease_until = None
+        if not spend_try:
+            row.tries = max(row.tries - 1, 0)
+
+
+def add_follow_up(
+    session: Session, build: PackageBuild, kind: str, subject: str, *, due_at: datetime
+) -> None:
+    """Add a follow-up unless the build has it already. The build's row must be locked; the caller commits."""
+    _add(session, build, kind, [subject], due_at)
+
+
+def follow_ends(session: Session, build: PackageBuild, now: datetime) -> None:
+    """Add what must follow the chroots that have ended, and the failed source step. Repeating it adds nothing.
+
+    The build's row must be locked; the caller commits.
+    """
+    ended = [
+        row.chroot
+        for row in build.chroots
+        if ChrootState(row.state) in ENDED_CHROOT and row.state != ChrootState.SKIPPED and row.result_url
+    ]
+    began = any(row.result_url for row in build.chroots)
+    if build.state == BuildState.FAILED and build.source_log_url and not began:
+        ended.append(SOURCE_STEP)
+    if ended:
+        _add(session, build, LOGS, ended, now)
+
+
+def _add(session: Session, build: PackageBuild, kind: str, subjects: Iterable[str], due_at: datetime) -> None:
+    known = set(
+        session.scalars(select(FollowUp.subject).where(FollowUp.build_id == build.id, FollowUp.kind == kind))
+    )
+    for subject in subjects:
+        if subject not in known:
+            session.add(FollowUp(build_id=build.id, kind=kind, subject=subject, due_at=due_at))
+
+
+def _after_logs(session: Session, build: PackageBuild, subject: str, now: datetime) -> None:
+    states = {row.chroot: row.state for row in build.chroots} | {SOURCE_STEP: ChrootState.FAILED.value}
+    kind = AFTER_LOGS.get(states.get(subject, ""))
+    if kind is not None:
+        _add(session, build, kind, [subject], now)
+
+
+def _leased(session: Session, work: FollowUpWork) -> FollowUp | None:
+    return session.scalars(
+        select(FollowUp).where(FollowUp.id == work.id, FollowUp.lease_token == work.token).with_for_update()
+    ).one_or_none()
+
+
+def _note(session: Session, build: PackageBuild, row: FollowUp, now: datetime, text: str) -> None:
+    surplus = row.kind == SURPLUS
+    kind, chroot = ("submission", "") if surplus else (row.kind, row.subject)
+    note_event(session, build, at=now, kind=kind, text=text, chroot=chroot)

@@ -1,13 +1,12 @@
-"""Following builds to their end: one read per project, and the search for surplus twins."""
+"""Following builds to their end: one read per project."""
 
 from __future__ import annotations
 
 import structlog
 
 from service.contacts import record_contact
-from service.domain.reports import BuildReport, PollProblem, SubmissionKey
+from service.domain.reports import BuildReport, PollProblem
 from service.domain.states import BuildState, rollup
-from service.follow_ups import claim_follow_up, end_follow_up, postpone_follow_up
 from service.observations import (
     claim_polls,
     give_up_polling,
@@ -19,8 +18,6 @@ from service.observations import (
 from service.work import PollWork
 from workers.buildsystems import BuildSystem, BuildSystemError, BuildSystemUnavailable, BuildVanished
 from workers.context import Context
-
-FOLLOW_UP_TRIES = 20
 
 log = structlog.get_logger()
 
@@ -89,32 +86,3 @@ def _cancel(ctx: Context, system: BuildSystem, poll: PollWork) -> None:
         return
     why = poll.cancel_requested or "its deadline has passed"
     note_cancel_sent(ctx.db, poll, f"asked {poll.ref.system} to cancel build {poll.ref.external_id}: {why}")
-
-
-def run_follow_up(ctx: Context, follow_up_id: int) -> None:
-    """Search for twins of a submission that was in doubt and cancel all but the one that we follow."""
-    work = claim_follow_up(ctx.db, follow_up_id, lease_seconds=ctx.settings.poll_lease_seconds)
-    if work is None:
-        return
-    pace = ctx.settings.poll_seconds
-    if not work.settled:
-        postpone_follow_up(ctx.db, work, delay_seconds=pace)
-        return
-    try:
-        system = ctx.system(work.target.system)
-        fence = {**work.fence, "doubt_seconds": float("inf")}
-        found = system.find(work.target, SubmissionKey(work.key), fence)
-        twins = [ref for ref in found.refs if ref.external_id != work.keep]
-        for ref in twins:
-            system.cancel(ref)
-    except BuildSystemError as error:
-        if work.tries >= FOLLOW_UP_TRIES:
-            end_follow_up(ctx.db, work, f"gave up looking for surplus builds: {error}")
-        else:
-            postpone_follow_up(ctx.db, work, delay_seconds=pace)
-        return
-    if twins:
-        ids = ", ".join(ref.external_id for ref in twins)
-        end_follow_up(ctx.db, work, f"canceled surplus {work.target.system} builds {ids}")
-    else:
-        end_follow_up(ctx.db, work, "no surplus build was found")

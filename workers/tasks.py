@@ -1,9 +1,9 @@
-"""The Celery tasks: names from service.wake, work in steps, polling and deliveries."""
+"""The Celery tasks: names from service.wake, work in steps, polling, follow-ups and deliveries."""
 
 from __future__ import annotations
 
 from service import wake
-from workers import deliveries, polling, steps
+from workers import deliveries, follow_ups, polling, steps
 from workers.app import app
 from workers.context import current
 
@@ -28,8 +28,8 @@ def poll_project(system: str, project: str) -> None:
 
 @app.task(name=wake.FOLLOW_UP)
 def follow_up(follow_up_id: int) -> None:
-    """Look for surplus twins of a submission."""
-    polling.run_follow_up(current(), follow_up_id)
+    """Do what comes after a submission or an end."""
+    follow_ups.run_follow_up(current(), follow_up_id)
 
 
 @app.task(name=wake.SWEEP)

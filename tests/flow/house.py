@@ -16,7 +16,7 @@ from service.progress import find_due
 from service.settings import Settings
 from service.store.schema import BuildEvent, ChrootBuild, FollowUp, PackageBuild
 from tests.store.releases import payload
-from workers import deliveries, polling, steps
+from workers import deliveries, follow_ups, polling, steps
 from workers.context import Context
 
 
@@ -61,7 +61,7 @@ class House:
         for system, project in due.projects:
             polling.poll_project(self.context, system, project)
         for follow_up in due.follow_ups:
-            polling.run_follow_up(self.context, follow_up)
+            follow_ups.run_follow_up(self.context, follow_up)
         return len(due.deliveries) + len(due.builds) + len(due.projects) + len(due.follow_ups)
 
     def run(self, until: Callable[[list[PackageBuild]], bool] | None = None, seconds: float = 30.0) -> None:

@@ -1,0 +1,65 @@
+"""Running follow-ups: claim, act by kind, record. What comes to nothing is tried again, and ends with its reason."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import structlog
+
+from service.follow_ups import (
+    SURPLUS,
+    FollowUpWork,
+    claim_follow_up,
+    end_follow_up,
+    postpone_follow_up,
+)
+from workers.context import Context
+from workers.outcomes import Done, NotYet
+from workers.surplus import search_surplus
+
+FOLLOW_UP_TRIES = 8
+
+Runner = Callable[[Context, FollowUpWork], Done]
+
+RUNNERS: Mapping[str, Runner] = {
+    SURPLUS: search_surplus,
+}
+
+log = structlog.get_logger()
+
+
+def run_follow_up(ctx: Context, follow_up_id: int) -> None:
+    """Run one follow-up if it is due. Never raises for trouble of the outside: that becomes a reason."""
+    settings = ctx.settings
+
+    def lease(kind: str) -> float:
+        return settings.poll_lease_seconds if kind == SURPLUS else settings.step_lease_seconds
+
+    work = claim_follow_up(ctx.db, follow_up_id, lease_seconds=lease)
+    if work is None:
+        return
+    try:
+        runner = RUNNERS.get(work.kind)
+        if runner is None:
+            raise NotYet(f"this worker knows no follow-up of the kind {work.kind}", spend_try=False)
+        done = runner(ctx, work)
+        end_follow_up(ctx.db, work, done.outcome, done.record)
+    except NotYet as error:
+        _later(ctx, work, str(error), error.retry_after, spend_try=error.spend_try)
+    except Exception as error:
+        log.exception("follow-up failed", follow_up=work.id, kind=work.kind, build=work.build_id)
+        said = str(error).split("\n", 1)[0][:300]
+        _later(ctx, work, f"internal trouble: {type(error).__name__}: {said}", 0.0, spend_try=True)
+
+
+def _later(ctx: Context, work: FollowUpWork, reason: str, retry_after: float, *, spend_try: bool) -> None:
+    if spend_try and work.tries >= FOLLOW_UP_TRIES:
+        end_follow_up(ctx.db, work, f"gave up after {work.tries} tries: {reason}")
+        return
+    if work.past_deadline and reason:
+        end_follow_up(ctx.db, work, f"gave up, the build ended too long ago: {reason}")
+        return
+    settings = ctx.settings
+    pause = settings.retry_seconds * 2 ** min(work.tries - 1, 16)
+    delay = min(retry_after or pause, settings.retry_max_seconds)
+    postpone_follow_up(ctx.db, work, reason, delay_seconds=delay, spend_try=spend_try)
