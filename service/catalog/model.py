@@ -166,7 +166,7 @@ class Catalog:
         """Why a source of ``stream`` that vendors these modules cannot have a strategy; empty text if it can."""
         strategy = self.strategies.get(wanted)
         if strategy is None:
-            return f"strategy {wanted[:40]!r} is not in the catalogue; it has {', '.join(self.strategies)}"
+            return f"the catalogue has no strategy {wanted[:40]!r}; it has {', '.join(self.strategies)}"
         if family.strategies and wanted not in family.strategies:
             return f"{family.name} cannot have the strategy {wanted}, only {', '.join(family.strategies)}"
         if strategy.first_stream is not None and stream < strategy.first_stream:

@@ -60,7 +60,7 @@ def test_a_target_that_takes_siblings_builds_them_with_their_own_strategy() -> N
         ("cri-o", "1.32", "none", ["nri", "wazero"], "strategy none is not for a source that vendors wazero"),
         ("cri-o", "1.34", "no-wasm", ["wazero"], "strategy no-wasm works from stream 1.35 on, not for 1.34"),
         ("cri-o", "1.35", "no-wasm", ["wazero"], ""),
-        ("cri-o", "1.35", "best", [], "strategy 'best' is not in the catalogue; it has default, strict"),
+        ("cri-o", "1.35", "best", [], "the catalogue has no strategy 'best'; it has default, strict"),
         ("kubernetes", "1.35", "none", [], ""),
         ("kubernetes", "1.35", "strict", [], "kubernetes cannot have the strategy strict, only none"),
         ("cri-tools", "1.35", "compat", [], "cri-tools cannot have the strategy compat, only none"),

@@ -195,7 +195,7 @@ def test_changelog_is_english_and_escaped() -> None:
     ("changes", "complaint"),
     [
         ({"family": "podman"}, "family 'podman' is not in the catalogue"),
-        ({"strategy": "best"}, "strategy 'best' is not in the catalogue"),
+        ({"strategy": "best"}, "has no strategy 'best'"),
         ({"strategy": "no-wasm"}, "works from stream 1.35 on"),
         ({"strategy": "none"}, "not for a source that vendors wazero"),
         ({"style": "koji"}, "style 'koji' is neither srpm nor dist-git"),
