@@ -14,8 +14,10 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 
 from service.catalog.checks import validate
+from service.catalog.diagnoses import read_causes
 from service.catalog.model import Catalog, Packaging, Strategy, StreamRange, Template, Workaround
 from service.catalog.tables import Table
+from service.domain.causes import RemedyPolicy
 from service.domain.errors import BadCatalog, BadName
 from service.domain.fedora import Branch
 from service.domain.planning import BranchPolicy, BuildTarget, Family, StreamPolicy
@@ -54,6 +56,7 @@ def load(directory: Path | None, *, copr_owner: str) -> Catalog:
     systems = targets.texts("systems")
     branches = _read_branches(targets)
     rows = Table.parse("workarounds.toml", _read(root.joinpath("workarounds.toml"), "workarounds.toml"))
+    logs = Table.parse("diagnoses.toml", _read(root.joinpath("diagnoses.toml"), "diagnoses.toml"))
     catalog = Catalog(
         families=families,
         packaging=packaging,
@@ -62,6 +65,7 @@ def load(directory: Path | None, *, copr_owner: str) -> Catalog:
         strategies=_read_strategies(rows),
         workarounds=tuple(_read_workaround(row, branches) for row in rows.rows("workaround")),
         systems=systems,
+        causes=read_causes(logs),
     )
     targets.done()
     rows.done()
@@ -228,6 +232,7 @@ def _read_target(row: Table, branches: Mapping[str, BranchPolicy], copr_owner: s
         last_stream=streams.last,
         enabled=row.flag("enabled", True),
         deadline=timedelta(hours=row.number("deadline_hours", low=1, high=24 * 30, default=24)),
+        remedy=row.word("remedy", RemedyPolicy, RemedyPolicy.SUGGEST),
         options=row.mapping("options"),
     )
     row.done()

@@ -6,6 +6,7 @@ import itertools
 import re
 from collections.abc import Iterable
 
+from service.catalog.diagnoses import check_remedies
 from service.catalog.model import Catalog, Packaging, Template, Workaround
 from service.domain.errors import BadCatalog, BadName
 from service.domain.fedora import Chroot
@@ -45,6 +46,7 @@ def validate(catalog: Catalog) -> None:
         _check_workaround(catalog, row)
     for one, other in itertools.combinations(catalog.workarounds, 2):
         _check_pair(one, other)
+    check_remedies(catalog.causes, set(catalog.strategies))
 
 
 def _check_family(file: str, family: Family) -> None:

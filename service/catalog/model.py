@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from service.domain.causes import Cause
 from service.domain.errors import BadCatalog
 from service.domain.planning import BranchPolicy, BuildTarget, Family
 from service.domain.specs import SourceLayout
@@ -104,6 +105,7 @@ class Catalog:
     strategies: Mapping[str, Strategy]
     workarounds: tuple[Workaround, ...]
     systems: tuple[str, ...]
+    causes: tuple[Cause, ...] = ()
 
     def family_of(self, repository: str) -> Family | None:
         """The family whose upstream is ``owner/name`` on GitHub (letter case aside), or None."""

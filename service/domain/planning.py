@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 
+from service.domain.causes import RemedyPolicy
 from service.domain.fedora import Branch
 from service.domain.states import ReleaseState
 from service.domain.versions import Stream, Version
@@ -94,6 +95,7 @@ class BuildTarget:
 
     ``project`` names the batch in which builds are polled together: COPR's ``owner/project``, a Koji profile.
     ``options`` is what only the build system's adapter reads. The range of streams is inclusive; None is open.
+    ``remedy`` says whether a diagnosed failure is met by a further attempt, by a suggestion, or not at all.
     """
 
     id: str
@@ -107,6 +109,7 @@ class BuildTarget:
     last_stream: Stream | None = None
     enabled: bool = True
     deadline: timedelta = timedelta(hours=24)
+    remedy: RemedyPolicy = RemedyPolicy.SUGGEST
     options: Mapping[str, object] = field(default_factory=dict)
 
     def takes(self, stream: Stream) -> bool:
