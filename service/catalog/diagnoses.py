@@ -40,7 +40,9 @@ def check_remedies(causes: tuple[Cause, ...], strategies: set[str]) -> None:
     for cause in causes:
         remedy = cause.remedy
         if remedy is not None and remedy.kind is RemedyKind.STRATEGY and remedy.strategy not in strategies:
-            raise BadCatalog(f"diagnoses.toml: {cause.id}.remedy: unknown strategy {remedy.strategy[:40]!r}")
+            raise BadCatalog(
+                f"diagnoses.toml: diagnosis {cause.id}.remedy: unknown strategy {remedy.strategy[:40]!r}"
+            )
 
 
 def _read_cause(row: Table) -> Cause:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable
 from datetime import date, timedelta
@@ -112,7 +113,7 @@ def test_bad_owner(owner: str) -> None:
 FAMILY = "families/cri-o/family.toml"
 STREAM_134 = 'stream = "1.34"'
 BROKEN = [
-    ("targets.toml", 'systems = ["copr", "koji"]', "systems = [", "targets.toml: .*line"),
+    ("targets.toml", 'systems = ["copr", "koji"]', "systems = [", r"targets\.toml:\d+: column \d+: "),
     ("targets.toml", "rawhide = 46", "rawhide = 44", r"branches\.f44: rawhide is 44"),
     ("targets.toml", "rawhide = 46", 'rawhide = "46"', "rawhide: must be a whole number"),
     ("targets.toml", "rawhide = 46", "rawhide = true", "rawhide: must be a whole number"),
@@ -165,39 +166,6 @@ BROKEN = [
     (FAMILY, "https://", "http://", "source.url: must be an https address"),
     (FAMILY, "(?:const", "(?:(const", "version_pattern: is not a regular expression|exactly one group"),
     (FAMILY, "cryopack <", "cryopack %(id) <", "changelog_author"),
-    ("workarounds.toml", 'id = "ld-undefs"', 'id = "go-module-mode"', "there twice"),
-    (
-        "workarounds.toml",
-        'requires = ["wazero"]',
-        'requires = ["zlib"]',
-        "go-module-mode.requires: unknown: 'zlib'",
-    ),
-    ("workarounds.toml", 'strategies = ["compat"]', 'strategies = ["compass"]', "unknown: 'compass'"),
-    ("workarounds.toml", 'first_branch = "f44"', 'first_branch = "f40"', "unknown branch 'f40'"),
-    (
-        "workarounds.toml",
-        'first_branch = "f44"',
-        'first_branch = "f44"\nlast_branch = "f43"',
-        "older than first_branch",
-    ),
-    ("workarounds.toml", '["-Wl,-z,notext"]', '["-Wl,-z,text", "-Wl,-z,defs"]', "contradict each other"),
-    ("workarounds.toml", '["-Wl,-z,notext"]', '["-Wl,-z,undefs"]', "both add -Wl,-z,undefs"),
-    ("workarounds.toml", '["-Wl,-z,notext"]', '["%(id)"]', "ld-notext.linker_flags"),
-    ("workarounds.toml", '["-Wl,-z,notext"]', '["-Wl,-z,notext", "-Wl,-z,notext"]', "names something twice"),
-    ("workarounds.toml", 'linker_flags = ["-Wl,-z,notext"]', "", "ld-notext.macros: the row adds nothing"),
-    (
-        "workarounds.toml",
-        'linker_flags = ["-Wl,-z,undefs"]',
-        'linker_flags = ["-Wl,-z,undefs"]\nmacros = { gomodulesmode = "GO111MODULE=off" }',
-        "set the macro gomodulesmode to different values",
-    ),
-    (
-        "workarounds.toml",
-        'macros = { gomodulesmode = "GO111MODULE=on" }',
-        'macros = { __golang_extldflags = "-Wl,-z,undefs" }',
-        "made from all rows' linker_flags",
-    ),
-    ("workarounds.toml", 'build_tags = ["nri_no_wasm"]', 'build_tags = ["a b"]', "nri-no-wasm.build_tags"),
     ("workarounds.toml", "guards = true", "gards = true", "guards: is missing"),
 ]
 
@@ -289,7 +257,7 @@ def test_broken_diagnoses(own: Path, edit: Edit, old: str, new: str, complaint: 
     edit("diagnoses.toml", old, new)
     with pytest.raises(BadCatalog, match=complaint) as caught:
         load(own, copr_owner="x")
-    assert str(caught.value).startswith("diagnoses.toml: ")
+    assert re.match(r"diagnoses\.toml:\d+: ", str(caught.value))
     assert "\n" not in str(caught.value)
 
 
