@@ -83,13 +83,36 @@ def cancel_build(
 
 @router.post("/builds/{build_id}/resume", response_model=shapes.BuildAsked, status_code=202, tags=["builds"])
 def resume_build(
-    request: Request, caller: ForBuilds, build_id: BuildId, key: IdempotencyKey = None
+    request: Request, context: Context, caller: ForBuilds, build_id: BuildId, key: IdempotencyKey = None
 ) -> Response:
-    """Let a held build go on."""
-    return write(
-        request, caller, key,
-        lambda db: _build(commands.resume_build(db, build_id, by=caller.name, address=caller.address)),
-    )  # fmt: skip
+    """Let a held build go on, with its target's whole time anew."""
+
+    def act(db: Database) -> Done:
+        done = commands.resume_build(db, context.catalog, build_id, by=caller.name, address=caller.address)
+        return _build(done)
+
+    return write(request, caller, key, act)
+
+
+@router.post("/builds/{build_id}/give-up", response_model=shapes.BuildAsked, status_code=202, tags=["builds"])
+def give_up_build(
+    request: Request,
+    context: Context,
+    caller: ForBuilds,
+    build_id: BuildId,
+    wanted: shapes.Reason,
+    key: IdempotencyKey = None,
+) -> Response:
+    """End a build whose build system may never answer. What it may hold of it is looked for later, and cancelled."""
+
+    def act(db: Database) -> Done:
+        done = commands.give_up_build(
+            db, build_id, by=caller.name, why=wanted.why, address=caller.address,
+            surplus_seconds=2 * context.settings.submit_doubt_seconds,
+        )  # fmt: skip
+        return _build(done)
+
+    return write(request, caller, key, act, wanted)
 
 
 @router.post("/rebuilds", response_model=shapes.Rebuilt, status_code=202, tags=["builds"],

@@ -84,13 +84,15 @@ def test_retry_cancel_and_resume_say_why_not(brokerless: LiveApp, post: Post) ->
     fail(brokerless, 3, BuildState.HELD)
     assert post("/builds/3/resume").status_code == 202
     assert "no build 99" in detail(post("/builds/99/retry"), 404)
+    assert post("/builds/4/give-up", {"why": "the farm is gone"}).status_code == 202
+    assert brokerless.get("/api/v1/builds/4").json()["state"] == "errored"
     entries = brokerless.get("/api/v1/audit").json()["items"]
-    assert [(e["actor"], e["action"], e["subject"], e["address"]) for e in entries[:3]] == [
+    assert [(e["actor"], e["action"], e["subject"], e["address"]) for e in entries[1:4]] == [
         ("ana", "build.resume", "build 3", "127.0.0.1"),
         ("ana", "build.retry", "build 2", "127.0.0.1"),
         ("ana", "build.cancel", "build 1", "127.0.0.1"),
     ]
-    assert entries[1]["before"]["state"] == "failed" and entries[1]["after"]["build"] == 5
+    assert entries[2]["before"]["state"] == "failed" and entries[2]["after"]["build"] == 5
 
 
 def test_a_delivery_is_replayed(brokerless: LiveApp, post: Post) -> None:
