@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 
 from service.domain.causes import RemedyPolicy
@@ -36,6 +36,7 @@ class Family:
 
     ``prereleases`` is ``ignore`` or ``build``. ``name_pattern`` makes the package name, as ``cri-o{stream}``.
     ``strategies`` are those that the family can have, the one it falls back to first; empty means every one.
+    ``decided`` are streams newer than all of ``streams`` that a maintainer has decided about by hand.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Family:
     prereleases: str
     streams: Mapping[Stream, StreamPolicy]
     build_unknown: bool = True
+    decided: Mapping[Stream, StreamPolicy] = field(default_factory=dict)
     strategies: tuple[str, ...] = ()
 
     def strategy(self, wanted: str) -> str:
@@ -63,11 +65,23 @@ class Family:
         """The stream's policy; an unknown newer minor inherits; None where the family has no such stream."""
         if stream in self.streams:
             return self.streams[stream]
+        if stream in self.decided:
+            return self.decided[stream]
         newest = self.newest_known
         if stream.major == newest.major and stream > newest:
             inherited = self.streams[newest].facts
             return StreamPolicy(stream, build=self.build_unknown, confirmed=False, facts=inherited)
         return None
+
+    def with_policy(self, policy: StreamPolicy) -> Family:
+        """The family with another policy for one stream, known or newer than all known ones."""
+        if policy.stream in self.streams:
+            return replace(self, streams={**self.streams, policy.stream: policy})
+        return replace(self, decided={**self.decided, policy.stream: policy})
+
+    def with_prereleases(self) -> Family:
+        """The family as it would be if it built pre-releases: what a maintainer asks for by hand is built."""
+        return replace(self, prereleases="build")
 
 
 @dataclass(frozen=True)
