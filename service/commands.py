@@ -14,7 +14,7 @@ from service.domain.planning import PlannedBuild, target_refusal
 from service.domain.states import ENDED_BUILD, BuildState, ChrootState, DeliveryState
 from service.domain.versions import parse_tag
 from service.follow_ups import look_for_surplus
-from service.releases import Announced, Announcement, add_attempt, announce, lock_stream
+from service.releases import BY_HAND, Announced, Announcement, add_attempt, announce, lock_stream
 from service.store.schema import PackageBuild, UpstreamRelease, WebhookDelivery
 from service.store.session import Database, database_now
 from service.store.transitions import move_build, move_chroot, move_delivery, note_event
@@ -39,14 +39,17 @@ class Requested:
 def add_release(
     db: Database, catalog: Catalog, family_name: str, tag: str, *, by: str, address: str = ""
 ) -> Announced:
-    """Announce a release by hand, as a webhook would have. Raises CommandRefused, BadTag."""
+    """Announce a release by hand, as a webhook would have; a pre-release asked for by name is built, too.
+
+    Raises CommandRefused, BadTag.
+    """
     family = catalog.families.get(family_name)
     if family is None:
         raise NotFound(f"the catalogue has no family {family_name}")
     version = parse_tag(tag)
     with db.transaction() as session:
         at = database_now(session)
-        told = Announcement(origin="maintainer")
+        told = Announcement(origin=BY_HAND)
         done = announce(session, catalog, family, version, told, at=at)
         subject = f"release {family.name} {version}"
         note_audit(
@@ -59,7 +62,10 @@ def add_release(
 def request_build(
     db: Database, catalog: Catalog, build_id: int, *, by: str, strategy: str | None = None, address: str = ""
 ) -> Requested:
-    """A new attempt at the cell of an ended build. A live attempt in the cell is a refusal: never two."""
+    """A new attempt at the cell of an ended build. A live attempt in the cell is a refusal: never two.
+
+    ``strategy`` overrides the old build's for this attempt; one that the source cannot have is a refusal.
+    """
     with db.transaction() as session:
         old = session.get(PackageBuild, build_id)
         if old is None:
@@ -87,11 +93,15 @@ def request_build(
         refusal = target_refusal(stream, target, catalog.branches.get(target.branch.name), at.date())
         if refusal:
             raise CommandRefused(refusal)
-        if strategy is not None and strategy not in catalog.strategies:
-            known = ", ".join(sorted(catalog.strategies))
-            raise CommandRefused(f"there is no strategy '{strategy[:40]}'; there are: {known}")
-        planned = PlannedBuild(old.package, target, strategy or old.strategy)
         release: UpstreamRelease = old.release
+        policy = family.policy(stream)
+        known = release.facts or (policy.facts if policy else {})
+        vendored = [name for name in ("wazero", "nri") if known.get(name)]
+        wanted = strategy or old.strategy
+        refusal = catalog.strategy_refusal(family, stream, wanted, vendored)
+        if refusal:
+            raise CommandRefused(refusal)
+        planned = PlannedBuild(old.package, target, wanted)
         build = add_attempt(session, release, planned, at=at, requested_by=by)
         sentence = f"build {build.id} is attempt {build.attempt} at {old.package} on {old.target}"
         note_audit(

@@ -14,7 +14,7 @@ from datetime import timedelta
 from importlib.resources.abc import Traversable
 from pathlib import Path
 
-from service.catalog.checks import validate
+from service.catalog.checks import NO_EPEL, validate
 from service.catalog.diagnoses import read_causes
 from service.catalog.lines import located
 from service.catalog.model import (
@@ -28,11 +28,12 @@ from service.catalog.model import (
 )
 from service.catalog.rules import read_toolchain, read_workarounds
 from service.catalog.tables import Table
+from service.catalog.targets import read_branches, read_target
 from service.domain.causes import RemedyPolicy
 from service.domain.errors import BadCatalog, BadName
 from service.domain.fedora import Branch
 from service.domain.planning import BranchPolicy, BuildTarget, Family, StreamPolicy
-from service.domain.specs import SourceLayout
+from service.domain.specs import STYLES, SourceLayout
 from service.domain.versions import Stream
 
 __all__ = [
@@ -78,11 +79,11 @@ def _load(root: Traversable, accounts: Mapping[str, str]) -> Catalog:
         families[name], packaging[name] = _read_family(root.joinpath("families", name), name)
     targets = Table.parse("targets.toml", _read(root.joinpath("targets.toml"), "targets.toml"))
     systems = targets.texts("systems")
-    branches = _read_branches(targets)
+    branches = read_branches(targets)
     rows = Table.parse("workarounds.toml", _read(root.joinpath("workarounds.toml"), "workarounds.toml"))
     toolchain = read_toolchain(rows, branches)
     logs = Table.parse("diagnoses.toml", _read(root.joinpath("diagnoses.toml"), "diagnoses.toml"))
-    found = [_read_target(row, branches, accounts) for row in targets.rows("target")]
+    found = [read_target(row, branches, accounts) for row in targets.rows("target")]
     catalog = Catalog(
         families=families,
         packaging=packaging,
@@ -133,26 +134,33 @@ def _read_family(folder: Traversable, name: str) -> tuple[Family, Packaging]:
     family = Family(
         name=name,
         repository=table.text("repository"),
-        name_pattern=_pattern(table, "package", {"stream"}, needed={"stream"}),
+        name_pattern=table.pattern("package", {"stream"}, needed={"stream"}),
         first_stream=table.stream("first_stream"),
         prereleases=table.text("prereleases"),
         streams=streams,
         build_unknown=table.flag("build_unknown", True),
+        strategies=table.texts("strategies", ()),
     )
     source = table.table("source")
     layout = SourceLayout(
-        url=_pattern(source, "url", {"tag", "version"}, needed=set()),
-        root=_pattern(source, "root", {"tag", "version"}, needed=set()),
+        url=source.pattern("url", {"tag", "version"}, needed=set()),
+        root=source.pattern("root", {"tag", "version"}, needed=set()),
         module=source.text("module"),
         version_file=source.text("version_file", ""),
         version_pattern=_regex(source, "version_pattern"),
+        former_modules=source.texts("former_modules", ()),
     )
     source.done()
+    files: dict[str, dict[str, str]] = {style: {} for style in STYLES}
+    for row in table.rows("file"):
+        style, small, text = _read_small_source(row, folder, name)
+        files[style][small] = text
     packaging = Packaging(
         layout=layout,
         templates=tuple(_read_template(row, folder, name) for row in table.rows("template")),
         changelog_author=table.text("changelog_author"),
-        files=dict(_read_small_source(row, folder, name) for row in table.rows("file")),
+        files=files["srpm"],
+        dist_git_files=files["dist-git"],
     )
     table.done()
     return family, packaging
@@ -178,10 +186,17 @@ def _read_template(row: Table, folder: Traversable, family: str) -> Template:
     return template
 
 
-def _read_small_source(row: Table, folder: Traversable, family: str) -> tuple[str, str]:
-    name = _file_name(row, "name")
+def _read_small_source(row: Table, folder: Traversable, family: str) -> tuple[str, str, str]:
+    """A small file's style, the name that it gets, and its text. It is read from ``file``, else from its name."""
+    name = row.pattern("name", {"package"}, needed=set())
+    if not _FILE_NAME.fullmatch(name.replace("{package}", "x")):
+        raise row.wrong("name", f"{name[:60]!r} is not a plain file name")
+    file = _file_name(row, "file") if row.has("file") else name
+    style = row.text("style", "srpm")
+    if style not in STYLES:
+        raise row.wrong("style", f"must be {' or '.join(STYLES)}, not {style[:40]!r}")
     row.done()
-    return name, _read(folder.joinpath(name), f"families/{family}/{name}")
+    return style, name, _read(folder.joinpath(file), f"families/{family}/{file}")
 
 
 def _file_name(table: Table, key: str) -> str:
@@ -189,22 +204,6 @@ def _file_name(table: Table, key: str) -> str:
     if not _FILE_NAME.fullmatch(name):
         raise table.wrong(key, f"{name[:60]!r} is not a plain file name")
     return name
-
-
-def _pattern(table: Table, key: str, allowed: set[str], *, needed: set[str]) -> str:
-    """A text in which only ``{name}`` of ``allowed`` names stands in braces."""
-    text = table.text(key)
-    try:
-        fields = [(name, spec, conversion) for _, name, spec, conversion in string.Formatter().parse(text)]
-    except ValueError as error:
-        raise table.wrong(key, f"unbalanced braces ({error})") from error
-    names = {name for name, _, _ in fields if name is not None}
-    if names - allowed or any(spec or conversion for _, spec, conversion in fields):
-        known = ", ".join(sorted(f"{{{name}}}" for name in allowed))
-        raise table.wrong(key, f"may hold only {known} in braces")
-    if needed - names:
-        raise table.wrong(key, f"must hold {', '.join(sorted(f'{{{name}}}' for name in needed))}")
-    return text
 
 
 def _regex(table: Table, key: str) -> str:
@@ -218,59 +217,6 @@ def _regex(table: Table, key: str) -> str:
     return text
 
 
-def _read_branches(targets: Table) -> Mapping[str, BranchPolicy]:
-    rawhide = targets.number("rawhide", low=10, high=999)
-    branches = {}
-    for name, table in targets.named("branches"):
-        try:
-            branch = Branch.parse(name, rawhide_number=rawhide)
-        except BadName as error:
-            raise targets.wrong(f"branches.{name}", str(error)) from error
-        if branch.name != "rawhide" and branch.number >= rawhide:
-            raise targets.wrong(f"branches.{name}", f"rawhide is {rawhide}; a branch must be older")
-        branches[name] = BranchPolicy(branch, table.day("eol"))
-        table.done()
-    return branches
-
-
-def _known_branch(table: Table, key: str, branches: Mapping[str, BranchPolicy]) -> Branch | None:
-    if not table.has(key):
-        return None
-    name = table.text(key)
-    if name not in branches:
-        raise table.wrong(key, f"unknown branch {name[:40]!r}")
-    return branches[name].branch
-
-
-def _read_target(
-    row: Table, branches: Mapping[str, BranchPolicy], accounts: Mapping[str, str]
-) -> tuple[BuildTarget, bool]:
-    """A target, and whether every account that its project names is known."""
-    branch = _known_branch(row, "branch", branches)
-    if branch is None:
-        raise row.wrong("branch", "is missing")
-    streams = row.streams()
-    pattern = _pattern(row, "project", {"owner", "profile"}, needed=set())
-    has_account = all(known or f"{{{name}}}" not in pattern for name, known in accounts.items())
-    target = BuildTarget(
-        id=row.text("id"),
-        branch=branch,
-        system=row.text("system"),
-        project=pattern.format(**accounts),
-        chroots=row.texts("chroots", ()),
-        families=row.texts("families"),
-        strategy=row.text("strategy", "default"),
-        first_stream=streams.first,
-        last_stream=streams.last,
-        enabled=row.flag("enabled", True),
-        deadline=timedelta(hours=row.number("deadline_hours", low=1, high=24 * 30, default=24)),
-        remedy=row.word("remedy", RemedyPolicy, RemedyPolicy.SUGGEST),
-        options=row.mapping("options"),
-    )
-    row.done()
-    return target, has_account
-
-
 def _read_strategies(rows: Table) -> Mapping[str, Strategy]:
     strategies: dict[str, Strategy] = {}
     for row in rows.rows("strategy"):
@@ -279,6 +225,8 @@ def _read_strategies(rows: Table) -> Mapping[str, Strategy]:
             why=row.text("why"),
             guards=row.flag("guards"),
             first_stream=row.optional_stream("first_stream"),
+            without=frozenset(row.texts("without", ())),
+            reference=row.text("reference", ""),
         )
         if strategy.id in strategies:
             raise row.wrong("id", f"'{strategy.id}' is there twice")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 
 from service.domain.causes import RemedyPolicy
@@ -35,6 +35,8 @@ class Family:
     """One upstream project whose minors become versioned packages.
 
     ``prereleases`` is ``ignore`` or ``build``. ``name_pattern`` makes the package name, as ``cri-o{stream}``.
+    ``strategies`` are those that the family can have, the one it falls back to first; empty means every one.
+    ``decided`` are streams newer than all of ``streams`` that a maintainer has decided about by hand.
     """
 
     name: str
@@ -44,6 +46,12 @@ class Family:
     prereleases: str
     streams: Mapping[Stream, StreamPolicy]
     build_unknown: bool = True
+    decided: Mapping[Stream, StreamPolicy] = field(default_factory=dict)
+    strategies: tuple[str, ...] = ()
+
+    def strategy(self, wanted: str) -> str:
+        """What a target's strategy means for this family: itself, or the family's first where it cannot be had."""
+        return wanted if not self.strategies or wanted in self.strategies else self.strategies[0]
 
     def package(self, stream: Stream) -> str:
         """The versioned package's name, such as ``cri-o1.32``."""
@@ -57,11 +65,23 @@ class Family:
         """The stream's policy; an unknown newer minor inherits; None where the family has no such stream."""
         if stream in self.streams:
             return self.streams[stream]
+        if stream in self.decided:
+            return self.decided[stream]
         newest = self.newest_known
         if stream.major == newest.major and stream > newest:
             inherited = self.streams[newest].facts
             return StreamPolicy(stream, build=self.build_unknown, confirmed=False, facts=inherited)
         return None
+
+    def with_policy(self, policy: StreamPolicy) -> Family:
+        """The family with another policy for one stream, known or newer than all known ones."""
+        if policy.stream in self.streams:
+            return replace(self, streams={**self.streams, policy.stream: policy})
+        return replace(self, decided={**self.decided, policy.stream: policy})
+
+    def with_prereleases(self) -> Family:
+        """The family as it would be if it built pre-releases: what a maintainer asks for by hand is built."""
+        return replace(self, prereleases="build")
 
 
 @dataclass(frozen=True)
@@ -81,6 +101,7 @@ class BuildTarget:
 
     ``project`` names the batch in which builds are polled together: COPR's ``owner/project``, a Koji profile.
     ``options`` is what only the build system's adapter reads. The range of streams is inclusive; None is open.
+    ``style`` is how the release and the changelog of a spec are written: ``srpm`` or ``dist-git``.
     ``remedy`` says whether a diagnosed failure is met by a further attempt, by a suggestion, or not at all.
     """
 
@@ -91,6 +112,7 @@ class BuildTarget:
     chroots: tuple[str, ...]
     families: tuple[str, ...] = ()
     strategy: str = "default"
+    style: str = "srpm"
     first_stream: Stream | None = None
     last_stream: Stream | None = None
     enabled: bool = True
@@ -176,7 +198,7 @@ def plan(
         if reason:
             skipped.append(NotPlanned(package, target.id, target.branch.name, reason))
         else:
-            builds.append(PlannedBuild(package, target, target.strategy))
+            builds.append(PlannedBuild(package, target, family.strategy(target.strategy)))
     if not builds:
         why = skipped[0].reason if skipped else f"no build target takes the family {family.name}"
         return Plan(ReleaseState.UNSUPPORTED, f"no target builds it: {why}", (), tuple(skipped))

@@ -259,7 +259,7 @@ class Koji:
 
     def cancel(self, ref: BuildRef) -> None:
         """Cancel a task with its children and its build; one that has ended stays as it is. Raises BuildVanished."""
-        if not isnumber_in(ref.external_id):
+        if not is_number(ref.external_id):
             raise BuildVanished(f"'{ref.external_id[:40]}' is not the id of a Koji task")
         try:
             with self._client(self._settings.setup_timeout) as client:
