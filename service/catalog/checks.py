@@ -124,6 +124,7 @@ def _check_target(catalog: Catalog, target: BuildTarget) -> None:
     unknown = sorted(set(target.families) - set(catalog.families))
     if unknown or not target.families:
         raise wrong("families", f"unknown family {unknown[0][:40]!r}" if unknown else "must name a family")
+    _no_repeats("targets.toml", f"target {target.id}.chroots", target.chroots)
     for text in target.chroots:
         try:
             chroot = Chroot.parse(text)

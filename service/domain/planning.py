@@ -172,7 +172,7 @@ def plan(
     for target in targets:
         if family.name not in target.families:
             continue
-        reason = _target_refusal(version.stream, target, branches.get(target.branch.name), today)
+        reason = target_refusal(version.stream, target, branches.get(target.branch.name), today)
         if reason:
             skipped.append(NotPlanned(package, target.id, target.branch.name, reason))
         else:
@@ -183,7 +183,8 @@ def plan(
     return Plan(ReleaseState.PLANNED, "", tuple(builds), tuple(skipped))
 
 
-def _target_refusal(stream: Stream, target: BuildTarget, branch: BranchPolicy | None, today: date) -> str:
+def target_refusal(stream: Stream, target: BuildTarget, branch: BranchPolicy | None, today: date) -> str:
+    """Why ``target`` builds nothing of ``stream`` now; empty text if it does. ``branch`` None: not in the catalogue."""
     if not target.enabled:
         return f"target {target.id} is switched off"
     if branch is None:
