@@ -33,6 +33,7 @@ PHASES = [
     "observations",
     "follow_ups",
     "contacts",
+    "proofs",
 ]
 WEB = (
     *("fastapi", "starlette", "anyio", "pydantic", "jinja2", "markupsafe"),
@@ -68,6 +69,16 @@ ARROWS = {
         for name in ("archives", "partial_files", "sources", "rpm_commands", "specs_check", "srpm")
     },
     "workers.binaries": Arrow(("service.domain",), ("elftools",)),
+    # A proof needs the table of workarounds and a toolchain, and neither database nor network.
+    **{
+        f"workers.{name}": Arrow(
+            (
+                *("service.domain", "service.catalog", "workers.binaries"),
+                *("workers.proof_modules", "workers.toolchain"),
+            )
+        )
+        for name in ("proof_modules", "proofs", "toolchain")
+    },
     "workers.app": Arrow(("service.settings", "service.wake"), ("celery",)),
     "workers": Arrow(
         ("migrations", "workers", *REMEMBERS, "service.board", *(f"service.{name}" for name in PHASES)),

@@ -12,7 +12,17 @@ from starlette.exceptions import HTTPException
 
 from service.board import BadCursor
 from service.settings import Settings, load_settings
-from service.web import actions, api, catalog_actions, dashboard, forms, release_pages, service_pages, sign_in
+from service.web import (
+    actions,
+    api,
+    catalog_actions,
+    dashboard,
+    forms,
+    release_pages,
+    rule_pages,
+    service_pages,
+    sign_in,
+)
 from service.web.answers import EveryAnswer
 from service.web.context import WebContext
 from service.web.errors import (
@@ -72,6 +82,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.include_router(release_pages.router)
     app.include_router(sign_in.router)
     app.include_router(forms.router)
+    app.include_router(rule_pages.router)
     app.add_exception_handler(Problem, on_problem)
     app.add_exception_handler(HTTPException, on_http_exception)
     app.add_exception_handler(BadCursor, on_bad_cursor)
