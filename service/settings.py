@@ -41,6 +41,14 @@ class Settings(BaseSettings):
     copr_read_seconds: float = Field(60.0, gt=0)
     koji_profile: str = ""
     koji_config: Path | None = None
+    koji_auth: Literal["kerberos", "certificate", "password"] = "kerberos"
+    koji_principal: str = ""
+    koji_keytab: Path | None = None
+    koji_certificate: Path | None = None
+    koji_user: str = ""
+    koji_password_file: Path | None = None
+    koji_call_seconds: float = Field(60.0, gt=0)
+    koji_build_seconds: float = Field(20.0, gt=0)
     api_read: Literal["public", "token"] = "public"
 
     oidc_discovery_url: str = ""

@@ -47,7 +47,11 @@ class WebContext:
     @classmethod
     def create(cls, settings: Settings) -> WebContext:
         """Build a context and start its threads. Raises BadCatalog."""
-        files = load(settings.catalog_dir, copr_owner=settings.copr_owner or NO_OWNER)
+        files = load(
+            settings.catalog_dir,
+            copr_owner=settings.copr_owner or NO_OWNER,
+            koji_profile=settings.koji_profile,
+        )
         db = Database(settings.database())
         inbox = Inbox(db)
         inbox.start()
