@@ -7,14 +7,12 @@ from __future__ import annotations
 
 import importlib.resources
 import re
-import string
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import timedelta
 from importlib.resources.abc import Traversable
 from pathlib import Path
 
-from service.catalog.checks import NO_EPEL, validate
+from service.catalog.checks import validate
 from service.catalog.diagnoses import read_causes
 from service.catalog.lines import located
 from service.catalog.model import (
@@ -29,10 +27,8 @@ from service.catalog.model import (
 from service.catalog.rules import read_toolchain, read_workarounds
 from service.catalog.tables import Table
 from service.catalog.targets import read_branches, read_target
-from service.domain.causes import RemedyPolicy
-from service.domain.errors import BadCatalog, BadName
-from service.domain.fedora import Branch
-from service.domain.planning import BranchPolicy, BuildTarget, Family, StreamPolicy
+from service.domain.errors import BadCatalog
+from service.domain.planning import Family, StreamPolicy
 from service.domain.specs import STYLES, SourceLayout
 from service.domain.versions import Stream
 
