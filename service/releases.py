@@ -252,7 +252,12 @@ def _insert_build(
         dist=target.branch.dist,
         system=target.system,
         project=target.project,
-        options={"chroots": list(target.chroots), "style": target.style, **target.options},
+        options={
+            "chroots": list(target.chroots),
+            "style": target.style,
+            "dist_git": target.dist_git.as_json() if target.dist_git else None,
+            **target.options,
+        },
         strategy=planned.strategy,
         created_at=at,
         deadline_at=at + target.deadline,

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
+from service.domain.distgit import DistGitPolicy
 from service.domain.fedora import Branch
 from service.domain.planning import BuildTarget
 from service.domain.reports import BuildRef
@@ -77,6 +78,7 @@ def target_of(build: PackageBuild) -> BuildTarget:
     options = dict(build.options)
     chroots = tuple(options.pop("chroots", ()))
     style = str(options.pop("style", "srpm"))
+    dist_git = DistGitPolicy.from_json(options.pop("dist_git", None))
     number = int(build.dist.removeprefix(".fc"))
     return BuildTarget(
         id=build.target,
@@ -89,6 +91,7 @@ def target_of(build: PackageBuild) -> BuildTarget:
         style=style,
         deadline=max(build.deadline_at - build.created_at, timedelta()),
         options=options,
+        dist_git=dist_git,
     )
 
 

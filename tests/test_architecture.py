@@ -33,6 +33,7 @@ PHASES = [
     "observations",
     "follow_ups",
     "contacts",
+    "distgit",
     "proofs",
 ]
 WEB = (

@@ -8,6 +8,8 @@ from typing import Annotated
 import typer
 
 from service import board, commands
+from service.distgit import resolve_conflict
+from service.domain.distgit import Resolution
 from service.store.session import database_now
 from workers.cli_output import Json, age, context, fail, print_json, print_table
 
@@ -99,6 +101,23 @@ def resume(build_id: BuildId) -> None:
     """Let a held build go on."""
     with context() as ctx:
         done = commands.resume_build(ctx.db, ctx.catalog, build_id, by=getpass.getuser())
+        ctx.wake.build(done.build_id)
+        typer.echo(done.sentence)
+
+
+@builds_app.command()
+def resolve(
+    build_id: BuildId,
+    how: Annotated[
+        Resolution,
+        typer.Argument(help="generated or dist-git: whose lines win; done: it was edited in dist-git."),
+    ],
+) -> None:
+    """Settle a conflict in dist-git, for the lines in conflict only, and let the held build go on."""
+    with context() as ctx:
+        if not how:
+            fail("say generated, dist-git or done")
+        done = resolve_conflict(ctx.db, ctx.catalog, build_id, how, by=getpass.getuser())
         ctx.wake.build(done.build_id)
         typer.echo(done.sentence)
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 import structlog
 
 from service.follow_ups import (
+    REPOSITORY,
     SURPLUS,
     FollowUpWork,
     claim_follow_up,
@@ -14,6 +15,7 @@ from service.follow_ups import (
     postpone_follow_up,
 )
 from workers.context import Context
+from workers.distgit import look_for_repository
 from workers.outcomes import Done, NotYet
 from workers.surplus import search_surplus
 
@@ -23,6 +25,7 @@ Runner = Callable[[Context, FollowUpWork], Done]
 
 RUNNERS: Mapping[str, Runner] = {
     SURPLUS: search_surplus,
+    REPOSITORY: look_for_repository,
 }
 
 log = structlog.get_logger()

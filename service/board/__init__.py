@@ -30,9 +30,12 @@ from service.board.releases import (
 )
 from service.board.rows import BuildRow, ChrootRow, arch_of
 from service.board.rules import ProofRow, RuleRow, StoredTrial, rules
+from service.board.distgit import ChangeRow, changes_of
 from service.board.specs import Spec, SpecChange, spec_change, spec_of
 
 __all__ = [
+    "ChangeRow",
+    "changes_of",
     "FAILING",
     "LIMIT",
     "LIMIT_MAX",

@@ -65,10 +65,12 @@ def show_release(request: Request, family: str, version: str) -> Response:
         shown = next((build for build in with_spec if build.target == wanted), None)
         shown = shown or (with_spec[0] if with_spec else None)
         change = board.spec_change(session, shown.id) if shown else None
+        changes = board.changes_of(session, [build.id for build in detail.latest])
     srpms = {build.srpm_name: build.srpm_sha256 for build in detail.latest if build.srpm_name}
     values = {
         "detail": detail,
         "change": change,
+        "changes": changes,
         "with_spec": with_spec,
         "srpms": sorted(srpms.items()),
         "now": now,
@@ -127,4 +129,6 @@ def show_build(request: Request, build_id: str) -> Response:
         if detail is None:
             raise Problem(404, f"There is no build {build_id}.")
         change = board.spec_change(session, int(build_id)) if detail.build.spec_sha256 else None
-    return page(request, "build.html", {"detail": detail, "build": detail.build, "change": change})
+        changes = board.changes_of(session, [int(build_id)])
+    values = {"detail": detail, "build": detail.build, "change": change, "changes": changes}
+    return page(request, "build.html", values)
