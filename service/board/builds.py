@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from service.board.pages import LIMIT, Page, cut, read_cursor
 from service.board.rows import BUILD_COLUMNS, BuildRow, build_row, build_rows, chroots_of
 from service.domain.states import BuildState
-from service.store.schema import BuildEvent, ChrootBuild, PackageBuild
+from service.store.schema import BuildEvent, ChrootBuild, PackageBuild, UpstreamRelease
 
 ATTEMPTS_SHOWN = 50
 EVENTS_SHOWN = 500
@@ -55,7 +55,8 @@ class EventRow:
 class BuildDetail:
     """One build with what its page needs. ``events`` are oldest first, and ``attempts`` newest first.
 
-    ``last_good`` is the newest build of the same package and target that succeeded before this one.
+    ``last_good`` is the newest build of the same package and target that succeeded before this one. ``partial``
+    says what the source archive lacks; empty for a whole one.
     """
 
     build: BuildRow
@@ -73,6 +74,7 @@ class BuildDetail:
     events: tuple[EventRow, ...]
     attempts: tuple[BuildRow, ...]
     last_good: BuildRow | None
+    partial: str = ""
 
 
 def list_builds(
@@ -158,7 +160,13 @@ def build_detail(session: Session, build_id: int) -> BuildDetail | None:
         events=build_events(session, build_id, limit=EVENTS_SHOWN),
         attempts=shown,
         last_good=build_row(good) if good is not None else None,
+        partial=_partial(session, row.release_id),
     )
+
+
+def _partial(session: Session, release_id: int) -> str:
+    facts = session.scalar(select(UpstreamRelease.facts).where(UpstreamRelease.id == release_id))
+    return str((facts or {}).get("partial", ""))
 
 
 def build_events(
