@@ -121,7 +121,10 @@ def build_detail(session: Session, build_id: int) -> BuildDetail | None:
             *BUILD_COLUMNS, b.release_id, b.sort_key, b.strategy, b.workarounds, b.submission_key,
             b.submissions,
             b.source_log_url, b.observed_at, b.deadline_at, b.due_at, b.tries, b.cancel_requested,
-        ).where(b.id == build_id)
+            UpstreamRelease.facts.label("release_facts"),
+        )
+        .join(UpstreamRelease, UpstreamRelease.id == b.release_id)
+        .where(b.id == build_id)
     ).one_or_none()  # fmt: skip
     if row is None:
         return None
@@ -160,13 +163,8 @@ def build_detail(session: Session, build_id: int) -> BuildDetail | None:
         events=build_events(session, build_id, limit=EVENTS_SHOWN),
         attempts=shown,
         last_good=build_row(good) if good is not None else None,
-        partial=_partial(session, row.release_id),
+        partial=str((row.release_facts or {}).get("partial", "")),
     )
-
-
-def _partial(session: Session, release_id: int) -> str:
-    facts = session.scalar(select(UpstreamRelease.facts).where(UpstreamRelease.id == release_id))
-    return str((facts or {}).get("partial", ""))
 
 
 def build_events(
