@@ -33,10 +33,11 @@ PHASES = [
     "observations",
     "follow_ups",
     "contacts",
+    "proofs",
 ]
 WEB = (
     *("fastapi", "starlette", "anyio", "pydantic", "jinja2", "markupsafe"),
-    *("prometheus_client", "sqlalchemy", "structlog"),
+    *("prometheus_client", "sqlalchemy", "structlog", "limits", "httpx2", "joserfc"),
 )
 
 ARROWS = {
@@ -69,6 +70,16 @@ ARROWS = {
     },
     "workers.licenses": Arrow(("workers.rpm_commands",), ("license_expression",)),
     "workers.binaries": Arrow(("service.domain",), ("elftools",)),
+    # A proof needs the table of workarounds and a toolchain, and neither database nor network.
+    **{
+        f"workers.{name}": Arrow(
+            (
+                *("service.domain", "service.catalog", "workers.binaries"),
+                *("workers.proof_modules", "workers.toolchain"),
+            )
+        )
+        for name in ("proof_modules", "proofs", "toolchain")
+    },
     "workers.app": Arrow(("service.settings", "service.wake"), ("celery",)),
     "workers": Arrow(
         ("migrations", "workers", *REMEMBERS, "service.board", *(f"service.{name}" for name in PHASES)),

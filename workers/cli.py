@@ -18,6 +18,7 @@ from service.store.session import database_now
 from workers import deliveries, offline, sample, up
 from workers.cli_builds import builds_app
 from workers.cli_output import Json, context, existing, fail, print_json, print_table, told
+from workers.cli_rules import rules_app
 from workers.cli_tokens import audit, tokens_app
 from workers.context import NO_OWNER, load_catalog
 
@@ -33,6 +34,7 @@ app.add_typer(builds_app, name="build")
 app.add_typer(release_app, name="release")
 app.add_typer(delivery_app, name="delivery")
 app.add_typer(catalog_app, name="catalog")
+app.add_typer(rules_app, name="rules")
 app.add_typer(tokens_app, name="token")
 app.command()(audit)
 
@@ -251,7 +253,11 @@ def check() -> None:
     """Load the catalogue and render and parse every spec that it can make."""
     with told():
         settings: Settings = load_settings()
-        catalog = offline.check_catalog(settings.catalog_dir, copr_owner=settings.copr_owner or NO_OWNER)
+        catalog = offline.check_catalog(
+            settings.catalog_dir,
+            copr_owner=settings.copr_owner or NO_OWNER,
+            koji_profile=settings.koji_profile,
+        )
     streams = sum(len(family.streams) for family in catalog.families.values())
     typer.echo(
         f"the catalogue is sound: {len(catalog.families)} families, {streams} streams, "

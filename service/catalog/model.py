@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -132,6 +133,15 @@ class Workaround:
         ranges = [(self.first_branch, self.last_branch)]
         ranges += [(fact.first_branch, fact.last_branch) for fact in self.toolchain]
         return max(first or 0 for first, _ in ranges), min(last or OPEN_END for _, last in ranges)
+
+    @property
+    def sha256(self) -> str:
+        """Changes with everything that a proof of the row depends on, and not with its prose."""
+        parts = [
+            sorted(self.macros.items()), self.linker_flags, self.build_tags, self.symptoms, sorted(self.free_of),
+            [(fact.id, fact.simulate) for fact in self.toolchain], self.proof,
+        ]  # fmt: skip
+        return hashlib.sha256(repr(parts).encode()).hexdigest()
 
     def holds_on(self, branch_number: int) -> bool:
         """Whether the row applies on the branch with Fedora's number ``branch_number``."""

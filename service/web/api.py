@@ -17,7 +17,6 @@ from service.web import schemas
 from service.web.audit_shapes import AuditPage
 from service.web.auth import needs
 from service.web.badges import badge_svg
-from service.web.errors import Problem
 from service.web.feed import feed_xml
 from service.web.parameters import (
     DEFAULT_LIMIT,
@@ -29,14 +28,15 @@ from service.web.parameters import (
     Word,
     WordInPath,
 )
+from service.web.problem import Problem
 from service.web.problems import problems
+from service.web.rule_shapes import ProvedWorkarounds, proved_workaround
 from service.web.shapes import (
     build_shape,
     delivery_text,
     matrix_shape,
     release_shape,
     spec_shape,
-    workaround_shape,
 )
 
 PAYLOAD_SHOWN = 1024 * 1024
@@ -244,10 +244,12 @@ def list_targets(context: Context) -> Any:
     return {"items": board.columns_of(context.catalog, datetime.now(UTC).date()), "next": None}
 
 
-@router.get("/workarounds", response_model=schemas.Workarounds, tags=["catalogue"])
+@router.get("/workarounds", response_model=ProvedWorkarounds, tags=["catalogue"])
 def list_workarounds(context: Context) -> Any:
-    """The workarounds that specs may carry, with their reasons."""
-    return {"items": [workaround_shape(row) for row in context.catalog.workarounds], "next": None}
+    """The workarounds that specs may carry, with their reasons and what their latest proofs found."""
+    with context.db.reader() as session:
+        found = board.rules(session, context.catalog)
+    return {"items": [proved_workaround(row) for row in found], "next": None}
 
 
 @router.get("/badges/{package}/{branch}.svg", tags=["feeds"], response_class=Response,
