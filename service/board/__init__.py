@@ -15,6 +15,7 @@ from service.board.builds import (
 )
 from service.board.cells import columns_of, matrix, only_branch, streams
 from service.board.deliveries import DeliveryDetail, DeliveryRow, delivery_detail, list_deliveries
+from service.board.distgit import ChangeRow, changes_of
 from service.board.grid import FAILING, Cell, Column, Good, Matrix, StreamRow
 from service.board.health import ContactRow, DueWork, Health, health
 from service.board.pages import LIMIT, LIMIT_MAX, BadCursor, Page
@@ -30,12 +31,9 @@ from service.board.releases import (
 )
 from service.board.rows import BuildRow, ChrootRow, arch_of
 from service.board.rules import ProofRow, RuleRow, StoredTrial, rules
-from service.board.distgit import ChangeRow, changes_of
 from service.board.specs import Spec, SpecChange, spec_change, spec_of
 
 __all__ = [
-    "ChangeRow",
-    "changes_of",
     "FAILING",
     "LIMIT",
     "LIMIT_MAX",
@@ -45,6 +43,7 @@ __all__ = [
     "BuildFilter",
     "BuildRow",
     "Cell",
+    "ChangeRow",
     "ChrootRow",
     "Column",
     "ContactRow",
@@ -68,6 +67,7 @@ __all__ = [
     "StreamRow",
     "arch_of",
     "build_detail",
+    "changes_of",
     "columns_of",
     "delivery_detail",
     "health",

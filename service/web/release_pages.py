@@ -11,6 +11,7 @@ from starlette.responses import Response
 
 from service import board
 from service.domain.states import BuildState, ReleaseState
+from service.domain.versions import Stream
 from service.web.auth import page_needs
 from service.web.context import context_of
 from service.web.dashboard import known_word, word
@@ -130,5 +131,12 @@ def show_build(request: Request, build_id: str) -> Response:
             raise Problem(404, f"There is no build {build_id}.")
         change = board.spec_change(session, int(build_id)) if detail.build.spec_sha256 else None
         changes = board.changes_of(session, [int(build_id)])
-    values = {"detail": detail, "build": detail.build, "change": change, "changes": changes}
+    values = {
+        "detail": detail,
+        "build": detail.build,
+        "change": change,
+        "changes": changes,
+        "partial": detail.partial,
+        "confirmed": context.catalog.is_confirmed(detail.build.family, Stream.parse(detail.build.stream)),
+    }
     return page(request, "build.html", values)
