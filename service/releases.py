@@ -16,6 +16,7 @@ from service.domain.states import BuildState, ReleaseState
 from service.domain.versions import Stream, Version
 from service.store.schema import PackageBuild, PackageStream, UpstreamRelease
 from service.store.transitions import move_build, move_release, start_build
+from service.work import stored_options
 
 # The origin of a release that a maintainer asked for, whoever else told of it before or later.
 BY_HAND = "maintainer"
@@ -252,12 +253,7 @@ def _insert_build(
         dist=target.branch.dist,
         system=target.system,
         project=target.project,
-        options={
-            "chroots": list(target.chroots),
-            "style": target.style,
-            "dist_git": target.dist_git.as_json() if target.dist_git else None,
-            **target.options,
-        },
+        options=stored_options(target),
         strategy=planned.strategy,
         created_at=at,
         deadline_at=at + target.deadline,

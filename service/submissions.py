@@ -199,13 +199,8 @@ def begin_submit(
             session, build, BuildState.SUBMITTING, at=now, reason="",
             due_at=now + timedelta(seconds=lease_seconds),
         )  # fmt: skip
-        note_event(
-            session,
-            build,
-            at=now,
-            kind="submission",
-            text=f"{srpm_name or 'a commit of dist-git'}, submission key {key}",
-        )
+        what = srpm_name or "a commit of dist-git"
+        note_event(session, build, at=now, kind="submission", text=f"{what}, submission key {key}")
         token = take_lease(build, now, lease_seconds)
         return work_of(build, token, now=now, max_tries=build.tries + work.tries_left)
 

@@ -73,6 +73,13 @@ class Due:
     counts: Mapping[str, int] = field(default_factory=dict)
 
 
+def stored_options(target: BuildTarget) -> dict[str, Any]:
+    """What a build keeps of its target beside its own columns; ``target_of`` reads it."""
+    dist_git = target.dist_git.as_json() if target.dist_git else None
+    own = {"chroots": list(target.chroots), "style": target.style, "dist_git": dist_git}
+    return {**own, **target.options}
+
+
 def target_of(build: PackageBuild) -> BuildTarget:
     """The target as it was when the build was planned: the catalogue may have changed since."""
     options = dict(build.options)

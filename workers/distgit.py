@@ -6,8 +6,6 @@ branch. So whoever comes after a crash finds the commit or the pull request of i
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,30 +27,25 @@ from service.domain.distgit import (
     Decision,
     Delivery,
     DistGitPolicy,
-    FilePiece,
-    Resolution,
     commit_message,
-    decide,
-    merge_sources,
-    settle,
     source_line,
 )
 from service.domain.errors import BadName
 from service.domain.reports import ScmCommit
-from service.domain.rpm_versions import SpecEvr, push_refusal
+from service.domain.rpm_versions import SpecEvr
 from service.domain.specs import SpecFile
 from service.domain.states import BuildState
 from service.follow_ups import FollowUpWork
 from service.progress import back_off, end_build
 from service.work import BuildWork
 from workers.context import Context
+from workers.distgit_merge import Merged, merge_files, refusal
 from workers.git import (
     Author,
     BranchMoved,
     GitTrouble,
     Repository,
     RepositoryMissing,
-    merge_lines,
     remote_branches,
 )
 from workers.lookaside import LookasideTrouble, sha512_of, upload
@@ -64,11 +57,6 @@ NO_WAY = (
     "{package} is not among direct_push of target {target}, and pull requests are not made yet: name it there, "
     "or commit by hand, and resume the build"
 )
-FAVOUR: Mapping[Resolution, str] = {
-    Resolution.NONE: "",
-    Resolution.GENERATED: "theirs",
-    Resolution.DIST_GIT: "ours",
-}
 
 
 @dataclass(frozen=True)
@@ -77,13 +65,6 @@ class Ready:
 
     commit: ScmCommit
     spec: SpecFile
-
-
-@dataclass(frozen=True)
-class _Merged:
-    decision: Decision
-    files: Mapping[str, str | None]
-    conflict: str
 
 
 def prepare_commit(ctx: Context, work: BuildWork, policy: DistGitPolicy) -> Ready | None:
@@ -196,11 +177,11 @@ def _deliver(
     if mine:
         return _landed(ctx, work, head, None, f"commit {mine[:12]} of an earlier try is in dist-git")
     base = last_generated(ctx.db, package=work.package, branch=work.branch, repository=url)
-    merged = _merge(repository, head, base, generated, change.resolution)
+    merged = merge_files(repository, head, base, generated, change.resolution)
     if merged.decision is Decision.CONFLICT:
         _hold_conflict(ctx, work, merged.conflict)
         return ""
-    refused = _refusal(work, spec, repository, head, merged)
+    refused = refusal(spec, repository, head, merged)
     if refused:
         return _end(ctx, work, refused)
     if policy.lookaside:
@@ -218,7 +199,7 @@ def _write(
     policy: DistGitPolicy,
     repository: Repository,
     head: str,
-    merged: _Merged,
+    merged: Merged,
     change: Change,
     evr: str,
 ) -> str:
@@ -236,72 +217,6 @@ def _write(
 
 def _landed(ctx: Context, work: BuildWork, commit: str, decision: Decision | None, text: str) -> str:
     return commit if record_landed(ctx.db, work, commit=commit, decision=decision, text=text) else ""
-
-
-def _merge(
-    repository: Repository,
-    head: str,
-    base: Mapping[str, str],
-    generated: Mapping[str, str],
-    resolution: Resolution,
-) -> _Merged:
-    """Bring generated files and dist-git's together. ``done``: what is in dist-git is taken as it is."""
-    pieces = [
-        FilePiece(name, base.get(name), repository.read(head, name), generated.get(name))
-        for name in sorted({*base, *generated})
-    ]
-    merged: dict[str, str | None] = {}
-    conflicts: list[str] = []
-    for piece in pieces:
-        if piece.name == SOURCES:
-            merged[SOURCES] = merge_sources(piece.base, piece.now, piece.new or "")
-            continue
-        settled, text = settle(piece)
-        if settled:
-            merged[piece.name] = text
-        elif resolution is Resolution.DONE:
-            merged[piece.name] = piece.now
-        elif piece.now is None or piece.new is None:
-            chosen = {Resolution.GENERATED: piece.new, Resolution.DIST_GIT: piece.now}
-            merged[piece.name] = chosen.get(resolution)
-            if resolution not in chosen:
-                conflicts.append(_deleted(piece))
-        else:
-            text, marked = merge_lines(piece.base or "", piece.now, piece.new, favour=FAVOUR[resolution])
-            merged[piece.name] = text
-            if marked:
-                conflicts.append(_diff(piece.name, piece.now, text))
-    return _Merged(decide(pieces, merged, conflicts), merged, "\n".join(conflicts))
-
-
-def _diff(name: str, now: str, marked: str) -> str:
-    lines = difflib.unified_diff(
-        now.splitlines(), marked.splitlines(), f"dist-git/{name}", f"merged/{name}", lineterm="", n=3
-    )
-    return "\n".join(lines) + "\n"
-
-
-def _deleted(piece: FilePiece) -> str:
-    side, other = (
-        ("dist-git", "we generate it anew") if piece.now is None else ("we", "dist-git has changed it")
-    )
-    return f"{piece.name}: {side} removed it, and {other}\n"
-
-
-def _refusal(work: BuildWork, spec: SpecFile, repository: Repository, head: str, merged: _Merged) -> str:
-    """Why the merged spec must not be pushed: not what was planned, or not higher than what is there."""
-    text, there = merged.files[spec.name], repository.read(head, spec.name)
-    if text is None:
-        return f"dist-git has no {spec.name} any more: a maintainer removed it"
-    new = SpecEvr.read(text)
-    refused = push_refusal(SpecEvr.read(there) if there is not None else None, new) if text != there else ""
-    if refused:
-        return refused
-    if new.version != spec.version:
-        return (
-            f"the spec in dist-git makes version {new.version or 'nothing'}, and {spec.version} was planned"
-        )
-    return ""
 
 
 def _hold_conflict(ctx: Context, work: BuildWork, conflict: str) -> None:

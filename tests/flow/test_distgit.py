@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -14,6 +18,7 @@ from service.domain.distgit import Resolution
 from service.settings import Settings
 from service.store.schema import PackageBuild
 from tests.flow.dist_git import BRANCH, PACKAGE, SPEC, DistGitHouse, koji_settings
+from tests.web.live import serving
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -113,6 +118,11 @@ def test_a_conflicting_change_stops_and_is_shown_and_goes_on(both: DistGitHouse)
     assert "+<<<<<<< dist-git" in conflict and "Version:        1.35.1 # by hand" in conflict
     assert "+Version:        1.35.2" in conflict
     assert len(both.scm_builds()) == 1
+    with serving(both.settings.database()) as app:
+        for page in (f"/builds/{build.id}", "/releases/cri-o/1.35.2"):
+            html = app.get(page).text
+            assert "&lt;&lt;&lt;&lt;&lt;&lt;&lt; dist-git" in html and "1.35.1 # by hand" in html
+            assert f"cryopack build resolve {build.id} generated" in html
     resolve_conflict(both.context.db, both.context.catalog, build.id, Resolution.GENERATED, by="me")
     both.run()
     good(both.builds()[-1])
@@ -123,20 +133,40 @@ def test_a_conflicting_change_stops_and_is_shown_and_goes_on(both: DistGitHouse)
         resolve_conflict(both.context.db, both.context.catalog, build.id, Resolution.GENERATED, by="me")
 
 
-def test_a_conflict_that_was_settled_in_dist_git_builds_what_is_there(house: DistGitHouse) -> None:
+def test_a_conflict_that_was_settled_in_dist_git_builds_what_is_there(
+    house: DistGitHouse, tmp_path: Path
+) -> None:
     build = conflicting(house)
     head = house.grants.edit(
         PACKAGE, BRANCH, "Update by hand",
         {SPEC: lambda text: text.replace("Version:        1.35.1 # by hand\n", "Version:        1.35.2\n")},
     )  # fmt: skip
-    resolve_conflict(house.context.db, house.context.catalog, build.id, Resolution.DONE, by="me")
+    command = [
+        sys.executable,
+        "-c",
+        "from workers.cli import main; main()",
+        "build",
+        "resolve",
+        str(build.id),
+        "done",
+    ]
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(Path(__file__).parents[2]),
+        "CRYOPACK_DATABASE_URL": house.settings.database(),
+        "CRYOPACK_STATE_DIR": str(tmp_path / "cli"),
+        "CRYOPACK_BROKER_URL": "redis://127.0.0.1:1/0",
+    }
+    told = subprocess.run(
+        command, capture_output=True, text=True, env=environment, cwd=tmp_path, timeout=60, check=False
+    )
+    assert told.stdout == f"build {build.id} goes on\n", told.stderr
     house.run()
     good(house.builds()[-1])
     # The archive is new, so sources are committed upon what the maintainer wrote, which stays as it is.
     assert house.grants.log(PACKAGE, BRANCH)[:2] == ["Update to 1.35.2", "Update by hand"]
     assert "# Upstream tag v1.35.1" in house.grants.read(PACKAGE, BRANCH, SPEC)
     assert head != house.grants.head(PACKAGE, BRANCH)
-    good(house.release("v1.35.3"))
 
 
 def test_lines_kept_against_the_release_are_no_release(house: DistGitHouse) -> None:
@@ -178,6 +208,10 @@ def test_a_new_stream_waits_for_repository_and_branch_and_goes_on_by_itself(hous
     build = house.release("v1.35.1")
     assert build.state == "held" and f"no repository rpms/{PACKAGE} yet" in build.reason
     assert house.changes()[0].missing == "repository"
+    with serving(house.settings.database()) as app:
+        html = app.get("/releases/cri-o/1.35.1").text
+        assert "<strong>missing</strong>: Repository granted" in html
+        assert "fedpkg request-branch --repo cri-o1.35 f44" in html
     house.grants.grant(PACKAGE, "rawhide")
     house.run(until=lambda builds: "has no branch f44 yet" in house.outcome())
     assert house.builds()[-1].state == "held"
