@@ -18,6 +18,7 @@ from service.releases import BY_HAND, Announced, Announcement, add_attempt, anno
 from service.store.schema import PackageBuild, UpstreamRelease, WebhookDelivery
 from service.store.session import Database, database_now
 from service.store.transitions import move_build, move_chroot, move_delivery, note_event
+from service.work import deadline_of
 
 
 class CommandRefused(Exception):
@@ -150,8 +151,7 @@ def resume_build(db: Database, catalog: Catalog, build_id: int, *, by: str, addr
         if build.state != BuildState.HELD:
             raise CommandRefused(f"build {build_id} is {build.state}, not held")
         at = database_now(session)
-        target = next((t for t in catalog.targets if t.id == build.target), None)
-        build.deadline_at = at + (target.deadline if target else build.deadline_at - build.created_at)
+        build.deadline_at = at + deadline_of(build)
         if build.submission_key is None:
             move_build(session, build, BuildState.PENDING, at=at, reason=f"resumed by {by}", due_at=at)
         else:
