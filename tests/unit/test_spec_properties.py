@@ -189,12 +189,11 @@ def with_text(place: str, text: str) -> tuple[SpecRequest, Catalog]:
     if place == "author":
         mine = {**CATALOG.packaging, "cri-o": replace(packaging, changelog_author=text)}
         return PLAIN, replace(CATALOG, packaging=mine)
-    if place in ("module", "template"):
-        layout = replace(packaging.layout, module=text) if place == "module" else packaging.layout
-        templates = packaging.templates
-        if place == "template":
-            templates = tuple(replace(each, file=text) for each in templates)
-        mine = {**CATALOG.packaging, "cri-o": replace(packaging, layout=layout, templates=templates)}
+    if place == "module":
+        mine = {
+            **CATALOG.packaging,
+            "cri-o": replace(packaging, layout=replace(packaging.layout, module=text)),
+        }
         return PLAIN, replace(CATALOG, packaging=mine)
     if place == "package":
         # Reading the file refuses single braces; doubled ones reach the rules behind it.
@@ -220,7 +219,7 @@ def with_text(place: str, text: str) -> tuple[SpecRequest, Catalog]:
 
 PLACES = [
     "go", "wazero", "nri", "commit", "sha256", "url", "license", "licensed_by", "changelog", "evr", "author",
-    "module", "template", "package", "catalogue license", "strategy why", "strategy reference", "row why",
+    "module", "package", "catalogue license", "strategy why", "strategy reference", "row why",
     "row reference",
 ]  # fmt: skip
 
