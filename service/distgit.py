@@ -21,7 +21,7 @@ from service.store.distgit import DistGitChange
 from service.store.schema import PackageBuild, PackageStream
 from service.store.session import Database, database_now
 from service.store.transitions import move_build, note_event
-from service.work import BuildWork, target_of
+from service.work import BuildWork, deadline_of, target_of
 
 
 @dataclass(frozen=True)
@@ -159,7 +159,7 @@ def go_on(db: Database, build_id: int, *, why: str) -> bool:
         if build is None or row is None or build.state != BuildState.HELD or not row.missing:
             return False
         at = database_now(session)
-        build.deadline_at = at + (build.deadline_at - build.created_at)
+        build.deadline_at = at + deadline_of(build)
         row.missing = ""
         move_build(session, build, BuildState.PENDING, at=at, reason=why, due_at=at)
         return True

@@ -34,6 +34,8 @@ PHASES = [
     "follow_ups",
     "contacts",
     "distgit",
+    "payloads",
+    "withdrawals",
     "proofs",
 ]
 WEB = (
