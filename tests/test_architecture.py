@@ -62,11 +62,17 @@ ARROWS = {
         f"workers.{name}": Arrow(
             (
                 "service.domain",
-                *(f"workers.{other}" for other in ("archives", "partial_files", "rpm_commands")),
+                *(
+                    f"workers.{other}"
+                    for other in ("archives", "partial_files", "rpm_commands", "specs_check")
+                ),
             ),
-            ("httpx2",),
+            ("httpx2", "license_expression"),
         )
-        for name in ("archives", "partial_files", "sources", "rpm_commands", "specs_check", "srpm")
+        for name in (
+            *("archives", "partial_files", "sources", "rpm_commands"),
+            *("specs_check", "specs_lint", "srpm"),
+        )
     },
     "workers.binaries": Arrow(("service.domain",), ("elftools",)),
     # A proof needs the table of workarounds and a toolchain, and neither database nor network.

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
 
+import structlog
+
 from service.domain.errors import DomainError
 from service.domain.reports import Srpm
 from service.domain.specs import ChangelogEntry, SourceFacts, SpecFile, SpecRequest
@@ -21,7 +23,10 @@ from workers.archives import SourceRefused, inspect
 from workers.context import Context
 from workers.sources import fetch
 from workers.specs_check import SpecRefused, check_spec
+from workers.specs_lint import lint_spec
 from workers.srpm import SrpmFailed, build_srpm
+
+log = structlog.get_logger()
 
 
 class PreparationFailed(Exception):
@@ -53,7 +58,9 @@ def prepare_srpm(ctx: Context, work: BuildWork) -> Prepared:
         spec = render_spec(
             _request(work, version, facts, day, reserved.number, reserved.changelog), ctx.catalog
         )
-        check_spec(spec, branch=work.target.branch)
+        check_spec(spec, branch=work.target.branch, archive=archive.name)
+        if note := lint_spec(spec, branch=work.target.branch):
+            log.warning(note, build=work.id, spec=spec.name)
     except (DomainError, SpecRefused) as error:
         raise PreparationFailed(f"spec: {error}") from error
     srpm = _pack(ctx, work, spec, archive, reserved.made_on)
