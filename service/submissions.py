@@ -168,15 +168,15 @@ def begin_submit(
         return work_of(build, token, now=now, max_tries=build.tries + work.tries_left)
 
 
-def begin_resubmit(db: Database, work: BuildWork, *, lease_seconds: float) -> bool:
-    """Write down that a certain search found nothing and the SRPM is handed over once more."""
+def begin_resubmit(db: Database, work: BuildWork, *, fence: Mapping[str, Any], lease_seconds: float) -> bool:
+    """Write down, before the act, that a certain search found nothing and the work is handed over once more."""
     with db.transaction() as session:
         build = held_row(session, work)
         if build is None:
             return False
         now = database_now(session)
         build.submissions += 1
-        build.fence = {key: value for key, value in (build.fence or {}).items() if key != "doubt_since"}
+        build.fence = {key: value for key, value in fence.items() if key != "doubt_since"}
         build.lease_until = now + timedelta(seconds=lease_seconds)
         build.due_at = build.lease_until
         note_event(

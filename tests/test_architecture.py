@@ -37,7 +37,7 @@ PHASES = [
 ]
 WEB = (
     *("fastapi", "starlette", "anyio", "pydantic", "jinja2", "markupsafe"),
-    *("prometheus_client", "sqlalchemy", "structlog"),
+    *("prometheus_client", "sqlalchemy", "structlog", "limits", "httpx2", "joserfc"),
 )
 
 ARROWS = {

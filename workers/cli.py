@@ -187,7 +187,9 @@ def check() -> None:
     with told():
         settings: Settings = load_settings()
         catalog, notes = offline.check_catalog(
-            settings.catalog_dir, copr_owner=settings.copr_owner or NO_OWNER
+            settings.catalog_dir,
+            copr_owner=settings.copr_owner or NO_OWNER,
+            koji_profile=settings.koji_profile,
         )
     for note in notes:
         typer.echo(f"note: {note}", err=True)

@@ -177,14 +177,16 @@ def write_folder(made: Offline, folder: Path, *, source: Path | None = None) -> 
     return [folder / name for name in texts]
 
 
-def check_catalog(directory: Path | None, *, copr_owner: str) -> tuple[Catalog, tuple[str, ...]]:
+def check_catalog(
+    directory: Path | None, *, copr_owner: str, koji_profile: str = ""
+) -> tuple[Catalog, tuple[str, ...]]:
     """Load and validate a catalogue with its templates and prove that every stream renders and parses.
 
     Every stream with every strategy that it can have, for every branch, on rawhide in both styles; about 10 ms each.
     With it come remarks of the checks, such as that rpmlint is not installed. Raises BadCatalog, BadSpec,
     SpecRefused and RpmTrouble.
     """
-    catalog = load(directory, copr_owner=copr_owner)
+    catalog = load(directory, copr_owner=copr_owner, koji_profile=koji_profile)
     check_templates(catalog)
     notes: dict[str, None] = {}
     for family in catalog.families.values():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import structlog
 
@@ -112,8 +113,9 @@ def look_again(ctx: Context, work: BuildWork) -> None:
         end_build(ctx.db, work, BuildState.ERRORED, why)
     else:
         srpm = restore_srpm(ctx, work)
-        if begin_resubmit(ctx.db, work, lease_seconds=ctx.settings.step_lease_seconds):
-            hand_over(ctx, work, srpm, system)
+        again = system.reopen(work.target, work.fence)
+        if begin_resubmit(ctx.db, work, fence=again, lease_seconds=ctx.settings.step_lease_seconds):
+            hand_over(ctx, replace(work, fence=again), srpm, system)
 
 
 def hand_over(ctx: Context, work: BuildWork, srpm: Srpm, system: BuildSystem) -> None:

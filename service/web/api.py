@@ -16,7 +16,6 @@ from service.web import schemas
 from service.web.audit_shapes import AuditPage
 from service.web.auth import needs
 from service.web.badges import badge_svg
-from service.web.errors import Problem
 from service.web.feed import feed_xml
 from service.web.parameters import (
     DEFAULT_LIMIT,
@@ -28,6 +27,7 @@ from service.web.parameters import (
     Word,
     WordInPath,
 )
+from service.web.problem import Problem
 from service.web.problems import problems
 from service.web.rule_shapes import ProvedWorkarounds, proved_workaround
 from service.web.shapes import (

@@ -11,14 +11,15 @@ from starlette.responses import Response
 
 from service import board
 from service.domain.states import BuildState, ReleaseState
+from service.web.auth import page_needs
 from service.web.context import context_of
 from service.web.dashboard import known_word, word
-from service.web.errors import Problem
 from service.web.pages import page
+from service.web.problem import Problem
 
 _ID = re.compile(r"[1-9]\d{0,17}", re.ASCII)
 
-router = APIRouter(include_in_schema=False)
+router = APIRouter(include_in_schema=False, dependencies=[page_needs("read")])
 
 
 @router.get("/releases")
