@@ -64,16 +64,17 @@ ARROWS = {
                 "service.domain",
                 *(
                     f"workers.{other}"
-                    for other in ("archives", "partial_files", "rpm_commands", "specs_check")
+                    for other in ("archives", "licenses", "partial_files", "rpm_commands", "specs_check")
                 ),
             ),
-            ("httpx2", "license_expression"),
+            ("httpx2",),
         )
         for name in (
             *("archives", "partial_files", "sources", "rpm_commands"),
             *("specs_check", "specs_lint", "srpm"),
         )
     },
+    "workers.licenses": Arrow(("workers.rpm_commands",), ("license_expression",)),
     "workers.binaries": Arrow(("service.domain",), ("elftools",)),
     # A proof needs the table of workarounds and a toolchain, and neither database nor network.
     **{

@@ -5,14 +5,11 @@ from __future__ import annotations
 import re
 import tempfile
 from collections.abc import Mapping
-from functools import lru_cache
 from pathlib import Path
-from typing import Any
-
-from license_expression import ExpressionError, get_spdx_licensing
 
 from service.domain.fedora import Branch
 from service.domain.specs import SpecFile
+from workers.licenses import BadLicense, checked
 from workers.rpm_commands import definitions, macro_files, run
 
 SECONDS = 30.0
@@ -56,9 +53,7 @@ def check_text(spec: SpecFile) -> None:
             if match:
                 raise SpecRefused(f"{place}: the comment holds the macro {match[0]}; double its %")
         elif line.startswith("License:"):
-            complaint = _license_complaint(line.partition(":")[2].strip())
-            if complaint:
-                raise SpecRefused(f"{place}: License: {complaint}")
+            _check_license(place, line.partition(":")[2].strip())
         elif line.startswith("%changelog"):
             changelog = True
         elif changelog and line and not newest:
@@ -130,29 +125,6 @@ def _complaint(spec: SpecFile, complaints: str) -> str:
     return f"{spec.name}: {first}"
 
 
-@lru_cache(maxsize=1)
-def _spdx() -> Any:
-    # Reading SPDX's list takes a tenth of a second, once.
-    return get_spdx_licensing()
-
-
-@lru_cache(maxsize=256)
-def _license_complaint(expression: str) -> str:
-    """What is wrong with a License tag as an SPDX expression; empty text if nothing is."""
-    if not expression:
-        return "is empty"
-    # The library lets this pass.
-    if _OPERATOR_LAST.search(expression):
-        return f"nothing follows {expression.split()[-1]}"
-    try:
-        found = _spdx().validate(expression)
-        errors = list(found.errors)
-    except (ExpressionError, AttributeError) as error:
-        # The library's own report of some errors stumbles; its cause is the error that we want.
-        errors = [str(error.__context__ or error)]
-    return " ".join(errors)[:200]
-
-
 def _refuse_leftovers(spec: SpecFile, expanded: str) -> None:
     """Unknown macros in sections pass through rpmspec without a word, so they are looked for here."""
     for line in expanded.splitlines():
@@ -184,11 +156,21 @@ def _preamble(expanded: str) -> Mapping[str, str]:
     return tags
 
 
+def _check_license(place: str, expression: str) -> None:
+    # The library lets an operator pass that nothing follows.
+    if _OPERATOR_LAST.search(expression):
+        raise SpecRefused(f"{place}: License: nothing follows {expression.split()[-1]}")
+    try:
+        checked(expression)
+    except BadLicense as error:
+        raise SpecRefused(f"{place}: License: {error}") from error
+
+
+def _tag_line(spec: SpecFile, tag: str) -> int:
+    return next((n for n, text in enumerate(spec.text.splitlines(), 1) if text.startswith(f"{tag}:")), 0)
+
+
 def _compare(spec: SpecFile, tags: Mapping[str, str], tag: str, planned: str) -> None:
     found = tags.get(tag, "nothing")
     if found != planned:
-        line = next(
-            (n for n, text in enumerate(spec.text.splitlines(), 1) if text.startswith(f"{tag}:")),
-            0,
-        )
-        raise SpecRefused(f"{spec.name}:{line}: {tag} is {found}, planned was {planned}")
+        raise SpecRefused(f"{spec.name}:{_tag_line(spec, tag)}: {tag} is {found}, planned was {planned}")

@@ -42,7 +42,7 @@ def test_a_good_text_passes() -> None:
 @pytest.mark.parametrize(
     ("old", "new", "at", "reason"),
     [
-        ("Apache-2.0 AND", "ASL 2.0 AND", "License:", "License: Unknown license key"),
+        ("Apache-2.0 AND", "ASL 2.0 AND", "License:", "License: .* is no SPDX expression: Unknown"),
         ("Apache-2.0 AND", "Apache-2.0 OR AND", "License:", "License: .+"),
         (" AND Unlicense", " AND", "License:", "License: nothing follows AND"),
         (" - 1.36.3-0.2", " - 1.36.3-0.1", " - 1.36.3-0.1", "the newest changelog entry is of 1.36.3-0.1, planned was"),
