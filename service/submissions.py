@@ -16,7 +16,6 @@ from service.domain.specs import ChangelogEntry, SourceFacts, SpecFile
 from service.domain.states import BuildState, ChrootState
 from service.follow_ups import look_for_surplus
 from service.progress import held_row, take_lease
-from service.releases import note_commit
 from service.store.schema import (
     ChrootBuild,
     PackageBuild,
@@ -26,6 +25,7 @@ from service.store.schema import (
 )
 from service.store.session import Database, database_now
 from service.store.transitions import move_build, move_chroot, note_event
+from service.withdrawals import note_commit
 from service.work import BuildWork, work_of
 
 CHANGELOG_LENGTH = 15
@@ -263,7 +263,7 @@ def record_submission(
         now = database_now(session)
         build = held_row(session, work)
         if build is None:
-            stale = session.get_one(PackageBuild, work.id)
+            stale = session.get_one(PackageBuild, work.id, with_for_update=True)
             note_event(
                 session, stale, at=now, kind="submission",
                 text=f"{ref.system} build {ref.external_id} was answered to a worker whose lease had ended",

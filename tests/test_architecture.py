@@ -33,6 +33,8 @@ PHASES = [
     "observations",
     "follow_ups",
     "contacts",
+    "payloads",
+    "withdrawals",
     "proofs",
 ]
 WEB = (
