@@ -15,7 +15,7 @@ from tests.architecture_rules import Arrow
 ROOT = Path(__file__).parents[1]
 TOPS = frozenset({"service", "workers", "migrations", "sandbox", "tests", "bench"})
 PURE = ("service.domain", "service.catalog", "service.specs")
-REMEMBERS = (*PURE, "service.store", "service.wake", "service.settings")
+REMEMBERS = (*PURE, "service.store", "service.wake", "service.settings", "service.logs")
 # What one phase of a release's life is made of; phases may use each other, but never in a circle.
 PHASES = [
     "intake",
@@ -27,6 +27,7 @@ PHASES = [
     "submissions",
     "observations",
     "follow_ups",
+    "build_logs",
     "contacts",
 ]
 WEB = (
@@ -42,10 +43,13 @@ ARROWS = {
     "service.wake": Arrow(("service.settings",), ("celery", "structlog")),
     "service.store": Arrow(("service.domain",), ("sqlalchemy",)),
     **{
-        f"service.{name}": Arrow((*REMEMBERS[:4], *(f"service.{other}" for other in PHASES)), ("sqlalchemy",))
+        f"service.{name}": Arrow(
+            (*REMEMBERS[:4], "service.logs", *(f"service.{other}" for other in PHASES)), ("sqlalchemy",)
+        )
         for name in PHASES
     },
-    "service.board": Arrow(REMEMBERS[:4], ("sqlalchemy",)),
+    "service.logs": Arrow(()),
+    "service.board": Arrow((*REMEMBERS[:4], "service.logs"), ("sqlalchemy",)),
     "service.web": Arrow(("service",), WEB),
     "migrations": Arrow(("service.store",), ("alembic", "sqlalchemy")),
     "workers.buildsystems": Arrow(
@@ -62,6 +66,7 @@ ARROWS = {
         )
         for name in ("archives", "partial_files", "sources", "rpm_commands", "specs_check", "srpm")
     },
+    "workers.downloads": Arrow((), ("httpx2",)),
     "workers.app": Arrow(("service.settings", "service.wake"), ("celery",)),
     "workers": Arrow(
         ("migrations", "workers", *REMEMBERS, "service.board", *(f"service.{name}" for name in PHASES)),

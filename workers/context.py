@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass, field
 
 from service.catalog import Catalog, load
+from service.logs.store import FileStore, LogStore
 from service.settings import Settings, load_settings
 from service.store.session import Database
 from service.wake import Wake
@@ -23,12 +24,19 @@ class Context:
     db: Database
     catalog: Catalog
     wake: Wake
+    logs: LogStore
     _systems: dict[str, BuildSystem] = field(default_factory=dict)
 
     @classmethod
     def create(cls, settings: Settings) -> Context:
         """Build a context from settings. Raises BadCatalog."""
-        return cls(settings, Database(settings.database()), load_catalog(settings), Wake(settings))
+        return cls(
+            settings,
+            Database(settings.database()),
+            load_catalog(settings),
+            Wake(settings),
+            FileStore(settings.state_dir / "logs"),
+        )
 
     def system(self, name: str) -> BuildSystem:
         """The adapter for a build system, connected once per process. Raises BuildSystemError."""

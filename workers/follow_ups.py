@@ -7,12 +7,14 @@ from collections.abc import Callable, Mapping
 import structlog
 
 from service.follow_ups import (
+    LOGS,
     SURPLUS,
     FollowUpWork,
     claim_follow_up,
     end_follow_up,
     postpone_follow_up,
 )
+from workers.build_logs import fetch_logs
 from workers.context import Context
 from workers.outcomes import Done, NotYet
 from workers.surplus import search_surplus
@@ -22,6 +24,7 @@ FOLLOW_UP_TRIES = 8
 Runner = Callable[[Context, FollowUpWork], Done]
 
 RUNNERS: Mapping[str, Runner] = {
+    LOGS: fetch_logs,
     SURPLUS: search_surplus,
 }
 

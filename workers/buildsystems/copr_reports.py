@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from service.domain.reports import BuildRef, BuildReport, ChrootReport, PollProblem
+from service.domain.reports import BuildRef, BuildReport, ChrootReport, PollProblem, ResultPlace
 from service.domain.states import ENDED_CHROOT, ChrootState
 from workers.buildsystems.copr_states import BUILD_STATES, CHROOT_STATES, Verdict
 
@@ -119,6 +119,25 @@ def _log(result_url: str, *, ended: bool) -> str:
     if not result_url:
         return ""
     return f"{result_url.rstrip('/')}/builder-live.log{'.gz' if ended else ''}"
+
+
+def log_addresses(place: ResultPlace) -> dict[str, tuple[str, ...]]:
+    """Every log's addresses, best first: compressed once the end is some time ago, plain until then."""
+    if place.chroot == "source":
+        return {"source": _both(place.log_url)} if place.log_url else {}
+    if not place.result_url:
+        return {}
+    folder = place.result_url.rstrip("/")
+    return {
+        "builder": (*_both(f"{folder}/builder-live.log"), f"{folder}/build.log.gz"),
+        "root": _both(f"{folder}/root.log"),
+        "backend": _both(f"{folder}/backend.log"),
+    }
+
+
+def _both(address: str) -> tuple[str, str]:
+    plain = address.removesuffix(".gz")
+    return f"{plain}.gz", plain
 
 
 def _source_log(build: Row, source: Row | None) -> str:
