@@ -3,7 +3,7 @@
 #
 #   deploy/install.sh run     what the service and its workers need
 #   deploy/install.sh check   the same and the linters, type checker and test tools
-#   deploy/install.sh test    the same and a browser
+#   deploy/install.sh test    the same, a browser and a C compiler
 #   deploy/install.sh lock    resolve the dependencies again and write both locks
 #
 # A second call with nothing to do needs no network and takes a fraction of a second.
@@ -22,12 +22,14 @@ package_for() {
   if have apt-get; then
     case $1 in
       rpmbuild) echo rpm ;;
+      compiler) echo gcc libc6-dev binutils ;;
       venv) echo python3-venv ;;
       *) echo "$1" ;;
     esac
   else
     case $1 in
       rpmbuild) echo rpm-build ;;
+      compiler) echo gcc glibc-devel binutils ;;
       venv) echo python3 ;;
       *) echo "$1" ;;
     esac
@@ -59,6 +61,9 @@ find_browser() {
   return 1
 }
 
+# A compiler, a linker and the C library's headers: the rules' proofs link real programs.
+can_compile() { have gcc && have ld && echo '#include <stdlib.h>' | gcc -E - >/dev/null 2>&1; }
+
 # Prints the first interpreter that is new enough and can make a virtual environment.  A name on PATH is
 # not enough: version switchers put shims there that refuse to run.
 find_python() {
@@ -73,13 +78,18 @@ find_python() {
 }
 
 install_system() {
-  local missing=()
+  local missing=() compiler
   have rpmbuild && have rpmspec || missing+=("$(package_for rpmbuild)")
   if [ ! -x "$venv/bin/python" ] && ! find_python >/dev/null; then
     missing+=("$(package_for venv)")
   fi
   if [ "$1" = test ] && ! find_browser; then
     missing+=("$(package_for chromium)")
+  fi
+  if [ "$1" = test ] && ! can_compile; then
+    # Several words, each a package.
+    read -ra compiler <<< "$(package_for compiler)"
+    missing+=("${compiler[@]}")
   fi
   install_packages "${missing[@]}"
 }

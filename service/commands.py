@@ -8,12 +8,13 @@ from datetime import datetime
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from service.audit import note_audit
 from service.catalog import Catalog
 from service.domain.planning import PlannedBuild
 from service.domain.states import ENDED_BUILD, BuildState, DeliveryState
 from service.domain.versions import parse_tag
 from service.releases import Announced, Announcement, add_attempt, announce, lock_stream
-from service.store.schema import AuditEntry, PackageBuild, UpstreamRelease, WebhookDelivery
+from service.store.schema import PackageBuild, UpstreamRelease, WebhookDelivery
 from service.store.session import Database, database_now
 from service.store.transitions import move_build, move_delivery, note_event
 
@@ -26,11 +27,6 @@ class NotFound(CommandRefused):
     """There is no such row."""
 
 
-def _note(session: Session, *, at: datetime, by: str, action: str, subject: str, detail: str) -> None:
-    """Who asked for what, in the transaction that does it."""
-    session.add(AuditEntry(at=at, actor=by[:100], action=action, subject=subject[:200], detail=detail))
-
-
 @dataclass(frozen=True)
 class Requested:
     """The build that a command made or touched, and what became of it."""
@@ -39,7 +35,9 @@ class Requested:
     sentence: str
 
 
-def add_release(db: Database, catalog: Catalog, family_name: str, tag: str, *, by: str) -> Announced:
+def add_release(
+    db: Database, catalog: Catalog, family_name: str, tag: str, *, by: str, address: str = ""
+) -> Announced:
     """Announce a release by hand, as a webhook would have. Raises CommandRefused, BadTag."""
     family = catalog.families.get(family_name)
     if family is None:
@@ -50,12 +48,15 @@ def add_release(db: Database, catalog: Catalog, family_name: str, tag: str, *, b
         told = Announcement(origin="maintainer")
         done = announce(session, catalog, family, version, told, at=at)
         subject = f"release {family.name} {version}"
-        _note(session, at=at, by=by, action="release.add", subject=subject, detail=done.sentence)
+        note_audit(
+            session, at=at, by=by, address=address, action="release.add", subject=subject,
+            detail=done.sentence, after={"builds": list(done.builds)},
+        )  # fmt: skip
         return done
 
 
 def request_build(
-    db: Database, catalog: Catalog, build_id: int, *, by: str, strategy: str | None = None
+    db: Database, catalog: Catalog, build_id: int, *, by: str, strategy: str | None = None, address: str = ""
 ) -> Requested:
     """A new attempt at the cell of an ended build. A live attempt in the cell is a refusal: never two."""
     with db.transaction() as session:
@@ -85,11 +86,15 @@ def request_build(
         release: UpstreamRelease = old.release
         build = add_attempt(session, release, planned, at=at, requested_by=by)
         sentence = f"build {build.id} is attempt {build.attempt} at {old.package} on {old.target}"
-        _note(session, at=at, by=by, action="build.retry", subject=f"build {old.id}", detail=sentence)
+        note_audit(
+            session, at=at, by=by, address=address, action="build.retry", subject=f"build {old.id}",
+            detail=sentence, before={"build": old.id, "state": old.state, "strategy": old.strategy},
+            after={"build": build.id, "state": build.state, "strategy": build.strategy},
+        )  # fmt: skip
         return Requested(build.id, sentence)
 
 
-def request_cancel(db: Database, build_id: int, *, by: str) -> Requested:
+def request_cancel(db: Database, build_id: int, *, by: str, address: str = "") -> Requested:
     """Ask for a build's end; the next step or poll carries it out. Raises CommandRefused for an ended build."""
     with db.transaction() as session:
         build = session.get(PackageBuild, build_id, with_for_update=True)
@@ -99,6 +104,7 @@ def request_cancel(db: Database, build_id: int, *, by: str) -> Requested:
             raise CommandRefused(f"build {build_id} is {build.state} already")
         at = database_now(session)
         detail = f"was {build.state}"
+        before = {"state": build.state, "cancel_requested": build.cancel_requested is not None}
         build.cancel_requested = f"canceled by {by}"
         note_event(session, build, at=at, kind="request", text=build.cancel_requested)
         if build.state == BuildState.HELD and build.submission_key is None:
@@ -107,11 +113,14 @@ def request_cancel(db: Database, build_id: int, *, by: str) -> Requested:
             _back_to_search(session, build, at=at, reason=build.cancel_requested)
         else:
             build.due_at = at if build.lease_until is None else build.due_at
-        _note(session, at=at, by=by, action="build.cancel", subject=f"build {build_id}", detail=detail)
+        note_audit(
+            session, at=at, by=by, address=address, action="build.cancel", subject=f"build {build_id}",
+            detail=detail, before=before, after={"state": build.state, "cancel_requested": True},
+        )  # fmt: skip
         return Requested(build.id, f"build {build_id} will be canceled")
 
 
-def resume_build(db: Database, build_id: int, *, by: str) -> Requested:
+def resume_build(db: Database, build_id: int, *, by: str, address: str = "") -> Requested:
     """Let a held build go on: from the start, or from the search if it was handed over. CommandRefused if not held."""
     with db.transaction() as session:
         build = session.get(PackageBuild, build_id, with_for_update=True)
@@ -125,7 +134,10 @@ def resume_build(db: Database, build_id: int, *, by: str) -> Requested:
         else:
             _back_to_search(session, build, at=at, reason=f"resumed by {by}")
         detail = f"goes on as {build.state}"
-        _note(session, at=at, by=by, action="build.resume", subject=f"build {build_id}", detail=detail)
+        note_audit(
+            session, at=at, by=by, address=address, action="build.resume", subject=f"build {build_id}",
+            detail=detail, before={"state": BuildState.HELD.value}, after={"state": build.state},
+        )  # fmt: skip
         return Requested(build.id, f"build {build_id} goes on")
 
 
@@ -135,7 +147,7 @@ def _back_to_search(session: Session, build: PackageBuild, *, at: datetime, reas
     move_build(session, build, BuildState.SUBMITTING, at=at, reason=reason, due_at=at)
 
 
-def replay_delivery(db: Database, guid: str, *, by: str) -> int:
+def replay_delivery(db: Database, guid: str, *, by: str, address: str = "") -> int:
     """Make an ended delivery due again; returns its id. A processed one is refused: planning repeats by itself."""
     with db.transaction() as session:
         delivery = session.scalars(
@@ -148,7 +160,10 @@ def replay_delivery(db: Database, guid: str, *, by: str) -> int:
                 f"delivery {guid} is {delivery.state}; use 'cryopack reconcile' to plan again"
             )
         at = database_now(session)
-        detail = f"was {delivery.state}: {delivery.reason}"
-        _note(session, at=at, by=by, action="delivery.replay", subject=f"delivery {guid}", detail=detail)
+        note_audit(
+            session, at=at, by=by, address=address, action="delivery.replay", subject=f"delivery {guid}",
+            detail=f"was {delivery.state}: {delivery.reason}", before={"state": delivery.state},
+            after={"state": DeliveryState.RECEIVED.value},
+        )  # fmt: skip
         move_delivery(delivery, DeliveryState.RECEIVED, at=at, reason=f"replayed by {by}")
         return delivery.id

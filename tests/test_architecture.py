@@ -18,6 +18,9 @@ PURE = ("service.domain", "service.catalog", "service.specs")
 REMEMBERS = (*PURE, "service.store", "service.wake", "service.settings", "service.logs")
 # What one phase of a release's life is made of; phases may use each other, but never in a circle.
 PHASES = [
+    "audit",
+    "tokens",
+    "sign_ins",
     "intake",
     "releases",
     "reconcile",
@@ -67,6 +70,7 @@ ARROWS = {
         for name in ("archives", "partial_files", "sources", "rpm_commands", "specs_check", "srpm")
     },
     "workers.downloads": Arrow((), ("httpx2",)),
+    "workers.binaries": Arrow(("service.domain",), ("elftools",)),
     "workers.app": Arrow(("service.settings", "service.wake"), ("celery",)),
     "workers": Arrow(
         ("migrations", "workers", *REMEMBERS, "service.board", *(f"service.{name}" for name in PHASES)),

@@ -18,6 +18,7 @@ from service.store.session import database_now
 from workers import deliveries, offline, sample, up
 from workers.cli_builds import builds_app
 from workers.cli_output import Json, context, existing, fail, print_json, print_table, told
+from workers.cli_tokens import audit, tokens_app
 from workers.context import NO_OWNER, load_catalog
 
 app = typer.Typer(
@@ -32,6 +33,8 @@ app.add_typer(builds_app, name="build")
 app.add_typer(release_app, name="release")
 app.add_typer(delivery_app, name="delivery")
 app.add_typer(catalog_app, name="catalog")
+app.add_typer(tokens_app, name="token")
+app.command()(audit)
 
 Tag = Annotated[str, typer.Argument(help="An upstream tag such as v1.32.1.")]
 Family = Annotated[str, typer.Option(help="The catalogue's family.")]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -14,7 +16,10 @@ from service.store.schema import AuditEntry
 
 @dataclass(frozen=True)
 class AuditRow:
-    """Who asked for what: ``action`` is a word such as ``build.retry``, ``subject`` the row that it was done to."""
+    """Who asked for what: ``action`` is a word such as ``build.retry``, ``subject`` the row that it was done to.
+
+    ``address`` is empty for what was asked on this machine.
+    """
 
     id: int
     at: datetime
@@ -22,12 +27,29 @@ class AuditRow:
     action: str
     subject: str
     detail: str
+    address: str
+    before: Mapping[str, Any] | None
+    after: Mapping[str, Any] | None
 
 
-def list_audit(session: Session, *, cursor: str | None = None, limit: int = LIMIT) -> Page[AuditRow]:
-    """Audit entries, newest first. Raises BadCursor."""
+def list_audit(
+    session: Session,
+    *,
+    actor: str | None = None,
+    action: str | None = None,
+    subject: str | None = None,
+    since: datetime | None = None,
+    cursor: str | None = None,
+    limit: int = LIMIT,
+) -> Page[AuditRow]:
+    """Audit entries, newest first; the filters compose. Raises BadCursor."""
     e = AuditEntry
-    statement = select(e.id, e.at, e.actor, e.action, e.subject, e.detail)
+    statement = select(e.id, e.at, e.actor, e.action, e.subject, e.detail, e.address, e.before, e.after)
+    for column, value in ((e.actor, actor), (e.action, action), (e.subject, subject)):
+        if value is not None:
+            statement = statement.where(column == value)
+    if since is not None:
+        statement = statement.where(e.at >= since)
     after = read_cursor(cursor)
     if after is not None:
         statement = statement.where(e.id < after)

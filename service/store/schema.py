@@ -263,7 +263,7 @@ class BuildEvent(Base):
 
 
 class AuditEntry(Base):
-    """Append-only: what a person asked for, and what it was done to."""
+    """What a person asked for, and what it was done to. Append-only: triggers refuse every change and deletion."""
 
     __tablename__ = "audit_entries"
 
@@ -273,6 +273,9 @@ class AuditEntry(Base):
     action: Mapped[str] = mapped_column(String(40))
     subject: Mapped[str] = mapped_column(String(200))
     detail: Mapped[str] = mapped_column(Words)
+    address: Mapped[str] = mapped_column(String(100), default="", server_default="")
+    before: Mapped[dict[str, Any] | None] = mapped_column(Json)
+    after: Mapped[dict[str, Any] | None] = mapped_column(Json)
 
 
 class Contact(Base):

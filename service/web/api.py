@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Query
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
 
@@ -14,6 +14,7 @@ from service import board
 from service.domain.states import BuildState, DeliveryState, ReleaseState
 from service.web import schemas
 from service.web.audit_shapes import AuditPage
+from service.web.auth import needs
 from service.web.badges import badge_svg
 from service.web.errors import Problem
 from service.web.feed import feed_xml
@@ -26,7 +27,6 @@ from service.web.parameters import (
     Since,
     Word,
     WordInPath,
-    may_read,
 )
 from service.web.shapes import (
     build_shape,
@@ -49,7 +49,7 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
 PAYLOAD_SHOWN = 1024 * 1024
 SOURCE_STEP = "source"
 
-router = APIRouter(prefix="/api/v1", dependencies=[Depends(may_read)], responses=PROBLEMS)
+router = APIRouter(prefix="/api/v1", dependencies=[needs("read")], responses=PROBLEMS)
 
 
 @router.get("/matrix", response_model=schemas.MatrixShape, tags=["matrix"])
@@ -216,10 +216,22 @@ def get_delivery(context: Context, guid: WordInPath) -> Response:
 
 
 @router.get("/audit", response_model=AuditPage, tags=["audit"])
-def list_audit(context: Context, limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None) -> Any:
+def list_audit(
+    context: Context,
+    actor: Word = None,
+    action: Word = None,
+    subject: Annotated[
+        str | None, Query(pattern=r"^[ -~]{1,200}$", description="Such as 'build 42'.")
+    ] = None,
+    since: Since = None,
+    limit: Limit = DEFAULT_LIMIT,
+    cursor: Cursor = None,
+) -> Any:
     """Who asked for what, newest first."""
     with context.db.reader() as session:
-        return board.list_audit(session, cursor=cursor, limit=limit)
+        return board.list_audit(
+            session, actor=actor, action=action, subject=subject, since=since, cursor=cursor, limit=limit
+        )
 
 
 @router.get("/streams", response_model=schemas.Streams, tags=["catalogue"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any
 
 from pydantic import Field
 
@@ -15,9 +16,12 @@ class AuditEntryShape(Shape):
     id: int
     at: datetime
     actor: str
-    action: str = Field(description="release.add, build.retry, build.cancel, build.resume or delivery.replay")
-    subject: str
+    action: str = Field(description="What was asked for, such as build.retry or catalog.override.")
+    subject: str = Field(description="The row that it was done to, such as 'build 42'.")
     detail: str
+    address: str = Field(description="From where; empty for the command line on the service's own machine.")
+    before: dict[str, Any] | None = Field(description="What the action changed, as it was.")
+    after: dict[str, Any] | None = Field(description="What the action changed, as it is after it.")
 
 
 class AuditPage(Shape):

@@ -7,11 +7,9 @@ from typing import Annotated
 
 from fastapi import Depends, Path, Query
 from pydantic import AfterValidator
-from starlette.requests import Request
 
 from service.board import LIMIT, LIMIT_MAX
 from service.web.context import WebContext, context_of
-from service.web.errors import Problem
 
 # Printable ASCII: PostgreSQL refuses NUL in a text, and no name of ours holds anything else.
 WORD = r"^[!-~]{1,100}$"
@@ -34,13 +32,3 @@ Since = Annotated[
     Query(description="RFC 3339; without a zone it is UTC."),
 ]
 DEFAULT_LIMIT = LIMIT
-
-
-def may_read(request: Request) -> None:
-    """Reading the API is open to everybody, unless the setting API_READ says otherwise."""
-    if context_of(request).settings.api_read != "public":
-        raise Problem(
-            401,
-            "Reading needs a token here (CRYOPACK_API_READ=token), and this version gives none out yet.",
-            headers={"WWW-Authenticate": "Bearer"},
-        )

@@ -89,6 +89,21 @@ def readable_payload(payload: bytes) -> str:
         return payload.decode("utf-8", "replace")
 
 
+@router.get("/audit")
+def show_audit(request: Request) -> Response:
+    """Who asked for what, newest first."""
+    names = ("actor", "action", "cursor")
+    values = {name: word(request.query_params, name) for name in names}
+    with context_of(request).db.reader() as session:
+        found = board.list_audit(
+            session,
+            actor=values["actor"] or None,
+            action=values["action"] or None,
+            cursor=values["cursor"],
+        )
+    return page(request, "audit.html", {"entries": found.items, "next": found.next, "values": values})
+
+
 @router.get("/health")
 def show_health(request: Request) -> Response:
     """What is due and overdue, and who was reached when."""

@@ -48,7 +48,16 @@ def cryopack(tmp_path: Path, sqlite_url: str) -> Run:
 
 
 def test_help_on_every_level(cryopack: Run) -> None:
-    for words in ((), ("build",), ("release",), ("delivery",), ("catalog",), ("render",), ("up",)):
+    for words in (
+        (),
+        ("build",),
+        ("release",),
+        ("delivery",),
+        ("catalog",),
+        ("token",),
+        ("render",),
+        ("up",),
+    ):
         done = cryopack(*words, "--help")
         assert done.returncode == 0 and "Usage" in done.stdout, words
 
@@ -146,6 +155,20 @@ def test_deliveries_are_listed_with_their_reasons_and_replayed(
     listed = cryopack("delivery", "list")
     assert "guid-1" in listed.stdout and "draft" in listed.stdout
     assert cryopack("delivery", "replay", "guid-1").returncode == 0
+
+
+def test_tokens_are_made_listed_and_revoked(cryopack: Run) -> None:
+    cryopack("migrate")
+    made = cryopack("token", "create", "ci", "--scope", "builds:write", "--expires", "4w")
+    assert made.returncode == 0 and made.stdout.startswith("cryopack_") and "Shown this once" in made.stderr
+    listed = cryopack("token", "list")
+    assert "builds:write" in listed.stdout and made.stdout.strip() not in listed.stdout
+    assert cryopack("token", "revoke", "ci").returncode == 0
+    assert json.loads(cryopack("token", "list", "--json").stdout)[0]["state"] == "revoked"
+    assert cryopack("token", "create", "x", "--expires", "soon").returncode == 1
+    assert cryopack("token", "create", "x", "--scope", "all").stderr.count("\n") == 1
+    trail = cryopack("audit", "--action", "token.revoke")
+    assert "token ci" in trail.stdout and "token.create" not in trail.stdout
 
 
 def test_catalog_check_renders_everything(cryopack: Run) -> None:

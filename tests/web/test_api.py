@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from service import board
+from service.tokens import create_token, revoke_token
 from tests.web.live import LiveApp, serving
 
 UTC_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
@@ -179,6 +180,32 @@ def test_reading_with_tokens_only(sqlite_url: str) -> None:
         assert (answer.status_code, answer.headers["www-authenticate"]) == (401, "Bearer")
         assert "CRYOPACK_API_READ" in answer.json()["detail"]
         assert live.get("/readyz").status_code == 200
+        token = create_token(live.context.db, "reader", ["read"], by="root").text
+        assert live.get("/api/v1/matrix", authorization=f"Bearer {token}").status_code == 200
+        for wrong in (f"Bearer {token}x", f"Basic {token}", token, "Bearer", ""):
+            refused = live.get("/api/v1/matrix", authorization=wrong)
+            assert (refused.status_code, refused.json()["title"]) == (401, "Unauthorized"), wrong
+        revoke_token(live.context.db, "reader", by="root")
+        assert live.get("/api/v1/matrix", authorization=f"Bearer {token}").status_code == 401
+
+
+def test_the_audit_trail_filters_compose(sqlite_url: str) -> None:
+    with serving(sqlite_url) as live:
+        for name in ("one", "two"):
+            create_token(live.context.db, name, ["read"], by="root", address="192.0.2.7")
+        revoke_token(live.context.db, "one", by="ana")
+        entries = read(live, "/audit")["items"]
+        assert [(e["actor"], e["action"]) for e in entries] == [
+            ("ana", "token.revoke"), ("root", "token.create"), ("root", "token.create"),
+        ]  # fmt: skip
+        assert (entries[0]["before"]["state"], entries[0]["after"]["state"]) == ("active", "revoked")
+        assert entries[1]["address"] == "192.0.2.7"
+        (found,) = read(live, "/audit?actor=root&subject=token%20two")["items"]
+        assert found["subject"] == "token two"
+        assert read(live, "/audit?actor=ana&action=token.create")["items"] == []
+        assert read(live, "/audit?since=2999-01-01T00:00:00Z")["items"] == []
+        page = live.get("/audit?actor=root")
+        assert "token.create" in page.text and "token.revoke" not in page.text and "192.0.2.7" in page.text
 
 
 def test_the_openapi_document(scene: LiveApp) -> None:
