@@ -9,6 +9,7 @@ from anyio import CapacityLimiter
 from starlette.requests import Request
 
 from service.catalog import Catalog, load
+from service.logs.store import FileStore, LogStore
 from service.settings import Settings
 from service.store.session import Database
 from service.wake import Wake
@@ -35,6 +36,7 @@ class WebContext:
     inbox: Inbox
     budget: Budget
     figures: Figures
+    logs: LogStore
     body_seconds: float = BODY_SECONDS
     large_body_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     probes: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(PROBES_AT_ONCE))
@@ -47,7 +49,14 @@ class WebContext:
         inbox = Inbox(db)
         inbox.start()
         return cls(
-            settings, db, catalog, Wake(settings), inbox, Budget(settings.webhook_in_flight_limit), Figures()
+            settings,
+            db,
+            catalog,
+            Wake(settings),
+            inbox,
+            Budget(settings.webhook_in_flight_limit),
+            Figures(),
+            FileStore(settings.state_dir / "logs"),
         )
 
     def close(self) -> None:
