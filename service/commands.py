@@ -10,13 +10,14 @@ from sqlalchemy.orm import Session
 
 from service.audit import note_audit
 from service.catalog import Catalog
-from service.domain.planning import PlannedBuild
-from service.domain.states import ENDED_BUILD, BuildState, DeliveryState
+from service.domain.planning import PlannedBuild, target_refusal
+from service.domain.states import ENDED_BUILD, BuildState, ChrootState, DeliveryState
 from service.domain.versions import parse_tag
+from service.follow_ups import look_for_surplus
 from service.releases import Announced, Announcement, add_attempt, announce, lock_stream
 from service.store.schema import PackageBuild, UpstreamRelease, WebhookDelivery
 from service.store.session import Database, database_now
-from service.store.transitions import move_build, move_delivery, note_event
+from service.store.transitions import move_build, move_chroot, move_delivery, note_event
 
 
 class CommandRefused(Exception):
@@ -82,6 +83,13 @@ def request_build(
         if target is None:
             raise CommandRefused(f"the catalogue has no target {old.target} any more")
         at = database_now(session)
+        stream = parse_tag(old.release.tag).stream
+        refusal = target_refusal(stream, target, catalog.branches.get(target.branch.name), at.date())
+        if refusal:
+            raise CommandRefused(refusal)
+        if strategy is not None and strategy not in catalog.strategies:
+            known = ", ".join(sorted(catalog.strategies))
+            raise CommandRefused(f"there is no strategy '{strategy[:40]}'; there are: {known}")
         planned = PlannedBuild(old.package, target, strategy or old.strategy)
         release: UpstreamRelease = old.release
         build = add_attempt(session, release, planned, at=at, requested_by=by)
@@ -120,8 +128,11 @@ def request_cancel(db: Database, build_id: int, *, by: str, address: str = "") -
         return Requested(build.id, f"build {build_id} will be canceled")
 
 
-def resume_build(db: Database, build_id: int, *, by: str, address: str = "") -> Requested:
-    """Let a held build go on: from the start, or from the search if it was handed over. CommandRefused if not held."""
+def resume_build(db: Database, catalog: Catalog, build_id: int, *, by: str, address: str = "") -> Requested:
+    """Let a held build go on: from the start, or from the search if it was handed over. CommandRefused if not held.
+
+    It gets its target's whole time anew: what passed while it waited for a person is not the build's.
+    """
     with db.transaction() as session:
         build = session.get(PackageBuild, build_id, with_for_update=True)
         if build is None:
@@ -129,6 +140,8 @@ def resume_build(db: Database, build_id: int, *, by: str, address: str = "") -> 
         if build.state != BuildState.HELD:
             raise CommandRefused(f"build {build_id} is {build.state}, not held")
         at = database_now(session)
+        target = next((t for t in catalog.targets if t.id == build.target), None)
+        build.deadline_at = at + (target.deadline if target else build.deadline_at - build.created_at)
         if build.submission_key is None:
             move_build(session, build, BuildState.PENDING, at=at, reason=f"resumed by {by}", due_at=at)
         else:
@@ -139,6 +152,40 @@ def resume_build(db: Database, build_id: int, *, by: str, address: str = "") -> 
             detail=detail, before={"state": BuildState.HELD.value}, after={"state": build.state},
         )  # fmt: skip
         return Requested(build.id, f"build {build_id} goes on")
+
+
+def give_up_build(
+    db: Database, build_id: int, *, by: str, why: str, surplus_seconds: float, address: str = ""
+) -> Requested:
+    """End a build that waits for a build system which may never answer; a person vouches for it.
+
+    Raises CommandRefused for an ended build. What the build system may hold under its submission key is looked
+    for after ``surplus_seconds``, when no upload can be late any more, and cancelled; a new attempt at the cell
+    waits for that.
+    """
+    with db.transaction() as session:
+        build = session.get(PackageBuild, build_id, with_for_update=True)
+        if build is None:
+            raise NotFound(f"there is no build {build_id}")
+        if build.state in ENDED_BUILD:
+            raise CommandRefused(f"build {build_id} is {build.state} already")
+        at = database_now(session)
+        detail = f"was {build.state}: {build.reason}"
+        before = {"state": build.state, "reason": build.reason}
+        reason = f"given up by {by}: {why}" if why else f"given up by {by}"
+        if build.submission_key is not None:
+            reason += f"; {build.system} is being asked to end what it has of it"
+        for row in build.chroots:
+            if move_chroot(session, build, row, ChrootState.CANCELED, at=at, reason=reason):
+                row.ended_at = at
+        move_build(session, build, BuildState.ERRORED, at=at, reason=reason)
+        if build.submission_key is not None:
+            look_for_surplus(session, build, at, delay_seconds=surplus_seconds)
+        note_audit(
+            session, at=at, by=by, address=address, action="build.give-up", subject=f"build {build_id}",
+            detail=detail, before=before, after={"state": build.state},
+        )  # fmt: skip
+        return Requested(build.id, f"build {build_id} is given up")
 
 
 def _back_to_search(session: Session, build: PackageBuild, *, at: datetime, reason: str) -> None:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import Session
+
 from service.store.schema import Contact
 from service.store.session import Database, database_now
 
@@ -21,8 +24,7 @@ def record_contact(db: Database, name: str, problem: str = "") -> None:
     """Remember when another side was last reached (empty ``problem``) or was not, for the health page."""
     with db.transaction() as session:
         now = database_now(session)
-        contact = session.get(Contact, name, with_for_update=True) or Contact(name=name)
-        session.add(contact)
+        contact = _locked(session, name)
         if problem:
             contact.failed_at = now
             contact.problem = problem[:500]
@@ -43,9 +45,17 @@ def stored_answer(db: Database, name: str) -> StoredAnswer | None:
 def store_answer(db: Database, name: str, etag: str, body: Any) -> None:
     """Keep an answer under ``name``; ``body`` must be JSON-able."""
     with db.transaction() as session:
-        contact = session.get(Contact, name, with_for_update=True) or Contact(name=name, problem="")
-        session.add(contact)
+        contact = _locked(session, name)
         contact.ok_at = database_now(session)
         contact.problem = ""
         contact.etag = etag
         contact.body = body
+
+
+def _locked(session: Session, name: str) -> Contact:
+    """The row of ``name``, made if needed: two workers may reach a new side for the first time together."""
+    insert = sqlite.insert if session.get_bind().dialect.name == "sqlite" else postgresql.insert
+    session.execute(
+        insert(Contact).values(name=name, problem="", etag="").on_conflict_do_nothing(index_elements=["name"])
+    )
+    return session.get_one(Contact, name, with_for_update=True)

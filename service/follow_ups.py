@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import or_, select
+from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Session
 
 from service.domain.planning import BuildTarget
+from service.domain.reports import BuildRef
 from service.domain.states import ENDED_BUILD, ENDED_CHROOT, BuildState, ChrootState
 from service.progress import take_lease
 from service.store.schema import FollowUp, PackageBuild
@@ -54,22 +55,27 @@ class FollowUpWork:
 
 @dataclass(frozen=True)
 class SurplusWork:
-    """A search for twins of one submission. ``keep`` is the external id that we follow.
+    """A search for builds of one submission that must not go on. ``keep`` is the external id that we follow.
 
-    ``settled`` is False while the build itself is still being submitted: then nothing may be cancelled.
+    ``given_up`` is the build that we followed and gave up without a confirmed cancel. ``settled`` is False while
+    the build itself is still being submitted: then nothing may be cancelled.
     """
 
     target: BuildTarget
     key: str
     fence: Mapping[str, Any]
     keep: str
+    given_up: BuildRef | None
     settled: bool
 
 
 def claim_follow_up(
-    db: Database, follow_up_id: int, *, lease_seconds: Callable[[str], float]
+    db: Database, follow_up_id: int, *, lease_seconds: Callable[[str], float], max_tries: int
 ) -> FollowUpWork | None:
-    """Lease a follow-up that is due, for as long as its kind needs; None if there is nothing to do."""
+    """Lease a follow-up that is due, for as long as its kind needs; None if there is nothing to do.
+
+    One whose claims ended without an answer ``max_tries`` times kills its worker, and ends here.
+    """
     with db.transaction() as session:
         now = database_now(session)
         row = session.scalars(
@@ -85,6 +91,9 @@ def claim_follow_up(
         if row is None:
             return None
         build = session.get_one(PackageBuild, row.build_id)
+        if row.tries >= max_tries:
+            _end(session, build, row, now, f"gave up after {row.tries} tries that ended without an answer")
+            return None
         return FollowUpWork(
             id=row.id,
             token=take_lease(row, now, lease_seconds(row.kind)),
@@ -97,15 +106,18 @@ def claim_follow_up(
 
 
 def surplus_work(db: Database, work: FollowUpWork) -> SurplusWork:
-    """What a search for surplus twins needs to know of its build. Reads only."""
+    """What a search for surplus builds needs to know of its build. Reads only."""
     with db.reader() as session:
         build = session.get_one(PackageBuild, work.build_id)
+        followed = build.external_id or ""
+        given_up = build.state == BuildState.ERRORED and followed
         return SurplusWork(
             target=target_of(build),
             key=build.submission_key or "",
             fence=dict(build.fence or {}),
-            keep=build.external_id or "",
-            settled=bool(build.external_id) or build.state in ENDED_BUILD,
+            keep="" if given_up else followed,
+            given_up=BuildRef(build.system, build.project, followed) if given_up else None,
+            settled=bool(followed) or build.state in ENDED_BUILD,
         )
 
 
@@ -122,15 +134,29 @@ def end_follow_up(db: Database, work: FollowUpWork, outcome: str, record: Record
         build = session.get_one(PackageBuild, row.build_id)
         if record is not None:
             record(session, build, now)
-        row.outcome = outcome
-        row.ended_at = now
-        row.due_at = None
-        row.lease_token = None
-        row.lease_until = None
-        _note(session, build, row, now, outcome)
+        _end(session, build, row, now, outcome)
         if row.kind == LOGS:
             _after_logs(session, build, row.subject, now)
         return True
+
+
+def _end(session: Session, build: PackageBuild, row: FollowUp, now: datetime, outcome: str) -> None:
+    row.outcome = outcome
+    row.ended_at = now
+    row.due_at = None
+    row.lease_token = None
+    row.lease_until = None
+    _note(session, build, row, now, outcome)
+
+
+def look_for_surplus(session: Session, build: PackageBuild, now: datetime, *, delay_seconds: float) -> None:
+    """Have somebody look for builds of this submission that must not go on. The caller commits."""
+    count = session.scalar(
+        select(func.count())
+        .select_from(FollowUp)
+        .where(FollowUp.build_id == build.id, FollowUp.kind == SURPLUS)
+    )
+    _add(session, build, SURPLUS, [str(count or 0)], now + timedelta(seconds=delay_seconds))
 
 
 def postpone_follow_up(

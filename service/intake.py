@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import select
@@ -16,13 +16,16 @@ from service.catalog import Catalog
 from service.domain.errors import BadPayload, BadTag
 from service.domain.states import DeliveryState, ReleaseState
 from service.domain.versions import parse_tag
-from service.releases import Announcement, announce, withdraw
+from service.releases import Announcement, announce, lock_stream, withdraw
 from service.store.schema import UpstreamRelease, WebhookDelivery
 from service.store.session import Database, database_now
 from service.store.transitions import move_delivery
 
-ANNOUNCING = frozenset({"published", "released", "prereleased", "edited"})
+PUBLISHING = frozenset({"published", "released", "prereleased"})
 WITHDRAWING = frozenset({"deleted", "unpublished"})
+ANNOUNCING = PUBLISHING | {"edited"}
+# GitHub is younger than 1970, and nobody publishes after 9000.
+FIRST_YEAR, LAST_YEAR = 1970, 9000
 
 
 @dataclass(frozen=True)
@@ -158,6 +161,11 @@ def _release_event(
     if not isinstance(release, dict) or not delivery.tag:
         raise BadPayload("the payload has no release with a tag_name")
     version = parse_tag(delivery.tag)
+    # Two deliveries of one release queue up here, so that the later one of them is seen by the other.
+    lock_stream(session, family, version.stream)
+    later = _later_word(session, delivery)
+    if later:
+        return _ignored(f"{version.tag} was {later} by a delivery that came after this one")
     if action in WITHDRAWING:
         known = withdraw(
             session,
@@ -188,6 +196,30 @@ def _release_event(
         at=now,
     )
     return Outcome(DeliveryState.PROCESSED, done.sentence, done.builds)
+
+
+def _later_word(session: Session, delivery: WebhookDelivery) -> str:
+    """What a later delivery, understood before this one, did to the release's being there; empty if none.
+
+    Deliveries come in order and are not always understood in order: one whose worker was killed waits for its lease.
+    """
+    withdraws = delivery.action in WITHDRAWING
+    opposite = PUBLISHING if withdraws else WITHDRAWING
+    return (
+        session.scalar(
+            select(WebhookDelivery.action)
+            .where(
+                WebhookDelivery.id > delivery.id,
+                WebhookDelivery.event == "release",
+                WebhookDelivery.repository == delivery.repository,
+                WebhookDelivery.tag == delivery.tag,
+                WebhookDelivery.action.in_(opposite),
+                WebhookDelivery.state != DeliveryState.RECEIVED.value,
+            )
+            .limit(1)
+        )
+        or ""
+    )
 
 
 def _is_withdrawn(session: Session, family: str, version: str) -> bool:
@@ -225,14 +257,18 @@ def back_off_delivery(
 
 
 def read_time(value: object) -> datetime | None:
-    """GitHub's RFC 3339 time to an aware datetime; None for anything else."""
+    """GitHub's RFC 3339 time to a datetime in UTC; None for anything else, and for years that cannot be meant.
+
+    A time at the edge of the calendar has no UTC form, and a delivery must not fail for a decoration.
+    """
     if not isinstance(value, str):
         return None
     try:
-        parsed = datetime.fromisoformat(value)
-    except ValueError:
+        told = datetime.fromisoformat(value)
+        utc = told.astimezone(UTC) if told.tzinfo else None
+    except (ValueError, OverflowError):
         return None
-    return parsed if parsed.tzinfo else None
+    return utc if utc and FIRST_YEAR <= utc.year <= LAST_YEAR else None
 
 
 def _ignored(reason: str) -> Outcome:

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from service.domain.reports import BuildRef, BuildReport, PollProblem
 from service.domain.states import ENDED_CHROOT, BuildState, ChrootState, rollup
-from service.follow_ups import follow_ends
+from service.follow_ups import follow_ends, look_for_surplus
 from service.progress import take_lease
 from service.store.schema import ChrootBuild, PackageBuild
 from service.store.session import Database, database_now
@@ -20,8 +20,14 @@ from service.work import PollWork
 POLL_LIMIT = 100
 
 
-def claim_polls(db: Database, system: str, project: str, *, lease_seconds: float) -> list[PollWork]:
-    """Lease all running builds of one project that are due, so that one poll reads them together."""
+def claim_polls(
+    db: Database, system: str, project: str, *, lease_seconds: float, max_tries: int
+) -> list[PollWork]:
+    """Lease all running builds of one project that are due, so that one poll reads them together.
+
+    A build whose polls ended without an answer ``max_tries`` times is leased alone: it may be what kills its
+    worker, and its neighbours must not go down with it. After its deadline it is given up without another poll.
+    """
     with db.transaction() as session:
         now = database_now(session)
         rows = session.scalars(
@@ -37,6 +43,12 @@ def claim_polls(db: Database, system: str, project: str, *, lease_seconds: float
             .limit(POLL_LIMIT)
             .with_for_update(skip_locked=True)
         ).all()
+        doubtful = [row for row in rows if row.tries >= max_tries]
+        for row in doubtful:
+            if now > row.deadline_at:
+                why = f"no end by its deadline, and {row.tries} polls ended without an answer"
+                _abandon(session, row, now, why)
+                return []
         return [
             PollWork(
                 build_id=row.id,
@@ -45,7 +57,7 @@ def claim_polls(db: Database, system: str, project: str, *, lease_seconds: float
                 cancel_requested=row.cancel_requested or "",
                 past_deadline=now > row.deadline_at,
             )
-            for row in rows
+            for row in (doubtful[:1] or rows)
         ]
 
 
@@ -69,6 +81,8 @@ def record_report(
         build.observed_at = now
         build.source_log_url = report.source_log_url or build.source_log_url
         _record_chroots(session, build, report, now)
+        if report.complete:
+            _close_unlisted(session, build, report, now)
         state = (
             BuildState(report.ended) if report.ended else rollup(ChrootState(c.state) for c in build.chroots)
         )
@@ -104,17 +118,30 @@ def record_poll_problem(
         return BuildState.RUNNING
 
 
-def give_up_polling(db: Database, poll: PollWork, reason: str) -> bool:
-    """End a running build whose deadline has passed; the caller has asked the other side to cancel it."""
+def give_up_polling(db: Database, poll: PollWork, reason: str, *, cancel_confirmed: bool) -> bool:
+    """End a running build whose deadline has passed.
+
+    Where the other side has not confirmed the cancel, the build may go on there: a follow-up asks until it is
+    confirmed, and a new attempt at the cell waits for that.
+    """
     with db.transaction() as session:
         build = _leased(session, poll)
         if build is None:
             return False
         now = database_now(session)
+        if not cancel_confirmed:
+            _abandon(session, build, now, reason)
+            return True
         _close_chroots(session, build, BuildState.CANCELED, reason, now)
         move_build(session, build, BuildState.ERRORED, at=now, reason=reason)
         follow_ends(session, build, now)
         return True
+
+
+def _abandon(session: Session, build: PackageBuild, now: datetime, reason: str) -> None:
+    _close_chroots(session, build, BuildState.CANCELED, reason, now)
+    move_build(session, build, BuildState.ERRORED, at=now, reason=reason)
+    look_for_surplus(session, build, now, delay_seconds=0)
 
 
 def note_cancel_sent(db: Database, poll: PollWork, text: str) -> None:
@@ -144,6 +171,17 @@ def _record_chroots(session: Session, build: PackageBuild, report: BuildReport, 
         reason = seen.reason or (f"{build.system} says {seen.state}" if needs_reason else "")
         move_chroot(session, build, row, seen.state, at=now, reason=reason)
         if seen.state in ENDED_CHROOT and row.ended_at is None:
+            row.ended_at = now
+
+
+def _close_unlisted(session: Session, build: PackageBuild, report: BuildReport, now: datetime) -> None:
+    """What the other side lists no more will never end by itself, and would be polled until the deadline."""
+    listed = {seen.chroot for seen in report.chroots}
+    why = f"{build.system} does not list this chroot in build {build.external_id}"
+    for row in build.chroots:
+        if row.chroot not in listed and move_chroot(
+            session, build, row, ChrootState.CANCELED, at=now, reason=why
+        ):
             row.ended_at = now
 
 

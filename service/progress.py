@@ -13,15 +13,20 @@ from service.domain.states import BuildState, DeliveryState, ReleaseState
 from service.domain.versions import Version
 from service.store.schema import FollowUp, PackageBuild, UpstreamRelease, WebhookDelivery
 from service.store.session import Database, database_now
-from service.store.transitions import move_build, note_event
+from service.store.transitions import move_build, move_delivery, note_event
 from service.work import BuildWork, Due, work_of
 
 STEPS_BEFORE_RUNNING = (BuildState.PENDING.value, BuildState.PREPARING.value, BuildState.SUBMITTING.value)
 SWEEP_LIMIT = 200
+# Seconds between two looks at whether an earlier attempt has surely ended.
+EARLIER_PAUSE = 5.0
 
 
-def claim_delivery(db: Database, delivery_id: int, *, lease_seconds: float) -> str | None:
-    """Lease a delivery that is due; returns the lease's token, or None if there is nothing to do."""
+def claim_delivery(db: Database, delivery_id: int, *, lease_seconds: float, max_tries: int) -> str | None:
+    """Lease a delivery that is due; returns the lease's token, or None if there is nothing to do.
+
+    One whose tries are spent without an answer kills its worker, and ends as errored here.
+    """
     with db.transaction() as session:
         now = database_now(session)
         delivery = session.scalars(
@@ -35,6 +40,12 @@ def claim_delivery(db: Database, delivery_id: int, *, lease_seconds: float) -> s
             .with_for_update(skip_locked=True)
         ).one_or_none()
         if delivery is None:
+            return None
+        if delivery.tries >= max_tries:
+            why = f"gave up after {delivery.tries} tries that ended without an answer"
+            move_delivery(
+                delivery, DeliveryState.ERRORED, at=now, reason=f"{why}; deliver it again or replay it"
+            )
             return None
         return take_lease(delivery, now, lease_seconds)
 
@@ -85,15 +96,38 @@ def _settle(session: Session, build: PackageBuild, now: datetime, max_tries: int
             return True
     trouble = f": {build.reason}" if build.reason else ""
     if now > build.deadline_at:
-        hours = (build.deadline_at - build.created_at).total_seconds() / 3600
-        why = f"not submitted within its deadline of {hours:g} hours{trouble}"
+        why = f"not submitted by its deadline, {build.deadline_at:%Y-%m-%d %H:%M} UTC{trouble}"
         move_build(session, build, BuildState.ERRORED, at=now, reason=why)
         return True
     if build.tries >= max_tries:
         why = f"gave up after {build.tries} tries that ended without an answer{trouble}"
         move_build(session, build, BuildState.ERRORED, at=now, reason=why)
         return True
-    return False
+    return _waits_for_earlier(session, build, now)
+
+
+def _waits_for_earlier(session: Session, build: PackageBuild, now: datetime) -> bool:
+    """Put a build off while an earlier attempt at its cell may still run at the other side: never two at once."""
+    earlier = session.scalars(
+        select(PackageBuild)
+        .join(FollowUp, FollowUp.build_id == PackageBuild.id)
+        .where(
+            PackageBuild.release_id == build.release_id,
+            PackageBuild.target == build.target,
+            PackageBuild.attempt < build.attempt,
+            FollowUp.kind == "surplus",
+            FollowUp.ended_at.is_(None),
+        )
+        .limit(1)
+    ).one_or_none()
+    if earlier is None:
+        return False
+    reason = f"waits until {build.system} has surely ended build {earlier.id}, an earlier attempt"
+    if build.reason != reason:
+        note_event(session, build, at=now, kind="retry", text=reason)
+    build.reason = reason
+    build.due_at = now + timedelta(seconds=EARLIER_PAUSE)
+    return True
 
 
 def _newer_planned(session: Session, build: PackageBuild) -> str:
@@ -148,11 +182,20 @@ def end_build(db: Database, work: BuildWork, state: BuildState, reason: str) -> 
         return True
 
 
-def renew_lease(db: Database, work: BuildWork, *, lease_seconds: float) -> bool:
-    """Lengthen the lease before a long act. False: it was lost, so the act must not happen."""
+def permit_submission(db: Database, work: BuildWork, *, lease_seconds: float) -> bool:
+    """The last look before the act: lengthens the lease. False: the act must not happen.
+
+    The lease was lost, or somebody asked for a cancel meanwhile. The caller vouches that nothing was handed over
+    under the present intent, so that the cancel is carried out here.
+    """
     with db.transaction() as session:
         build = held_row(session, work)
         if build is None:
+            return False
+        if build.cancel_requested:
+            move_build(
+                session, build, BuildState.CANCELED, at=database_now(session), reason=build.cancel_requested
+            )
             return False
         build.lease_until = database_now(session) + timedelta(seconds=lease_seconds)
         build.due_at = build.lease_until

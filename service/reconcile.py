@@ -5,22 +5,25 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
 
 from service.catalog import Catalog
 from service.domain.errors import BadTag
 from service.domain.planning import Family
-from service.domain.states import ReleaseState
+from service.domain.states import DeliveryState, ReleaseState
 from service.domain.versions import Version, parse_tag
+from service.intake import WITHDRAWING
 from service.releases import Announcement, announce, lock_stream, note_commit, plan_release, withdraw
-from service.store.schema import UpstreamRelease
+from service.store.schema import UpstreamRelease, WebhookDelivery
 from service.store.session import Database, database_now
 
 # GitHub's list may lag behind its own webhook; a release younger than this is not taken for deleted.
 NOT_LISTED = "is not in upstream's list any more"
 LIST_LAG = timedelta(minutes=30)
+# How many unlisted releases one reconciliation asks upstream for.
+LOOK_UPS = 20
 
 
 @dataclass(frozen=True)
@@ -36,11 +39,16 @@ class ListedRelease:
 
 @dataclass(frozen=True)
 class UpstreamList:
-    """Upstream's own list. ``complete`` is True only if every page was read; ``commits`` maps tags to commits."""
+    """Upstream's own list. ``complete`` is True only if every page was read; ``commits`` maps tags to commits.
+
+    ``gone`` are tags that are not listed and of which upstream, asked for each alone, said that it has no such
+    release: rows move between the pages of a list that changes while it is read, so that a gap proves nothing.
+    """
 
     releases: Sequence[ListedRelease]
     commits: Mapping[str, str]
     complete: bool
+    gone: frozenset[str] = frozenset()
 
 
 @dataclass
@@ -71,9 +79,11 @@ def reconcile_family(
                 html_url=entry.html_url,
                 commit=upstream.commits.get(entry.tag, "") if upstream else "",
             )
-            if _withdrawn_for_good(session, family, version):
+            now = database_now(session)
+            lock_stream(session, family, version.stream)
+            if _withdrawn_lately(session, family, version, now):
                 continue
-            result = announce(session, catalog, family, version, told, at=database_now(session))
+            result = announce(session, catalog, family, version, told, at=now)
             done.builds.extend(result.builds)
             if result.builds:
                 done.sentences.append(result.sentence)
@@ -90,7 +100,7 @@ def reconcile_family(
             ).one()
             if upstream and version.tag in upstream.commits:
                 note_commit(release, upstream.commits[version.tag])
-            if upstream and upstream.complete and listed and _gone(release, now):
+            if upstream and version.tag in upstream.gone and _may_be_gone(release, now):
                 withdraw(
                     session,
                     family.name,
@@ -125,19 +135,51 @@ def _known(db: Database, family: Family) -> list[Version]:
         return [Version.parse(text) for text in texts]
 
 
-def _withdrawn_for_good(session: Any, family: Family, version: Version) -> bool:
+def unlisted_tags(db: Database, family: Family, upstream: UpstreamList) -> list[str]:
+    """Tags of known releases that a complete list does not hold, newest first: to be asked for one by one.
+
+    At most LOOK_UPS of them; the next reconciliation goes on. An incomplete list gives none.
+    """
+    if not upstream.complete:
+        return []
+    listed = {version.tag for version in _readable(upstream)}
+    with db.reader() as session:
+        now = database_now(session)
+        rows = session.scalars(
+            select(UpstreamRelease)
+            .where(UpstreamRelease.family == family.name)
+            .order_by(UpstreamRelease.sort_key.desc())
+        )
+        missing = [row.tag for row in rows if row.tag not in listed and _may_be_gone(row, now)]
+    return missing[:LOOK_UPS]
+
+
+def _withdrawn_lately(session: Session, family: Family, version: Version, now: datetime) -> bool:
+    """Whether a webhook took the release away so lately that the list may not know it yet.
+
+    A release that is still listed much later was published again, and that webhook was lost.
+    """
     release = session.scalars(
         select(UpstreamRelease).where(
             UpstreamRelease.family == family.name, UpstreamRelease.version == str(version)
         )
     ).one_or_none()
-    # What the list alone took away, the list gives back; a webhook's word stands until another one comes.
-    by_word = release is not None and not release.reason.endswith(NOT_LISTED)
-    return release is not None and release.state == ReleaseState.WITHDRAWN and by_word
+    if release is None or release.state != ReleaseState.WITHDRAWN:
+        return False
+    said_at = session.scalar(
+        select(func.max(WebhookDelivery.ended_at)).where(
+            WebhookDelivery.event == "release",
+            func.lower(WebhookDelivery.repository) == family.repository.lower(),
+            WebhookDelivery.tag == release.tag,
+            WebhookDelivery.action.in_(WITHDRAWING),
+            WebhookDelivery.state == DeliveryState.PROCESSED.value,
+        )
+    )
+    return said_at is not None and now - said_at <= LIST_LAG
 
 
-def _gone(release: UpstreamRelease, now: datetime) -> bool:
-    """Missing from a complete list: deleted, unless it is young or a maintainer announced a bare tag by hand."""
+def _may_be_gone(release: UpstreamRelease, now: datetime) -> bool:
+    """Not a young release, which the list may not hold yet, nor a bare tag that a maintainer announced by hand."""
     return (
         release.state != ReleaseState.WITHDRAWN
         and release.origin != "maintainer"

@@ -7,17 +7,16 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import func, select
-from sqlalchemy.orm import Session
+from sqlalchemy import select
 
 from service.domain.reports import BuildRef, SubmissionKey
 from service.domain.specs import ChangelogEntry, SourceFacts, SpecFile
 from service.domain.states import BuildState, ChrootState
+from service.follow_ups import look_for_surplus
 from service.progress import held_row, take_lease
 from service.releases import note_commit
 from service.store.schema import (
     ChrootBuild,
-    FollowUp,
     PackageBuild,
     PackageSrpm,
     PackageStream,
@@ -139,12 +138,18 @@ def begin_submit(
     fence: Mapping[str, Any],
     lease_seconds: float,
 ) -> BuildWork | None:
-    """Write the intent down before the act (T4). None: the lease was lost, so nothing may be submitted."""
+    """Write the intent down before the act (T4). None: nothing may be submitted.
+
+    The lease was lost, or somebody asked for a cancel while it was prepared, which is carried out here.
+    """
     with db.transaction() as session:
         build = held_row(session, work)
         if build is None:
             return None
         now = database_now(session)
+        if build.cancel_requested:
+            move_build(session, build, BuildState.CANCELED, at=now, reason=build.cancel_requested)
+            return None
         build.spec_text = spec.text
         build.spec_sha256 = spec.sha256
         build.workarounds = list(spec.workarounds)
@@ -227,12 +232,12 @@ def record_submission(
                 session, stale, at=now, kind="submission",
                 text=f"{ref.system} build {ref.external_id} was answered to a worker whose lease had ended",
             )  # fmt: skip
-            _look_for_surplus(session, stale, now, surplus_seconds)
+            look_for_surplus(session, stale, now, delay_seconds=surplus_seconds)
             return False
         build.external_id = ref.external_id
         build.web_url = ref.web_url
         build.submitted_at = now
-        for chroot in work.target.chroots:
+        for chroot in dict.fromkeys(work.target.chroots):
             row = ChrootBuild(build_id=build.id, chroot=chroot, state=ChrootState.PENDING.value)
             session.add(row)
             session.flush()
@@ -251,21 +256,5 @@ def record_submission(
             session, build, at=now, kind="submission", text=f"{verb}: {ref.system} build {ref.external_id}"
         )
         if adopted or build.submissions > 1:
-            _look_for_surplus(session, build, now, surplus_seconds)
+            look_for_surplus(session, build, now, delay_seconds=surplus_seconds)
         return True
-
-
-def _look_for_surplus(session: Session, build: PackageBuild, now: datetime, delay_seconds: float) -> None:
-    count = session.scalar(
-        select(func.count())
-        .select_from(FollowUp)
-        .where(FollowUp.build_id == build.id, FollowUp.kind == "surplus")
-    )
-    session.add(
-        FollowUp(
-            build_id=build.id,
-            kind="surplus",
-            subject=str(count or 0),
-            due_at=now + timedelta(seconds=delay_seconds),
-        )
-    )

@@ -158,7 +158,8 @@ class Child:
 
     def _shorten(self, size: int) -> None:
         # The child appends, so a file cut to nothing is simply filled again; a line in between may be lost.
-        if size > LOG_LIMIT and self._echoed == size:
+        # A busy child has written more than ``size`` by now, and then more than ``size`` has been looked at.
+        if size > LOG_LIMIT and self._echoed >= size:
             shutil.copyfile(self.log, self.log.with_suffix(".log.1"))
             os.truncate(self.log, 0)
             self._echoed = 0

@@ -100,8 +100,22 @@ def cancel(build_id: BuildId) -> None:
 def resume(build_id: BuildId) -> None:
     """Let a held build go on."""
     with context() as ctx:
-        done = commands.resume_build(ctx.db, build_id, by=getpass.getuser())
+        done = commands.resume_build(ctx.db, ctx.catalog, build_id, by=getpass.getuser())
         ctx.wake.build(done.build_id)
+        typer.echo(done.sentence)
+
+
+@builds_app.command("give-up")
+def give_up(
+    build_id: BuildId,
+    why: Annotated[str, typer.Option(help="The reason, kept in the build's history and the audit trail.")],
+) -> None:
+    """End a build that waits for a build system which may never answer."""
+    with context() as ctx:
+        surplus_seconds = 2 * ctx.settings.submit_doubt_seconds
+        done = commands.give_up_build(
+            ctx.db, build_id, by=getpass.getuser(), why=why, surplus_seconds=surplus_seconds
+        )
         typer.echo(done.sentence)
 
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import structlog
 
 from service.intake import back_off_delivery, process_delivery
 from service.progress import claim_delivery, find_due
-from service.reconcile import Reconciled, reconcile_family
+from service.reconcile import Reconciled, reconcile_family, unlisted_tags
 from workers.context import Context
-from workers.upstream import fetch_list
+from workers.upstream import confirm_gone, fetch_list
 
 DELIVERY_LEASE_SECONDS = 120.0
 
@@ -21,7 +22,7 @@ def process(ctx: Context, delivery_id: int) -> None:
     """Understand one delivery; our own trouble makes it due again, and errored in the end."""
     settings = ctx.settings
     lease = min(settings.step_lease_seconds, DELIVERY_LEASE_SECONDS)
-    token = claim_delivery(ctx.db, delivery_id, lease_seconds=lease)
+    token = claim_delivery(ctx.db, delivery_id, lease_seconds=lease, max_tries=settings.max_tries)
     if token is None:
         return
     try:
@@ -53,7 +54,11 @@ def reconcile(ctx: Context) -> Reconciled:
     """Plan every family again against the catalogue and upstream's own list."""
     total = Reconciled()
     for family in ctx.catalog.families.values():
-        done = reconcile_family(ctx.db, ctx.catalog, family, fetch_list(ctx, family))
+        upstream = fetch_list(ctx, family)
+        if upstream is not None:
+            missing = unlisted_tags(ctx.db, family, upstream)
+            upstream = replace(upstream, gone=confirm_gone(ctx, family, missing))
+        done = reconcile_family(ctx.db, ctx.catalog, family, upstream)
         total.builds.extend(done.builds)
         total.sentences.extend(done.sentences)
     for build_id in total.builds:

@@ -38,7 +38,7 @@ def run_follow_up(ctx: Context, follow_up_id: int) -> None:
     def lease(kind: str) -> float:
         return settings.poll_lease_seconds if kind == SURPLUS else settings.step_lease_seconds
 
-    work = claim_follow_up(ctx.db, follow_up_id, lease_seconds=lease)
+    work = claim_follow_up(ctx.db, follow_up_id, lease_seconds=lease, max_tries=FOLLOW_UP_TRIES + 1)
     if work is None:
         return
     try:

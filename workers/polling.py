@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+
 import structlog
 
 from service.contacts import record_contact
@@ -16,7 +20,12 @@ from service.observations import (
     release_polls,
 )
 from service.work import PollWork
-from workers.buildsystems import BuildSystem, BuildSystemError, BuildSystemUnavailable, BuildVanished
+from workers.buildsystems import (
+    BuildSystem,
+    BuildSystemError,
+    BuildSystemUnavailable,
+    BuildVanished,
+)
 from workers.context import Context
 
 log = structlog.get_logger()
@@ -24,41 +33,72 @@ log = structlog.get_logger()
 
 def poll_project(ctx: Context, system_name: str, project: str) -> None:
     """Read all due builds of one project at once and write down what was seen."""
-    polls = claim_polls(ctx.db, system_name, project, lease_seconds=ctx.settings.poll_lease_seconds)
+    polls = claim_polls(
+        ctx.db,
+        system_name,
+        project,
+        lease_seconds=ctx.settings.poll_lease_seconds,
+        max_tries=ctx.settings.max_tries,
+    )
     if not polls:
         return
-    pace = ctx.settings.poll_seconds
+    canceled: set[int] = set()
     try:
         system = ctx.system(system_name)
-        for poll in polls:
-            if poll.cancel_requested or poll.past_deadline:
-                _cancel(ctx, system, poll)
+        canceled = _cancel_all(ctx, system, polls)
         seen = system.poll([poll.ref for poll in polls])
     except BuildSystemError as error:
         record_contact(ctx.db, system_name, str(error))
         wait = error.retry_after if isinstance(error, BuildSystemUnavailable) else 0.0
         reason = f"{system_name} could not be asked: {error}"
-        delay = max(min(wait, ctx.settings.retry_max_seconds), pace)
+        delay = max(min(wait, ctx.settings.retry_max_seconds), ctx.settings.poll_seconds)
         # Being away spends the deadline and nothing else; when that is over, waiting on would be for ever.
         for poll in polls:
             if poll.past_deadline:
-                _give_up(ctx, poll, str(error))
+                _give_up(ctx, poll, str(error), cancel_confirmed=poll.build_id in canceled)
         release_polls(ctx.db, polls, reason, delay_seconds=delay)
         return
     record_contact(ctx.db, system_name)
     for poll in polls:
-        _record(ctx, poll, seen.get(poll.ref), pace)
+        _record(ctx, poll, seen.get(poll.ref), cancel_confirmed=poll.build_id in canceled)
 
 
-def _record(ctx: Context, poll: PollWork, report: BuildReport | PollProblem | None, pace: float) -> None:
+def _cancel_all(ctx: Context, system: BuildSystem, polls: Sequence[PollWork]) -> set[int]:
+    """Ask for the end of what somebody or the deadline wants to end; the ids of builds that the other side took.
+
+    It stops when half of the lease is used up: what is left is asked for at the next poll.
+    """
+    canceled: set[int] = set()
+    enough = time.monotonic() + ctx.settings.poll_lease_seconds / 2
+    for poll in polls:
+        wanted = poll.cancel_requested or poll.past_deadline
+        if wanted and time.monotonic() < enough and _cancel(ctx, system, poll):
+            canceled.add(poll.build_id)
+    return canceled
+
+
+def _record(
+    ctx: Context, poll: PollWork, report: BuildReport | PollProblem | None, *, cancel_confirmed: bool
+) -> None:
+    pace = ctx.settings.poll_seconds
     if report is None:
         report = PollProblem("the build system left this build out of its answer")
-    if poll.past_deadline and not _has_verdict(report):
-        _give_up(ctx, poll, report.reason)
-    elif isinstance(report, PollProblem):
-        record_poll_problem(ctx.db, poll, report, poll_seconds=pace)
-    else:
-        record_report(ctx.db, poll, report, poll_seconds=pace)
+    try:
+        if poll.past_deadline and not _has_verdict(report):
+            _give_up(ctx, poll, report.reason, cancel_confirmed=cancel_confirmed)
+        elif isinstance(report, PollProblem):
+            record_poll_problem(ctx.db, poll, report, poll_seconds=pace)
+        else:
+            record_report(ctx.db, poll, report, poll_seconds=pace)
+    except Exception as error:
+        # One report that cannot be stored must not keep its neighbours from being stored.
+        log.exception("report not stored", build=poll.build_id)
+        what = f"what {poll.ref.system} said of it could not be stored ({type(error).__name__})"
+        with suppress(Exception):
+            if poll.past_deadline:
+                _give_up(ctx, poll, what, cancel_confirmed=cancel_confirmed)
+            else:
+                record_poll_problem(ctx.db, poll, PollProblem(what), poll_seconds=pace)
 
 
 def _has_verdict(report: BuildReport | PollProblem) -> bool:
@@ -69,20 +109,25 @@ def _has_verdict(report: BuildReport | PollProblem) -> bool:
     return ended in (BuildState.SUCCEEDED, BuildState.FAILED)
 
 
-def _give_up(ctx: Context, poll: PollWork, said: str) -> None:
+def _give_up(ctx: Context, poll: PollWork, said: str, *, cancel_confirmed: bool) -> None:
+    system = poll.ref.system
+    asked = f"{system} took the cancel" if cancel_confirmed else f"{system} is being asked to cancel it"
     last = f"; it said: {said}" if said else ""
-    why = poll.cancel_requested or f"no end by its deadline; {poll.ref.system} was asked to cancel it{last}"
-    give_up_polling(ctx.db, poll, why)
+    why = f"no end by its deadline; {asked}{last}"
+    if poll.cancel_requested:
+        why = f"{poll.cancel_requested}; {why}"
+    give_up_polling(ctx.db, poll, why, cancel_confirmed=cancel_confirmed)
 
 
-def _cancel(ctx: Context, system: BuildSystem, poll: PollWork) -> None:
+def _cancel(ctx: Context, system: BuildSystem, poll: PollWork) -> bool:
     try:
         system.cancel(poll.ref)
     except BuildVanished:
-        return
+        return True
     except BuildSystemError as error:
         # The trouble of one build: its neighbours are still read.
         note_cancel_sent(ctx.db, poll, f"{poll.ref.system} did not take the cancel: {error}")
-        return
+        return False
     why = poll.cancel_requested or "its deadline has passed"
     note_cancel_sent(ctx.db, poll, f"asked {poll.ref.system} to cancel build {poll.ref.external_id}: {why}")
+    return True

@@ -9,7 +9,7 @@ import structlog
 from service.contacts import record_contact
 from service.domain.reports import BuildRef, Fence, Srpm, SubmissionKey
 from service.domain.states import BuildState
-from service.progress import back_off, claim_build, end_build, renew_lease
+from service.progress import back_off, claim_build, end_build, permit_submission
 from service.submissions import (
     begin_resubmit,
     begin_submit,
@@ -118,7 +118,7 @@ def look_again(ctx: Context, work: BuildWork) -> None:
 
 def hand_over(ctx: Context, work: BuildWork, srpm: Srpm, system: BuildSystem) -> None:
     """The act itself. Any doubt leaves the build in ``submitting``, where the next claim looks before it acts."""
-    if not renew_lease(ctx.db, work, lease_seconds=ctx.settings.step_lease_seconds):
+    if not permit_submission(ctx.db, work, lease_seconds=ctx.settings.step_lease_seconds):
         return
     try:
         ref = system.submit(srpm, work.target, _key(work), work.fence)

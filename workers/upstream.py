@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
+from urllib.parse import quote
 
 import httpx2 as httpx
 import structlog
@@ -30,14 +31,8 @@ class UpstreamUnavailable(Exception):
 def fetch_list(ctx: Context, family: Family) -> UpstreamList | None:
     """The family's releases and the commits of its tags; None, and a note on the health page, if unreadable."""
     name = f"github:{family.repository}"
-    headers = {"Accept": "application/vnd.github+json", "User-Agent": "cryopack"}
-    token = ctx.settings.github_token.get_secret_value()
-    if token:
-        headers["Authorization"] = f"Bearer {token}"
     try:
-        with httpx.Client(
-            base_url=ctx.settings.github_api_url, headers=headers, timeout=httpx.Timeout(20, connect=10)
-        ) as client:
+        with _client(ctx) as client:
             releases, complete = _all_pages(ctx, client, family, "releases", _release_facts)
             tags, _ = _all_pages(ctx, client, family, "tags", _tag_facts)
     except (UpstreamUnavailable, httpx.HTTPError) as error:
@@ -60,6 +55,30 @@ def fetch_list(ctx: Context, family: Family) -> UpstreamList | None:
         commits={row["tag"]: row["commit"] for row in tags},
         complete=complete,
     )
+
+
+def confirm_gone(ctx: Context, family: Family, tags: Sequence[str]) -> frozenset[str]:
+    """Those of ``tags`` of which upstream says that it has no such release. Trouble confirms nothing."""
+    gone: set[str] = set()
+    try:
+        with _client(ctx) as client:
+            for tag in tags:
+                path = f"/repos/{family.repository}/releases/tags/{quote(tag, safe='')}"
+                if client.get(path).status_code == 404:
+                    gone.add(tag)
+    except httpx.HTTPError as error:
+        log.warning("unlisted releases could not be asked for", repository=family.repository,
+                    problem=type(error).__name__)  # fmt: skip
+    return frozenset(gone)
+
+
+def _client(ctx: Context) -> httpx.Client:
+    headers = {"Accept": "application/vnd.github+json", "User-Agent": "cryopack"}
+    token = ctx.settings.github_token.get_secret_value()
+    if token:
+        headers["Authorization"] = f"Bearer {token}"
+    timeout = httpx.Timeout(20, connect=10)
+    return httpx.Client(base_url=ctx.settings.github_api_url, headers=headers, timeout=timeout)
 
 
 def _all_pages(

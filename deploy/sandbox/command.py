@@ -1,4 +1,4 @@
-"""The command: two listening sockets on loopback, one process, one line of JSON when it is ready."""
+"""The command: three listening sockets on loopback, one process, one line of JSON when it is ready."""
 
 from __future__ import annotations
 
@@ -34,6 +34,13 @@ from sandbox import (
     copr_pages,
     copr_permissions,
     copr_projects,
+    koji_builds,
+    koji_control,
+    koji_files,
+    koji_hub,
+    koji_sessions,
+    koji_tasks,
+    koji_uploads,
     mirror,
 )
 from sandbox.farm import Sandbox
@@ -41,7 +48,7 @@ from sandbox.faults import Faults
 from sandbox.mirror_releases import PUBLISH
 
 DEFAULT_PACE = 3.0
-# Importing these modules is what puts their endpoints into ``copr_api.ROUTES``.
+# Importing these modules is what registers their endpoints, methods and commands.
 API_MODULES = (
     copr_accounts,
     copr_builds,
@@ -51,6 +58,11 @@ API_MODULES = (
     copr_packages,
     copr_permissions,
     copr_projects,
+    koji_builds,
+    koji_control,
+    koji_sessions,
+    koji_tasks,
+    koji_uploads,
 )
 
 
@@ -95,7 +107,9 @@ async def _missing(request: Request, error: Exception) -> Response:
 
 def application(sandbox: Sandbox) -> Faults:
     """The ASGI application of one sandbox."""
-    routes: list[BaseRoute] = [*control.ROUTES, *copr_api.ROUTES, *copr_pages.ROUTES, *mirror.ROUTES]
+    routes: list[BaseRoute] = [
+        *control.ROUTES, *copr_api.ROUTES, *copr_pages.ROUTES, *koji_hub.ROUTES, *koji_files.ROUTES, *mirror.ROUTES,
+    ]  # fmt: skip
     app = Starlette(routes=routes, exception_handlers={404: _missing, 405: _missing, 500: _missing})
     app.router.redirect_slashes = False
     app.state.sandbox = sandbox
@@ -109,7 +123,9 @@ def listen(host: str, port: int) -> socket.socket:
     address = ipaddress.ip_address(host)
     if not address.is_loopback:
         raise ValueError(f"{host} is not a loopback address; the sandbox has no business on a network")
-    listener = socket.socket(socket.AF_INET6 if address.version == 6 else socket.AF_INET)
+    family = socket.AF_INET6 if address.version == 6 else socket.AF_INET
+    # asyncio turns Nagle's delay off only where the protocol is named: 40 ms an answer on a kept connection.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.bind((host, port))
     listener.listen(128)
@@ -141,6 +157,8 @@ async def serve(sandbox: Sandbox, listeners: Sequence[socket.socket], *, stop_at
         "copr_url": sandbox.copr_url,
         "mirror_url": sandbox.mirror_url,
         "copr_config": str(sandbox.write_client_config()),
+        "koji_url": sandbox.koji_url,
+        "koji_config": str(sandbox.write_koji_config()),
         "pace": sandbox.pace,
     }
     # The sockets listen already: whoever reads this line can connect, and waits at most for the loop.
@@ -155,13 +173,14 @@ async def serve(sandbox: Sandbox, listeners: Sequence[socket.socket], *, stop_at
 def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(
-        prog="sandbox", description="A build farm and an upstream mirror on loopback."
+        prog="sandbox", description="COPR, Koji and an upstream mirror on loopback."
     )
     parser.add_argument(
         "--state-dir", type=Path, required=True, help="where everything is kept; made if missing"
     )
     parser.add_argument("--host", default="127.0.0.1", help="a loopback address (default %(default)s)")
     parser.add_argument("--copr-port", type=int, default=0, help="0 (default) takes a free port")
+    parser.add_argument("--koji-port", type=int, default=0, help="0 (default) takes a free port")
     parser.add_argument("--mirror-port", type=int, default=0, help="0 (default) takes a free port")
     parser.add_argument(
         "--pace", type=float, default=DEFAULT_PACE, help="seconds per step of a build (default %(default)s)"
@@ -185,6 +204,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.WARNING, format="sandbox: %(levelname)s %(message)s")
     try:
         copr = listen(options.host, options.copr_port)
+        koji = listen(options.host, options.koji_port)
         mirrored = listen(options.host, options.mirror_port)
     except (ValueError, OSError) as error:
         print(json.dumps({"error": str(error)}), flush=True)
@@ -192,9 +212,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     sandbox = Sandbox(
         options.state_dir, pace=options.pace, publish=options.publish, hold_back=tuple(options.hold_back)
     )
-    sandbox.copr_url, sandbox.mirror_url = _url(copr), _url(mirrored)
+    sandbox.copr_url, sandbox.koji_url, sandbox.mirror_url = _url(copr), _url(koji), _url(mirrored)
     try:
-        asyncio.run(serve(sandbox, [copr, mirrored], stop_at_eof=options.stop_at_eof))
+        asyncio.run(serve(sandbox, [copr, koji, mirrored], stop_at_eof=options.stop_at_eof))
     finally:
         sandbox.close()
     return 0

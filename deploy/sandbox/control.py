@@ -66,6 +66,7 @@ async def state(sandbox: Sandbox, data: dict[str, Any], request: Request) -> dic
         "paused": sandbox.paused,
         "chroots": {row["name"]: bool(row["active"]) for row in rows},
         "copr_url": sandbox.copr_url,
+        "koji_url": sandbox.koji_url,
         "mirror_url": sandbox.mirror_url,
     }
 

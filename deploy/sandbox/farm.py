@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import shutil
 import time
 from pathlib import Path
 
+from sandbox import koji_tables
 from sandbox.copr_accounts import renew_token
 from sandbox.copr_life import BuildLife
 from sandbox.copr_results import LIVE_LOG
+from sandbox.koji_life import KojiLife
 from sandbox.mirror_releases import Releases
 from sandbox.store import Row, Store
 
 ACCOUNT = "packbot"
+FACE = "# Written by cryopack's sandbox; it opens nothing but the sandbox itself.\n"
 ARCHES = ("x86_64", "aarch64", "ppc64le", "s390x")
 ACTIVE = tuple(f"fedora-{release}-{arch}" for release in ("43", "44", "45", "rawhide") for arch in ARCHES)
 ENDED = tuple(f"fedora-{release}-{arch}" for release in ("41", "42") for arch in ARCHES)
@@ -30,10 +34,13 @@ class Sandbox:
         state_dir.mkdir(parents=True, exist_ok=True)
         self.state_dir = state_dir
         self.store = Store(state_dir / "sandbox.sqlite")
+        koji_tables.create(self.store)
         self.results, self.uploads, self.spool = (state_dir / name for name in ("results", "tmp", "spool"))
         for folder in (self.results, self.uploads, self.spool):
             folder.mkdir(exist_ok=True)
-        self.copr_url = self.mirror_url = ""
+        self.koji_files = state_dir / "koji"
+        self.koji_files.mkdir(exist_ok=True)
+        self.copr_url = self.koji_url = self.mirror_url = ""
         self.pace = pace
         self.paused = bool(self.store.setting("paused", False))
         self.releases = Releases(self.store)
@@ -41,6 +48,7 @@ class Sandbox:
             self._first_rows(publish, hold_back)
         self._sweep()
         self.life = BuildLife(self)
+        self.koji_life = KojiLife(self)
 
     def _first_rows(self, publish: str, hold_back: tuple[str, ...]) -> None:
         store = self.store
@@ -50,9 +58,10 @@ class Sandbox:
                 store.execute("INSERT INTO chroot VALUES (?, ?, ?)", name, name in active, position)
         if store.one("SELECT 1 FROM account WHERE name = ?", ACCOUNT) is None:
             renew_token(store, ACCOUNT)
+        koji_tables.first_rows(store)
         self.releases.load(publish, hold_back)
         # A new pace also holds for what was due by the old one.
-        store.execute("UPDATE build SET due_at = ? WHERE due_at > ?", self.next_step(), self.next_step())
+        self._hurry(self.next_step())
 
     def _sweep(self) -> None:
         """Remove what a killed sandbox left half done; nothing that it had promised is among it."""
@@ -82,12 +91,16 @@ class Sandbox:
     def wake(self) -> None:
         """Let the driver look at once for what is due."""
         self.life.woken.set()
+        self.koji_life.woken.set()
 
     def set_pace(self, seconds: float) -> None:
         """Change the pace, also for builds under way; the caller owns the transaction."""
         self.pace = seconds
-        soon = self.next_step()
-        self.store.execute("UPDATE build SET due_at = ? WHERE due_at > ?", soon, soon)
+        self._hurry(self.next_step())
+
+    def _hurry(self, soon: float) -> None:
+        for table in ("build", "koji_task"):
+            self.store.execute(f"UPDATE {table} SET due_at = ? WHERE due_at > ?", soon, soon)
 
     def dist(self, chroot: str) -> str:
         """The dist tag of a chroot: ``.fc44``, ``.el9``; rawhide is one above the newest numbered Fedora."""
@@ -104,22 +117,37 @@ class Sandbox:
         """The file that ``copr`` and its library read as ``~/.config/copr``; mode 0600."""
         row = self.store.one("SELECT * FROM account WHERE name = ?", ACCOUNT)
         assert row is not None, "the account is made at the first start"
-        path = self.state_dir / "copr.conf"
-        temporary = path.with_suffix(".part")
+        text = (
+            f"[copr-cli]\nlogin = {row['login']}\nusername = {row['name']}\ntoken = {row['token']}\n"
+            f"copr_url = {self.copr_url}\nencrypted = False\n# expiration date: {row['expiration']}\n"
+        )
+        return self._write_private("copr.conf", f"{FACE}{text}")
+
+    def write_koji_config(self) -> Path:
+        """The profile ``sandbox`` for Koji's clients, and its password beside it; both mode 0600."""
+        row = self.store.one("SELECT * FROM koji_user WHERE name = ?", koji_tables.SERVICE_USER)
+        assert row is not None, "the account is made at the first start"
+        self._write_private("koji-password", row["password"] + "\n")
+        url = self.koji_url
+        return self._write_private(
+            "koji.conf",
+            f"{FACE}[sandbox]\nserver = {url}/kojihub\nweburl = {url}/koji\ntopurl = {url}/kojifiles\n"
+            f"authtype = password\n",
+        )
+
+    def _write_private(self, name: str, text: str) -> Path:
+        path = self.state_dir / name
+        temporary = path.with_name(name + ".part")
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(descriptor, "w") as file:
-            file.write(
-                f"# Written by cryopack's sandbox; it opens nothing but the sandbox itself.\n"
-                f"[copr-cli]\nlogin = {row['login']}\nusername = {row['name']}\ntoken = {row['token']}\n"
-                f"copr_url = {self.copr_url}\nencrypted = False\n# expiration date: {row['expiration']}\n"
-            )
+            file.write(text)
         temporary.replace(path)
         return path
 
     async def run(self) -> None:
         """Drive builds until cancelled."""
         self.compress_leftovers()
-        await self.life.run()
+        await asyncio.gather(self.life.run(), self.koji_life.run())
 
     def close(self) -> None:
         """Close the database."""

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any, Self
 from urllib.parse import urlsplit
 
+from sandbox.koji_testing import Hub
+
 STARTUP_SECONDS = 30.0
 STOP_SECONDS = 5.0
 ENTRY = Path(__file__).parent
@@ -23,7 +25,8 @@ class SandboxFailed(RuntimeError):
 
 
 class Farm:
-    """A running sandbox. Attributes when started: ``copr_url``, ``mirror_url``, ``copr_config`` (a path).
+    """A running sandbox. Attributes when started: ``copr_url``, ``koji_url``, ``mirror_url``, and the
+    paths ``copr_config`` and ``koji_config``. ``koji`` are the levers of the hub.
 
     ``pace`` is in seconds per step of a build's life.
     """
@@ -39,10 +42,11 @@ class Farm:
         self.state_dir = Path(state_dir)
         self.pace = pace
         self._options = ["--publish", publish, *(["--hold-back", *hold_back] if hold_back else [])]
-        self._ports = (0, 0)
+        self._ports = (0, 0, 0)
         self._process: subprocess.Popen[str] | None = None
-        self.copr_url = self.mirror_url = ""
-        self.copr_config = Path()
+        self.copr_url = self.koji_url = self.mirror_url = ""
+        self.copr_config = self.koji_config = Path()
+        self.koji = Hub(self)
 
     def __enter__(self) -> Self:
         self.start()
@@ -54,7 +58,9 @@ class Farm:
     def start(self) -> None:
         """Start, or start again on the ports of the last time. Raises SandboxFailed."""
         command = [sys.executable, str(ENTRY), "--state-dir", str(self.state_dir), "--pace", str(self.pace)]
-        command += ["--copr-port", str(self._ports[0]), "--mirror-port", str(self._ports[1]), *self._options]
+        for name, port in zip(("copr", "koji", "mirror"), self._ports, strict=True):
+            command += [f"--{name}-port", str(port)]
+        command += self._options
         # The pipe at its input closes when this process dies in any way, and the sandbox ends with it.
         command.append("--stop-at-eof")
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
@@ -65,9 +71,12 @@ class Farm:
         if "copr_url" not in ready:
             self.kill()
             raise SandboxFailed(ready.get("error", "the sandbox did not say that it is ready"))
-        self.copr_url, self.mirror_url = ready["copr_url"], ready["mirror_url"]
-        self.copr_config = Path(ready["copr_config"])
-        self._ports = (urlsplit(self.copr_url).port or 0, urlsplit(self.mirror_url).port or 0)
+        self.copr_url, self.koji_url, self.mirror_url = (
+            ready[f"{name}_url"] for name in ("copr", "koji", "mirror")
+        )
+        self.copr_config, self.koji_config = Path(ready["copr_config"]), Path(ready["koji_config"])
+        urls = (self.copr_url, self.koji_url, self.mirror_url)
+        self._ports = tuple(urlsplit(url).port or 0 for url in urls)
 
     @property
     def pid(self) -> int:

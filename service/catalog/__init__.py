@@ -14,8 +14,20 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 
 from service.catalog.checks import validate
-from service.catalog.model import Catalog, Packaging, Strategy, StreamRange, Template, Workaround
+from service.catalog.diagnoses import read_causes
+from service.catalog.lines import located
+from service.catalog.model import (
+    Catalog,
+    Packaging,
+    Strategy,
+    StreamRange,
+    Template,
+    ToolchainFact,
+    Workaround,
+)
+from service.catalog.rules import read_toolchain, read_workarounds
 from service.catalog.tables import Table
+from service.domain.causes import RemedyPolicy
 from service.domain.errors import BadCatalog, BadName
 from service.domain.fedora import Branch
 from service.domain.planning import BranchPolicy, BuildTarget, Family, StreamPolicy
@@ -28,6 +40,7 @@ __all__ = [
     "Strategy",
     "StreamRange",
     "Template",
+    "ToolchainFact",
     "Workaround",
     "load",
     "validate",
@@ -41,11 +54,19 @@ _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", re.ASCII)
 def load(directory: Path | None, *, copr_owner: str) -> Catalog:
     """Read and validate the catalogue in ``directory``, or the built-in one where it is None.
 
-    ``copr_owner`` replaces ``{owner}`` in the targets' projects. Raises BadCatalog, which names file and key.
+    ``copr_owner`` replaces ``{owner}`` in the targets' projects. Raises BadCatalog, which names file, line and
+    key.
     """
     if not _OWNER.fullmatch(copr_owner):
         raise BadCatalog(f"COPR_OWNER: {copr_owner[:60]!r} is not a COPR user or @group")
     root = importlib.resources.files(__name__) if directory is None else directory
+    try:
+        return _load(root, copr_owner)
+    except BadCatalog as error:
+        raise BadCatalog(located(str(error), root)) from error
+
+
+def _load(root: Traversable, copr_owner: str) -> Catalog:
     families: dict[str, Family] = {}
     packaging: dict[str, Packaging] = {}
     for name in _family_names(root):
@@ -54,14 +75,18 @@ def load(directory: Path | None, *, copr_owner: str) -> Catalog:
     systems = targets.texts("systems")
     branches = _read_branches(targets)
     rows = Table.parse("workarounds.toml", _read(root.joinpath("workarounds.toml"), "workarounds.toml"))
+    toolchain = read_toolchain(rows, branches)
+    logs = Table.parse("diagnoses.toml", _read(root.joinpath("diagnoses.toml"), "diagnoses.toml"))
     catalog = Catalog(
         families=families,
         packaging=packaging,
         branches=branches,
         targets=tuple(_read_target(row, branches, copr_owner) for row in targets.rows("target")),
         strategies=_read_strategies(rows),
-        workarounds=tuple(_read_workaround(row, branches) for row in rows.rows("workaround")),
+        toolchain=toolchain,
+        workarounds=read_workarounds(rows, branches, toolchain),
         systems=systems,
+        causes=read_causes(logs),
     )
     targets.done()
     rows.done()
@@ -228,6 +253,7 @@ def _read_target(row: Table, branches: Mapping[str, BranchPolicy], copr_owner: s
         last_stream=streams.last,
         enabled=row.flag("enabled", True),
         deadline=timedelta(hours=row.number("deadline_hours", low=1, high=24 * 30, default=24)),
+        remedy=row.word("remedy", RemedyPolicy, RemedyPolicy.SUGGEST),
         options=row.mapping("options"),
     )
     row.done()
@@ -248,26 +274,3 @@ def _read_strategies(rows: Table) -> Mapping[str, Strategy]:
         strategies[strategy.id] = strategy
         row.done()
     return strategies
-
-
-def _read_workaround(row: Table, branches: Mapping[str, BranchPolicy]) -> Workaround:
-    first, last = _known_branch(row, "first_branch", branches), _known_branch(row, "last_branch", branches)
-    macros = row.mapping("macros")
-    if not all(isinstance(value, str) for value in macros.values()):
-        raise row.wrong("macros", "must map macro names to texts")
-    workaround = Workaround(
-        id=row.text("id"),
-        families=frozenset(row.texts("families")),
-        strategies=frozenset(row.texts("strategies")),
-        streams=row.streams(),
-        requires=frozenset(row.texts("requires", ())),
-        first_branch=first.number if first else None,
-        last_branch=last.number if last else None,
-        macros=macros,
-        linker_flags=row.texts("linker_flags", ()),
-        build_tags=row.texts("build_tags", ()),
-        why=row.text("why"),
-        reference=row.text("reference"),
-    )
-    row.done()
-    return workaround

@@ -6,7 +6,9 @@ import itertools
 import re
 from collections.abc import Iterable
 
-from service.catalog.model import Catalog, Packaging, Template, Workaround
+from service.catalog.diagnoses import check_remedies
+from service.catalog.model import Catalog, Packaging, Template
+from service.catalog.rules import REQUIRABLE, check_workaround
 from service.domain.errors import BadCatalog, BadName
 from service.domain.fedora import Chroot
 from service.domain.planning import BuildTarget, Family
@@ -19,13 +21,6 @@ _REPOSITORY = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,38}/[A-Za-z0-9._-]{1,100}",
 _GO = re.compile(r"\d{1,3}\.\d{1,3}(?:\.\d{1,3})?(?:rc\d{1,2})?", re.ASCII)
 _MODULE_VERSION = re.compile(r"v\d{1,6}\.\d{1,6}\.\d{1,6}[0-9A-Za-z.+-]{0,60}", re.ASCII)
 _AUTHOR = re.compile(r"[^<>%\\\n]{1,80} <[^<>@\s%\\]{1,80}@[^<>@\s%\\]{1,120}>")
-_MACRO = re.compile(r"[A-Za-z_]\w{2,59}", re.ASCII)
-_MACRO_VALUE = re.compile(r"[\w ,.:=/+-]{1,200}", re.ASCII)
-_FLAG = re.compile(r"-[\w,.=/+-]{1,100}", re.ASCII)
-_TAG = re.compile(r"[a-z]\w{0,59}", re.ASCII)
-_REQUIRABLE = frozenset({"wazero", "nri"})
-# The linker obeys the last one of each pair, so two rows that ask for both contradict each other.
-_OPPOSITES = {"-Wl,-z,defs": "-Wl,-z,undefs", "-Wl,-z,text": "-Wl,-z,notext"}
 
 
 def validate(catalog: Catalog) -> None:
@@ -40,11 +35,9 @@ def validate(catalog: Catalog) -> None:
         _check_target(catalog, target)
     for strategy in catalog.strategies.values():
         _matches("workarounds.toml", f"strategy {strategy.id}.id", _ID, strategy.id)
-    _no_repeats("workarounds.toml", "workaround id", [row.id for row in catalog.workarounds])
     for row in catalog.workarounds:
-        _check_workaround(catalog, row)
-    for one, other in itertools.combinations(catalog.workarounds, 2):
-        _check_pair(one, other)
+        check_workaround(row, catalog.families, catalog.strategies)
+    check_remedies(catalog.causes, set(catalog.strategies))
 
 
 def _check_family(file: str, family: Family) -> None:
@@ -57,7 +50,7 @@ def _check_family(file: str, family: Family) -> None:
     for stream, policy in family.streams.items():
         place = f"stream {stream}"
         _matches(file, f"{place}.go", _GO, policy.facts["go"])
-        for module in sorted(_REQUIRABLE):
+        for module in sorted(REQUIRABLE):
             if policy.facts[module]:
                 _matches(file, f"{place}.{module}", _MODULE_VERSION, policy.facts[module])
         if not policy.facts["license"] or not policy.facts["license"].isprintable():
@@ -131,6 +124,7 @@ def _check_target(catalog: Catalog, target: BuildTarget) -> None:
     unknown = sorted(set(target.families) - set(catalog.families))
     if unknown or not target.families:
         raise wrong("families", f"unknown family {unknown[0][:40]!r}" if unknown else "must name a family")
+    _no_repeats("targets.toml", f"target {target.id}.chroots", target.chroots)
     for text in target.chroots:
         try:
             chroot = Chroot.parse(text)
@@ -138,66 +132,6 @@ def _check_target(catalog: Catalog, target: BuildTarget) -> None:
             raise wrong("chroots", str(error)) from error
         if chroot.release != target.branch.chroot_word:
             raise wrong("chroots", f"{text} is not a chroot of branch {target.branch}")
-
-
-def _check_workaround(catalog: Catalog, row: Workaround) -> None:
-    def wrong(key: str, complaint: str) -> BadCatalog:
-        return BadCatalog(f"workarounds.toml: workaround {row.id}.{key}: {complaint}")
-
-    _matches("workarounds.toml", "workaround.id", _ID, row.id)
-    for key, given, known in (
-        ("families", row.families, catalog.families),
-        ("strategies", row.strategies, catalog.strategies),
-        ("requires", row.requires, _REQUIRABLE),
-    ):
-        unknown = sorted(given - set(known))
-        if unknown:
-            raise wrong(key, f"unknown: {unknown[0][:40]!r}")
-    if row.first_branch and row.last_branch and row.first_branch > row.last_branch:
-        raise wrong("last_branch", "is older than first_branch")
-    for name, value in row.macros.items():
-        _matches("workarounds.toml", f"workaround {row.id}.macros", _MACRO, name)
-        _matches("workarounds.toml", f"workaround {row.id}.macros.{name}", _MACRO_VALUE, value)
-    for flag in row.linker_flags:
-        _matches("workarounds.toml", f"workaround {row.id}.linker_flags", _FLAG, flag)
-    for tag in row.build_tags:
-        _matches("workarounds.toml", f"workaround {row.id}.build_tags", _TAG, tag)
-    if not (row.macros or row.linker_flags or row.build_tags):
-        raise wrong("macros", "the row adds nothing: give macros, linker_flags or build_tags")
-    if "__golang_extldflags" in row.macros:
-        raise wrong("macros", "__golang_extldflags is made from all rows' linker_flags; use those")
-
-
-def _check_pair(one: Workaround, other: Workaround) -> None:
-    """Two rows that can apply to the same spec must not contradict each other."""
-    if not _can_meet(one, other):
-        return
-    for macro in sorted(set(one.macros) & set(other.macros)):
-        if one.macros[macro] != other.macros[macro]:
-            raise BadCatalog(
-                f"workarounds.toml: {one.id} and {other.id} set the macro {macro} to different values"
-            )
-    for flag, opposite in _OPPOSITES.items():
-        for left, right in ((one, other), (other, one)):
-            if flag in left.linker_flags and opposite in right.linker_flags:
-                raise BadCatalog(
-                    f"workarounds.toml: {left.id} and {right.id} contradict each other: {flag}, {opposite}"
-                )
-    repeated = sorted(set(one.linker_flags) & set(other.linker_flags))
-    if repeated:
-        raise BadCatalog(f"workarounds.toml: {one.id} and {other.id} both add {repeated[0]}")
-
-
-def _can_meet(one: Workaround, other: Workaround) -> bool:
-    branches_meet = (one.first_branch or 0) <= (other.last_branch or 10_000) and (
-        other.first_branch or 0
-    ) <= (one.last_branch or 10_000)
-    return bool(
-        one.families & other.families
-        and one.strategies & other.strategies
-        and one.streams.meets(other.streams)
-        and branches_meet
-    )
 
 
 def _matches(file: str, key: str, pattern: re.Pattern[str], text: str) -> None:

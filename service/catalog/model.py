@@ -5,10 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from service.domain.causes import Cause
 from service.domain.errors import BadCatalog
 from service.domain.planning import BranchPolicy, BuildTarget, Family
+from service.domain.proofs import Proof
 from service.domain.specs import SourceLayout
 from service.domain.versions import Stream
+
+OPEN_END = 10_000
+"""Above any number of a Fedora branch."""
 
 
 @dataclass(frozen=True)
@@ -72,11 +77,29 @@ class Strategy:
 
 
 @dataclass(frozen=True)
-class Workaround:
-    """One row of ``workarounds.toml``: when it applies, what it adds, why.
+class ToolchainFact:
+    """Something that the compilers and linkers of some branches do, so that rows need not name the branches.
 
-    ``requires`` names vendored modules (``wazero``, ``nri``). Branches are Fedora numbers, inclusive, None is
-    open. ``macros`` and ``linker_flags`` are data that rows combine; nothing is pasted.
+    Branches are Fedora numbers, inclusive, None is open. ``simulate`` are linker flags that make another linker
+    behave alike, for proofs on other machines.
+    """
+
+    id: str
+    first_branch: int | None
+    last_branch: int | None
+    simulate: tuple[str, ...]
+    why: str
+    reference: str
+
+
+@dataclass(frozen=True)
+class Workaround:
+    """One row of ``workarounds.toml``: when it applies, what it adds, why, and how it is proved.
+
+    ``requires`` names vendored modules (``wazero``, ``nri``); ``toolchain`` are facts that must hold on the
+    branch. Branches are Fedora numbers, inclusive, None is open. ``macros``, ``linker_flags`` and ``build_tags``
+    are data that rows combine; nothing is pasted. ``symptoms`` are patterns of log lines that the row's trouble
+    writes. ``free_of`` are ids of findings (``service.domain.binaries``) that a binary built with it lacks.
     """
 
     id: str
@@ -89,8 +112,24 @@ class Workaround:
     macros: Mapping[str, str]
     linker_flags: tuple[str, ...]
     build_tags: tuple[str, ...]
+    toolchain: tuple[ToolchainFact, ...]
+    symptoms: tuple[str, ...]
+    free_of: frozenset[str]
+    proof: Proof
     why: str
     reference: str
+
+    @property
+    def branch_range(self) -> tuple[int, int]:
+        """Fedora's numbers from and to which the row holds, both inclusive; empty where to is below from."""
+        ranges = [(self.first_branch, self.last_branch)]
+        ranges += [(fact.first_branch, fact.last_branch) for fact in self.toolchain]
+        return max(first or 0 for first, _ in ranges), min(last or OPEN_END for _, last in ranges)
+
+    def holds_on(self, branch_number: int) -> bool:
+        """Whether the row applies on the branch with Fedora's number ``branch_number``."""
+        first, last = self.branch_range
+        return first <= branch_number <= last
 
 
 @dataclass(frozen=True)
@@ -102,8 +141,10 @@ class Catalog:
     branches: Mapping[str, BranchPolicy]
     targets: tuple[BuildTarget, ...]
     strategies: Mapping[str, Strategy]
+    toolchain: Mapping[str, ToolchainFact]
     workarounds: tuple[Workaround, ...]
     systems: tuple[str, ...]
+    causes: tuple[Cause, ...] = ()
 
     def family_of(self, repository: str) -> Family | None:
         """The family whose upstream is ``owner/name`` on GitHub (letter case aside), or None."""

@@ -5,11 +5,14 @@ from __future__ import annotations
 import datetime
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from enum import StrEnum
+from typing import Any, TypeVar
 
 from service.catalog.model import StreamRange
 from service.domain.errors import BadCatalog, BadName
 from service.domain.versions import Stream
+
+E = TypeVar("E", bound=StrEnum)
 
 
 class Table:
@@ -43,6 +46,14 @@ class Table:
         if value == "" and default != "":
             raise self.wrong(key, "must not be empty")
         return str(value)
+
+    def word(self, key: str, kind: type[E], default: E | None = None) -> E:
+        """A word of a StrEnum, or the default where the key is missing."""
+        text = self.text(key, None if default is None else default.value)
+        try:
+            return kind(text)
+        except ValueError:
+            raise self.wrong(key, f"must be one of {', '.join(kind)}, not {text[:40]!r}") from None
 
     def flag(self, key: str, default: bool | None = None) -> bool:
         return bool(self._take(key, bool, default))

@@ -63,6 +63,15 @@ class Finding:
     text: str
 
 
+FINDINGS = frozenset(
+    {
+        *("textrel", "undefined-go", "writable-code"),
+        *("not-pie", "no-relro", "no-bind-now", "executable-stack"),
+        *("weak-godebug", "no-modules"),
+    }
+)
+"""The id of every finding that ``judge`` can make."""
+
 # Name to (minor of Go 1 from which the default is the safe one, value that restores what was before), of the
 # settings that bear on safety. Source: Go's own table, internal/godebugs/table.go of Go 1.26.
 _SAFER_SINCE: Mapping[str, tuple[int, str]] = {

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 
+from service.domain.causes import RemedyPolicy
 from service.domain.fedora import Branch
 from service.domain.states import ReleaseState
 from service.domain.versions import Stream, Version
@@ -80,6 +81,7 @@ class BuildTarget:
 
     ``project`` names the batch in which builds are polled together: COPR's ``owner/project``, a Koji profile.
     ``options`` is what only the build system's adapter reads. The range of streams is inclusive; None is open.
+    ``remedy`` says whether a diagnosed failure is met by a further attempt, by a suggestion, or not at all.
     """
 
     id: str
@@ -93,6 +95,7 @@ class BuildTarget:
     last_stream: Stream | None = None
     enabled: bool = True
     deadline: timedelta = timedelta(hours=24)
+    remedy: RemedyPolicy = RemedyPolicy.SUGGEST
     options: Mapping[str, object] = field(default_factory=dict)
 
     def takes(self, stream: Stream) -> bool:
@@ -169,7 +172,7 @@ def plan(
     for target in targets:
         if family.name not in target.families:
             continue
-        reason = _target_refusal(version.stream, target, branches.get(target.branch.name), today)
+        reason = target_refusal(version.stream, target, branches.get(target.branch.name), today)
         if reason:
             skipped.append(NotPlanned(package, target.id, target.branch.name, reason))
         else:
@@ -180,7 +183,8 @@ def plan(
     return Plan(ReleaseState.PLANNED, "", tuple(builds), tuple(skipped))
 
 
-def _target_refusal(stream: Stream, target: BuildTarget, branch: BranchPolicy | None, today: date) -> str:
+def target_refusal(stream: Stream, target: BuildTarget, branch: BranchPolicy | None, today: date) -> str:
+    """Why ``target`` builds nothing of ``stream`` now; empty text if it does. ``branch`` None: not in the catalogue."""
     if not target.enabled:
         return f"target {target.id} is switched off"
     if branch is None:

@@ -70,7 +70,11 @@ class BuildRef:
 
 @dataclass(frozen=True)
 class Found:
-    """What a search for a submission found, lowest id first. Not certain means: look again later."""
+    """What a search for a submission found, lowest id first; what it found is ours, certain or not.
+
+    ``certain`` says that nothing else of ours is there: every build was seen, and none can come late any more or one
+    was found. Not certain and nothing found means: look again later.
+    """
 
     refs: tuple[BuildRef, ...]
     certain: bool
@@ -94,7 +98,8 @@ class BuildReport:
     """One build as the other side tells it.
 
     ``ended`` overrides the roll-up of the chroots where the other side says that nothing more will come
-    (``failed`` source step, ``canceled``); ``reason`` then says why, in one line.
+    (``failed`` source step, ``canceled``); ``reason`` then says why, in one line. ``complete`` says that there
+    will be no other chroots than these: one of ours that is not among them is gone.
     """
 
     ref: BuildRef
@@ -103,6 +108,7 @@ class BuildReport:
     reason: str = ""
     vendor_state: str = ""
     source_log_url: str = ""
+    complete: bool = False
     facts: Mapping[str, str] = field(default_factory=dict)
 
 

@@ -37,8 +37,7 @@ def applicable(request: SpecRequest, catalog: Catalog) -> tuple[Workaround, ...]
         and request.strategy in row.strategies
         and stream in row.streams
         and row.requires <= vendored
-        and (row.first_branch is None or branch.branch.number >= row.first_branch)
-        and (row.last_branch is None or branch.branch.number <= row.last_branch)
+        and row.holds_on(branch.branch.number)
     )
 
 

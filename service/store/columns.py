@@ -29,7 +29,7 @@ class UtcTime(TypeDecorator[datetime]):
             raise ValueError("a time without a zone cannot be stored")
         value = value.astimezone(UTC)
         if dialect.name == "sqlite":
-            return f"{value:%Y-%m-%dT%H:%M:%S}.{value.microsecond // 1000:03d}Z"
+            return f"{value.year:04d}-{value:%m-%dT%H:%M:%S}.{value.microsecond // 1000:03d}Z"
         return value
 
     def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:

@@ -253,6 +253,9 @@ class WorkaroundShape(Shape):
     macros: dict[str, str]
     linker_flags: list[str]
     build_tags: list[str]
+    toolchain: list[str] = Field(description="Facts of a branch's compilers and linkers that must hold.")
+    symptoms: list[str] = Field(description="Patterns of log lines that the row's trouble writes.")
+    free_of: list[str] = Field(description="Findings that a binary built with the row lacks.")
     why: str
     reference: str
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from service import board
 from service.catalog import Workaround
+from service.catalog.model import OPEN_END
 from service.web import schemas
 
 
@@ -119,7 +120,8 @@ def delivery_shape(detail: board.DeliveryDetail) -> schemas.DeliveryWithPayload:
 
 
 def workaround_shape(row: Workaround) -> schemas.WorkaroundShape:
-    """One workaround of the catalogue."""
+    """One workaround of the catalogue; its branches are those on which its toolchain facts hold, too."""
+    first_branch, last_branch = row.branch_range
     return schemas.WorkaroundShape(
         id=row.id,
         families=sorted(row.families),
@@ -127,11 +129,14 @@ def workaround_shape(row: Workaround) -> schemas.WorkaroundShape:
         first_stream=str(row.streams.first) if row.streams.first else None,
         last_stream=str(row.streams.last) if row.streams.last else None,
         requires=sorted(row.requires),
-        first_branch=row.first_branch,
-        last_branch=row.last_branch,
+        first_branch=first_branch or None,
+        last_branch=last_branch if last_branch < OPEN_END else None,
         macros=dict(row.macros),
         linker_flags=list(row.linker_flags),
         build_tags=list(row.build_tags),
+        toolchain=[fact.id for fact in row.toolchain],
+        symptoms=list(row.symptoms),
+        free_of=sorted(row.free_of),
         why=row.why,
         reference=row.reference,
     )

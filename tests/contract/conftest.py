@@ -9,7 +9,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "deploy"))
 
 SPEC = """Name: {name}
-Version: 1.0
+Version: {version}
 Release: 1
 Summary: A package for tests
 License: Apache-2.0
@@ -23,11 +23,11 @@ Nothing.
 """
 
 
-def make_srpm(folder: Path, name: str, extra: str = "") -> Path:
+def make_srpm(folder: Path, name: str, extra: str = "", version: str = "1.0") -> Path:
     """A source RPM without sources, made by rpmbuild; bounded to 60 s."""
     folder.mkdir(parents=True, exist_ok=True)
     spec = folder / f"{name}.spec"
-    spec.write_text(SPEC.format(name=name, extra=extra))
+    spec.write_text(SPEC.format(name=name, extra=extra, version=version))
     command = [
         "rpmbuild",
         "-bs",

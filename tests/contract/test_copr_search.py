@@ -173,7 +173,7 @@ def test_a_candidate_that_cannot_be_read_leaves_doubt(tmp_path: Path, config: An
 @pytest.mark.parametrize("odd", [{}, None, 5, {"id": None}, {"id": "7"}])
 def test_an_odd_row_leaves_doubt_and_hides_nobody(tmp_path: Path, odd: Any) -> None:
     assert Listing(tmp_path, [odd, row(7)]).find() == ([], False)
-    assert Listing(tmp_path, [odd, row(7, f"http://h/{NAME}")]).find() == ([7], True)
+    assert Listing(tmp_path, [odd, row(7, f"http://h/{NAME}")]).find() == ([7], False)
 
 
 def test_old_builds_end_a_search_by_id_and_never_by_a_wrong_clock(tmp_path: Path) -> None:

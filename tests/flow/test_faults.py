@@ -120,7 +120,7 @@ def test_a_lack_of_rights_holds_the_build_for_a_person(house: House, fault: str,
     house.run(lambda builds: bool(builds) and builds[0].state == "held")
     (build,) = house.builds()
     assert word in build.reason and not house.farm.builds()
-    resume_build(house.context.db, build.id, by="a maintainer")
+    resume_build(house.context.db, house.context.catalog, build.id, by="a maintainer")
     house.run()
     assert house.builds()[0].state == "succeeded" and len(house.farm.builds()) == 1
 
@@ -130,7 +130,7 @@ def test_a_build_held_while_in_doubt_is_searched_for_when_resumed(house: House) 
     house.announce("v1.35.6")
     house.run(lambda builds: bool(builds) and builds[0].state == "held")
     assert house.builds()[0].submission_key
-    resume_build(house.context.db, 1, by="a maintainer")
+    resume_build(house.context.db, house.context.catalog, 1, by="a maintainer")
     assert house.builds()[0].state == "submitting"
     house.run()
     assert house.builds()[0].state == "succeeded" and len(house.farm.builds()) == 1

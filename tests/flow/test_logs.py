@@ -251,7 +251,9 @@ def test_old_logs_are_removed_and_their_rows_say_so(house: House) -> None:
         assert "removed after 90 days" in live.get(f"/builds/{build.id}/logs/{BAD}").text
         answer = live.get(f"/api/v1/builds/{build.id}/logs/{BAD}")
         assert answer.status_code == 404 and "removed after 90 days" in answer.json()["detail"]
-    assert len(list((house.settings.state_dir / "logs").rglob("*.gz"))) == len(shared), "what two chroots share stays"
+    assert len(list((house.settings.state_dir / "logs").rglob("*.gz"))) == len(shared), (
+        "what two chroots share stays"
+    )
 
 
 def test_all_logs_together_stay_below_their_limit(house: House, monkeypatch: pytest.MonkeyPatch) -> None:

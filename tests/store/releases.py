@@ -31,7 +31,7 @@ def deliver(
     """Accept and process one delivery; None where it was a repeat with nothing to do."""
     incoming = Incoming(guid or str(uuid.uuid4()), event, body)
     (accepted,) = accept_deliveries(db, [incoming])
-    token = claim_delivery(db, accepted.id, lease_seconds=60)
+    token = claim_delivery(db, accepted.id, lease_seconds=60, max_tries=3)
     return process_delivery(db, accepted.id, token, catalog) if token else None
 
 

@@ -46,7 +46,7 @@ def follow_up_id(db: Database, catalog: Catalog) -> int:
 
 
 def claim(db: Database, follow_up_id: int) -> FollowUpWork | None:
-    return claim_follow_up(db, follow_up_id, lease_seconds=lambda _: 60.0)
+    return claim_follow_up(db, follow_up_id, lease_seconds=lambda _: 60.0, max_tries=9)
 
 
 def row(db: Database, follow_up_id: int) -> FollowUp:

@@ -135,7 +135,7 @@ def test_streams_do_not_supersede_each_other(db: Database, catalog: Catalog) -> 
 
 def test_two_workers_that_process_one_delivery_plan_once(db: Database, catalog: Catalog) -> None:
     (accepted,) = accept_deliveries(db, [Incoming("g", "release", payload("v1.32.1"))])
-    tokens = [claim_delivery(db, accepted.id, lease_seconds=60) for _ in range(2)]
+    tokens = [claim_delivery(db, accepted.id, lease_seconds=60, max_tries=3) for _ in range(2)]
     assert [token is None for token in tokens] == [False, True]
     assert process_delivery(db, accepted.id, "another token", catalog) is None
     assert process_delivery(db, accepted.id, tokens[0] or "", catalog) is not None
@@ -147,16 +147,16 @@ def test_our_own_trouble_backs_off_and_ends_as_errored_which_can_be_replayed(
 ) -> None:
     (accepted,) = accept_deliveries(db, [Incoming("g", "release", payload("v1.32.1"))])
     for _ in range(3):
-        token = claim_delivery(db, accepted.id, lease_seconds=60)
+        token = claim_delivery(db, accepted.id, lease_seconds=60, max_tries=3)
         assert token is not None
         back_off_delivery(db, accepted.id, token, "disk full", delay=timedelta(0), max_tries=3)
-    assert claim_delivery(db, accepted.id, lease_seconds=60) is None
+    assert claim_delivery(db, accepted.id, lease_seconds=60, max_tries=3) is None
     with db.reader() as session:
         row = session.scalars(select(WebhookDelivery)).one()
         assert row.state == "errored" and "gave up after 3 tries: disk full" in row.reason
     again = accept_deliveries(db, [Incoming("g", "release", payload("v1.32.1"))])[0]
     assert (again.state, again.duplicate, again.due) == ("received", True, True)
-    token = claim_delivery(db, accepted.id, lease_seconds=60)
+    token = claim_delivery(db, accepted.id, lease_seconds=60, max_tries=3)
     assert process_delivery(db, accepted.id, token or "", catalog) is not None
     with pytest.raises(CommandRefused, match="processed"):
         replay_delivery(db, "g", by="a maintainer")

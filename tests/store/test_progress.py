@@ -5,73 +5,21 @@ from __future__ import annotations
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
-from typing import Any
 
 import pytest
 
 from service import board
 from service.catalog import Catalog
 from service.commands import CommandRefused, request_build, request_cancel
-from service.domain.reports import BuildRef, BuildReport, ChrootReport, SubmissionKey
-from service.domain.specs import SpecFile
+from service.domain.reports import BuildReport, ChrootReport, SubmissionKey
 from service.domain.states import BuildState, ChrootState
 from service.observations import claim_polls, record_report
 from service.progress import back_off, claim_build, end_build, find_due
-from service.store.schema import ChrootBuild, PackageBuild
-from service.store.session import Database, database_now
-from service.submissions import begin_submit, record_submission, reserve_release_number
-from service.work import BuildWork
+from service.store.schema import ChrootBuild
+from service.store.session import Database
+from service.submissions import begin_submit, reserve_release_number
+from tests.store.claims import SPEC, change, claim, expire, record, submit
 from tests.store.releases import builds, deliver, payload
-
-SPEC = SpecFile("cri-o1.32.spec", "text", "0" * 64)
-
-
-@pytest.fixture
-def build_id(db: Database, catalog: Catalog) -> int:
-    """One pending build; the other three of its release are put off."""
-    deliver(db, catalog, payload("v1.32.1"))
-    first, *others = builds(db, "1.32.1")
-    for other in others:
-        change(db, other.id, due_at=other.created_at + timedelta(days=1))
-    return first.id
-
-
-def change(db: Database, build_id: int, **values: Any) -> None:
-    with db.transaction() as session:
-        row = session.get_one(PackageBuild, build_id)
-        for name, value in values.items():
-            setattr(row, name, value)
-
-
-def expire(db: Database, build_id: int) -> None:
-    """As if the lease had run out."""
-    with db.transaction() as session:
-        row = session.get_one(PackageBuild, build_id)
-        now = database_now(session)
-        row.lease_until = now - timedelta(seconds=1)
-        row.due_at = now - timedelta(seconds=1)
-
-
-def claim(db: Database, build_id: int, max_tries: int = 3) -> BuildWork:
-    work = claim_build(db, build_id, lease_seconds=60, max_tries=max_tries)
-    assert work is not None
-    return work
-
-
-def submit(db: Database, work: BuildWork, key: str = "b1xabcdef") -> BuildWork:
-    started = begin_submit(
-        db, work, spec=SPEC, srpm_name="x.src.rpm", srpm_sha256="0" * 64, release_number=1,
-        key=SubmissionKey(key), fence={"newest_id": 7}, lease_seconds=60,
-    )  # fmt: skip
-    assert started is not None
-    return started
-
-
-def record(db: Database, work: BuildWork, external_id: str = "42") -> bool:
-    return record_submission(
-        db, work, BuildRef("copr", work.target.project, external_id), skipped={}, adopted=False,
-        poll_seconds=0, surplus_seconds=0,
-    )  # fmt: skip
 
 
 def test_eight_workers_claim_a_build_once(db: Database, build_id: int) -> None:
@@ -144,7 +92,7 @@ def test_reports_never_take_an_end_back(db: Database, build_id: int) -> None:
 
     def report(*states: ChrootState) -> BuildState | None:
         expire(db, build_id)
-        (poll,) = claim_polls(db, "copr", "packbot/cri-o", lease_seconds=60)
+        (poll,) = claim_polls(db, "copr", "packbot/cri-o", lease_seconds=60, max_tries=9)
         seen = tuple(ChrootReport(c, s, reason="why") for c, s in zip(chroots, states, strict=True))
         return record_report(db, poll, BuildReport(poll.ref, seen), poll_seconds=0)
 
@@ -161,7 +109,9 @@ def test_reports_never_take_an_end_back(db: Database, build_id: int) -> None:
 def test_a_poll_is_leased_once(db: Database, build_id: int) -> None:
     assert record(db, submit(db, claim(db, build_id)))
     with ThreadPoolExecutor(4) as pool:
-        claimed = pool.map(lambda _: claim_polls(db, "copr", "packbot/cri-o", lease_seconds=60), range(4))
+        claimed = pool.map(
+            lambda _: claim_polls(db, "copr", "packbot/cri-o", lease_seconds=60, max_tries=9), range(4)
+        )
         assert sum(len(polls) for polls in claimed) == 1
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable
 from datetime import date, timedelta
@@ -12,6 +13,7 @@ import pytest
 import service.catalog
 from service.catalog import load
 from service.catalog.model import StreamRange
+from service.domain.causes import RemedyPolicy
 from service.domain.errors import BadCatalog
 from service.domain.planning import plan
 from service.domain.versions import Stream, Version
@@ -26,7 +28,7 @@ Edit = Callable[[str, str, str], None]
 @pytest.fixture
 def own(tmp_path: Path) -> Path:
     """A maintainer's catalogue: a copy of the built-in one."""
-    for name in ("families", "targets.toml", "workarounds.toml"):
+    for name in ("families", "targets.toml", "workarounds.toml", "diagnoses.toml"):
         source = BUILT_IN / name
         if source.is_dir():
             shutil.copytree(source, tmp_path / name)
@@ -111,7 +113,7 @@ def test_bad_owner(owner: str) -> None:
 FAMILY = "families/cri-o/family.toml"
 STREAM_134 = 'stream = "1.34"'
 BROKEN = [
-    ("targets.toml", 'systems = ["copr", "koji"]', "systems = [", "targets.toml: .*line"),
+    ("targets.toml", 'systems = ["copr", "koji"]', "systems = [", r"targets\.toml:\d+: column \d+: "),
     ("targets.toml", "rawhide = 46", "rawhide = 44", r"branches\.f44: rawhide is 44"),
     ("targets.toml", "rawhide = 46", 'rawhide = "46"', "rawhide: must be a whole number"),
     ("targets.toml", "rawhide = 46", "rawhide = true", "rawhide: must be a whole number"),
@@ -164,39 +166,6 @@ BROKEN = [
     (FAMILY, "https://", "http://", "source.url: must be an https address"),
     (FAMILY, "(?:const", "(?:(const", "version_pattern: is not a regular expression|exactly one group"),
     (FAMILY, "cryopack <", "cryopack %(id) <", "changelog_author"),
-    ("workarounds.toml", 'id = "ld-undefs"', 'id = "go-module-mode"', "there twice"),
-    (
-        "workarounds.toml",
-        'requires = ["wazero"]',
-        'requires = ["zlib"]',
-        "go-module-mode.requires: unknown: 'zlib'",
-    ),
-    ("workarounds.toml", 'strategies = ["compat"]', 'strategies = ["compass"]', "unknown: 'compass'"),
-    ("workarounds.toml", 'first_branch = "f44"', 'first_branch = "f40"', "unknown branch 'f40'"),
-    (
-        "workarounds.toml",
-        'first_branch = "f44"',
-        'first_branch = "f44"\nlast_branch = "f43"',
-        "older than first_branch",
-    ),
-    ("workarounds.toml", '["-Wl,-z,notext"]', '["-Wl,-z,text", "-Wl,-z,defs"]', "contradict each other"),
-    ("workarounds.toml", '["-Wl,-z,notext"]', '["-Wl,-z,undefs"]', "both add -Wl,-z,undefs"),
-    ("workarounds.toml", '["-Wl,-z,notext"]', '["%(id)"]', "ld-notext.linker_flags"),
-    ("workarounds.toml", '["-Wl,-z,notext"]', '["-Wl,-z,notext", "-Wl,-z,notext"]', "names something twice"),
-    ("workarounds.toml", 'linker_flags = ["-Wl,-z,notext"]', "", "ld-notext.macros: the row adds nothing"),
-    (
-        "workarounds.toml",
-        'linker_flags = ["-Wl,-z,undefs"]',
-        'linker_flags = ["-Wl,-z,undefs"]\nmacros = { gomodulesmode = "GO111MODULE=off" }',
-        "set the macro gomodulesmode to different values",
-    ),
-    (
-        "workarounds.toml",
-        'macros = { gomodulesmode = "GO111MODULE=on" }',
-        'macros = { __golang_extldflags = "-Wl,-z,undefs" }',
-        "made from all rows' linker_flags",
-    ),
-    ("workarounds.toml", 'build_tags = ["nri_no_wasm"]', 'build_tags = ["a b"]', "nri-no-wasm.build_tags"),
     ("workarounds.toml", "guards = true", "gards = true", "guards: is missing"),
 ]
 
@@ -232,7 +201,7 @@ def test_two_templates_that_follow_each_other(own: Path, edit: Edit) -> None:
     assert packaging.template(Stream(1, 44)).file == "new.spec.in"
 
 
-@pytest.mark.parametrize("missing", ["families", "targets.toml", "workarounds.toml"])
+@pytest.mark.parametrize("missing", ["families", "targets.toml", "workarounds.toml", "diagnoses.toml"])
 def test_missing_part(own: Path, missing: str) -> None:
     path = own / missing
     if path.is_dir():
@@ -265,3 +234,39 @@ def test_ranges_meet(one: tuple[str | None, ...], other: tuple[str | None, ...],
 
     assert ranged(one).meets(ranged(other)) is meet
     assert ranged(other).meets(ranged(one)) is meet
+
+
+DIAGNOSES = [
+    ('id = "other-linker"', 'id = "wazero-undefined"', "there twice"),
+    ('id = "other-linker"', 'id = "Other"', "expected form"),
+    ('fault = "package"', 'fault = "gremlins"', "fault: must be one of package, infrastructure"),
+    ('retry = "no"', 'retry = "maybe"', "retry: must be one of yes, no, later"),
+    ('strategy = "default" }', 'strategy = "magic" }', "unknown strategy 'magic'"),
+    ("minutes = 240", "minutes = 0", "minutes: must be a whole number"),
+    ('kind = "wait"', 'kind = "pray"', "kind: must be one of strategy, later, wait"),
+    ("[a-z]{2,10}/\\S+", "([a-z]+)+/\\S+", "quantifier of a group"),
+    ('has = "signal: killed"', 'has = "x"', "at least 4 characters"),
+    ("architecture[ ({arch})] by", "architecture ({arch}) by", "put it in square brackets"),
+    ('reference = "https://go.dev/doc', 'reference = "file:///doc', "must be an address"),
+    ('cause = "Another', 'couse = "Another', "cause: is missing"),
+]
+
+
+@pytest.mark.parametrize(("old", "new", "complaint"), DIAGNOSES)
+def test_broken_diagnoses(own: Path, edit: Edit, old: str, new: str, complaint: str) -> None:
+    edit("diagnoses.toml", old, new)
+    with pytest.raises(BadCatalog, match=complaint) as caught:
+        load(own, copr_owner="x")
+    assert re.match(r"diagnoses\.toml:\d+: ", str(caught.value))
+    assert "\n" not in str(caught.value)
+
+
+def test_what_targets_allow(own: Path, edit: Edit) -> None:
+    assert {target.remedy for target in load(None, copr_owner="x").targets if target.system == "copr"} == {
+        RemedyPolicy.AUTO
+    }
+    edit("targets.toml", 'remedy = "auto"\n', "")
+    assert load(own, copr_owner="x").targets[0].remedy is RemedyPolicy.SUGGEST
+    edit("targets.toml", 'remedy = "auto"', 'remedy = "always"')
+    with pytest.raises(BadCatalog, match="remedy: must be one of auto, suggest, off"):
+        load(own, copr_owner="x")

@@ -123,7 +123,7 @@ class Scene:
         """One poll's answer; architectures that are not named have succeeded."""
         self.run(version, target)
         build_id = self.build_id(version, target)
-        for poll in claim_polls(self.db, "copr", self._project(), lease_seconds=LONG):
+        for poll in claim_polls(self.db, "copr", self._project(), lease_seconds=LONG, max_tries=9):
             if poll.build_id == build_id:
                 now = datetime.now(UTC)
                 rows = []

@@ -29,7 +29,7 @@ def send(live: LiveApp, catalog: Catalog, body: bytes, guid: str) -> dict[str, A
     assert live.deliver(body, x_github_delivery=guid).status_code == 202
     db: Database = live.context.db
     for delivery in find_due(db).deliveries:
-        token = claim_delivery(db, delivery, lease_seconds=60)
+        token = claim_delivery(db, delivery, lease_seconds=60, max_tries=3)
         assert token
         process_delivery(db, delivery, token, catalog)
     answer: dict[str, Any] = live.get(f"/api/v1/deliveries/{guid}").json()

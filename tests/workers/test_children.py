@@ -29,7 +29,7 @@ def python(tmp_path: Path, code: str, ready: Callable[[], bool] | None = None) -
     return Child("stand-in", [sys.executable, "-c", code], os.environ, tmp_path, ready)
 
 
-def tick_until(supervisor: Supervisor, true: Callable[[], object], seconds: float = 10) -> None:
+def tick_until(supervisor: Supervisor, true: Callable[[], object], seconds: float = 60) -> None:
     deadline = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < deadline
@@ -73,11 +73,11 @@ def test_stopping_ends_the_whole_group_of_a_child_that_does_not_listen(
     leader, grandchild = child.pid, int(told.read_text())
     began = time.monotonic()
     supervisor.stop((("stand-in",), 0.3))
-    assert 0.3 <= time.monotonic() - began < 2
+    assert 0.3 <= time.monotonic() - began < 30
     assert leader is not None
     assert not Path(f"/proc/{leader}").exists()
     # The signal is on its way, and nobody of ours reaps a grandchild: it may still be a zombie for a moment.
-    deadline = time.monotonic() + 3
+    deadline = time.monotonic() + 30
     while state_of(grandchild) not in ("", "Z"):
         assert time.monotonic() < deadline
         time.sleep(0.02)
@@ -100,7 +100,10 @@ def test_a_flood_of_complaints_is_cut(tmp_path: Path, supervisor: Supervisor) ->
     child = python(tmp_path, f"print('ERROR\\n' * 500, end='', flush=True)\n{SLEEP}")
     child.start()
     supervisor.children.append(child)
-    time.sleep(1)
+    deadline = time.monotonic() + 60
+    while child.log.stat().st_size < 500 * len("ERROR\n"):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
     said = child.troubles()
     assert len(said) == children.ECHO_LINES + 1
     assert said[-1] == f"490 more such lines in {child.log}"

@@ -175,7 +175,7 @@ class Copr:
         except NeedsPerson as error:
             raise BuildSystemUnavailable(str(error)) from None
         refs = tuple(BuildRef(self.name, target.project, str(number), web(number)) for number in numbers)
-        return Found(refs, certain=bool(refs) or (complete and self._too_late_to_land(fence)))
+        return Found(refs, certain=complete and (bool(refs) or self._too_late_to_land(fence)))
 
     def _too_late_to_land(self, fence: Fence) -> bool:
         doubt = fence.get("doubt_seconds", 0.0)

@@ -39,6 +39,8 @@ def report(
     vendor = str(build.get("state"))[:40]
     if vendor not in BUILD_STATES:
         return PollProblem(f"build {ref.external_id} has the state '{vendor}', which is not known here")
+    # COPR makes all chroots of a build at once, so the list that it gives is all there will be.
+    complete = bool(chroots)
     if chroots is None:
         names = build.get("chroots")
         chroots = [{"name": name, "state": "waiting"} for name in names] if isinstance(names, list) else []
@@ -60,6 +62,7 @@ def report(
         reason=reason,
         vendor_state=vendor,
         source_log_url=_source_log(build, source),
+        complete=complete,
         facts=_facts(build),
     )
 

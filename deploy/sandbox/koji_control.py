@@ -1,0 +1,206 @@
+"""``/_sandbox/koji``: what tests and demonstrations may tell the hub. No real hub has any of this."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from typing import TYPE_CHECKING, Any
+
+from starlette.requests import Request
+
+from sandbox import koji_builds
+from sandbox.control import BadCommand, command
+from sandbox.koji_files import output_folder
+from sandbox.koji_tables import add_target, package, secret
+from sandbox.koji_tasks import FREE, OPEN, task_shape
+from sandbox.koji_wire import HubFault
+
+if TYPE_CHECKING:
+    from sandbox.farm import Sandbox
+
+SESSION_ACTIONS = {
+    "expire": "UPDATE koji_session SET expired = 1",
+    "close": "UPDATE koji_session SET closed = 1",
+    "delete": "DELETE FROM koji_session",
+}
+
+
+def all_tasks(sandbox: Sandbox) -> list[dict[str, Any]]:
+    """Every task, oldest first, with its request."""
+    return [task_shape(row, request=True) for row in sandbox.store.all("SELECT * FROM koji_task ORDER BY id")]
+
+
+@command("GET", "/koji/tasks")
+async def tasks(sandbox: Sandbox, data: dict[str, Any], request: Request) -> list[dict[str, Any]]:
+    """What ``all_tasks`` says."""
+    return all_tasks(sandbox)
+
+
+@command("POST", "/koji/step")
+async def step(sandbox: Sandbox, data: dict[str, Any], request: Request) -> list[dict[str, Any]]:
+    """``{"task", "count"}``: that many steps of one build task, or of all that are live."""
+    for _ in range(int(data.get("count", 1))):
+        rows = sandbox.store.all("SELECT id FROM koji_task WHERE due_at IS NOT NULL ORDER BY id")
+        for row in rows:
+            if data.get("task") in {None, row["id"]}:
+                await sandbox.koji_life.step(row["id"])
+    return all_tasks(sandbox)
+
+
+@command("POST", "/koji/outcomes")
+async def outcome(sandbox: Sandbox, data: dict[str, Any], request: Request) -> dict[str, int]:
+    """``{"step", "package", "code", "text"}``: how a step of matching builds ends.
+
+    ``step`` is an architecture, ``srpm``, ``tag``, ``begin`` (fails as soon as it is opened) or ``builder`` (no
+    builder ever takes the task); ``code`` 0 lets it go well. The package is the package's name; for ``srpm``,
+    ``begin`` and ``builder`` it is the source's address.
+    """
+    with sandbox.store.transaction():
+        row = sandbox.store.execute(
+            "INSERT INTO koji_outcome (package, step, code, text) VALUES (?, ?, ?, ?)",
+            data.get("package", "*"), data["step"], int(data.get("code", 1005)), data.get("text", ""),
+        )  # fmt: skip
+    return {"id": row.lastrowid or 0}
+
+
+@command("DELETE", "/koji/outcomes")
+async def clear_outcomes(sandbox: Sandbox, data: dict[str, Any], request: Request) -> dict[str, int]:
+    """Every step goes well again."""
+    with sandbox.store.transaction():
+        return {"removed": sandbox.store.execute("DELETE FROM koji_outcome").rowcount}
+
+
+@command("POST", "/koji/hub")
+async def hub(sandbox: Sandbox, data: dict[str, Any], request: Request) -> dict[str, Any]:
+    """``{"version", "offline"}``: another version (below 1.35 a repeated call runs twice), or an outage's text."""
+    with sandbox.store.transaction():
+        for key in ("version", "offline"):
+            if key in data:
+                sandbox.store.set_setting(f"koji_{key}", data[key])
+    return data
+
+
+@command("POST", "/koji/sessions")
+async def sessions(sandbox: Sandbox, data: dict[str, Any], request: Request) -> dict[str, int]:
+    """``{"action", "id"}``: ``expire``, ``close`` or ``delete`` one session, or all of them."""
+    action = SESSION_ACTIONS.get(data["action"])
+    if action is None:
+        raise BadCommand(f"unknown action; there are: {', '.join(SESSION_ACTIONS)}")
+    with sandbox.store.transaction():
+        where = " WHERE id = ?" if "id" in data else ""
+        return {"sessions": sandbox.store.execute(action + where, *([data["id"]] if where else [])).rowcount}
+
+
+@command("POST", "/koji/users")
+async def users(sandbox: Sandbox, data: dict[str, Any], request: Request) -> dict[str, Any]:
+    """``{"name", "admin"}`` to ``{"id", "name", "password"}``; the old password is worth nothing any more."""
+    password = str(data.get("password", secret()))
+    with sandbox.store.transaction():
+        sandbox.store.execute(
+            "INSERT INTO koji_user (name, password, admin) VALUES (?, ?, ?)"
+            " ON CONFLICT (name) DO UPDATE SET password = excluded.password, admin = excluded.admin",
+            data["name"], password, int(data.get("admin", False)),
+        )  # fmt: skip
+        row = sandbox.store.one("SELECT id FROM koji_user WHERE name = ?", data["name"])
+    return {"id": row["id"] if row else 0, "name": data["name"], "password": password}
+
+
+@command("POST", "/koji/free")
+async def free(sandbox: Sandbox, data: dict[str, Any], request: Request) -> dict[str, int]:
+    """``{"task"}``: its builder gives it back, OPEN to FREE; the time of its start stays."""
+    with sandbox.store.transaction():
+        changed = sandbox.store.execute(
+            "UPDATE koji_task SET state = ?, host_id = NULL WHERE id = ? AND state = ?",
+            FREE,
+            data["task"],
+            OPEN,
+        )
+    return {"changed": changed.rowcount}
+
+
+@command("POST", "/koji/forget")
+async def forget(sandbox: Sandbox, data: dict[str, Any], request: Request) -> dict[str, int]:
+    """``{"task", "output"}``: the hub loses a task, or with ``output`` only its files."""
+    shutil.rmtree(output_folder(sandbox, data["task"]), ignore_errors=True)
+    if data.get("output"):
+        return {"removed": 0}
+    with sandbox.store.transaction():
+        sandbox.store.execute("DELETE FROM koji_task WHERE parent = ?", data["task"])
+        return {"removed": sandbox.store.execute("DELETE FROM koji_task WHERE id = ?", data["task"]).rowcount}
+
+
+@command("POST", "/koji/targets")
+async def targets(sandbox: Sandbox, data: dict[str, Any], request: Request) -> dict[str, Any]:
+    """``{"name", "build_tag", "dest_tag", "arches", "locked"}``, or ``{"only": [names]}`` to remove the others."""
+    with sandbox.store.transaction():
+        if "only" in data:
+            marks = ", ".join("?" * len(data["only"]))
+            sandbox.store.execute(f"DELETE FROM koji_target WHERE name NOT IN ({marks})", *data["only"])
+        else:
+            add_target(sandbox.store, data["name"], data["build_tag"], data["dest_tag"], data["arches"])
+            locked = int(data.get("locked", False))
+            sandbox.store.execute("UPDATE koji_tag SET locked = ? WHERE name = ?", locked, data["dest_tag"])
+    return data
+
+
+@command("POST", "/koji/packages")
+async def packages(sandbox: Sandbox, data: dict[str, Any], request: Request) -> dict[str, Any]:
+    """``{"name", "unlisted"}``: whether a package is missing in every tag's list."""
+    with sandbox.store.transaction():
+        package(sandbox.store, data["name"])
+        unlisted = int(data.get("unlisted", True))
+        sandbox.store.execute("UPDATE koji_package SET unlisted = ? WHERE name = ?", unlisted, data["name"])
+    return data
+
+
+@command("POST", "/koji/sources")
+async def sources(sandbox: Sandbox, data: dict[str, Any], request: Request) -> dict[str, Any]:
+    """``{"url", "nvr"}``: the name-version-release of a commit, which has no content here."""
+    name, version, release = _split(data["nvr"])
+    with sandbox.store.transaction():
+        sandbox.store.execute(
+            "INSERT OR REPLACE INTO koji_source VALUES (?, ?, ?, ?)", data["url"], name, version, release
+        )
+    return data
+
+
+@command("POST", "/koji/builds")
+async def builds(sandbox: Sandbox, data: dict[str, Any], request: Request) -> dict[str, int]:
+    """``{"nvr", "state", "task", "source", "tags"}``: a build that somebody else has made before."""
+    name, version, release = _split(data["nvr"])
+    now = time.time()
+    with sandbox.store.transaction():
+        number = sandbox.store.execute(
+            "INSERT INTO koji_build (package_id, name, version, release, state, task_id, source, owner, event,"
+            " create_ts, start_ts, completion_ts) VALUES (?, ?, ?, ?, ?, ?, ?, 1, 1, ?, ?, ?)",
+            package(sandbox.store, name), name, version, release, int(data["state"]), data.get("task"),
+            data.get("source"), now, now, now if data["state"] else None,
+        ).lastrowid  # fmt: skip
+        for tag in data.get("tags", ()):
+            koji_builds.put_tag(sandbox.store, number or 0, tag, 1)
+    return {"id": number or 0}
+
+
+@command("POST", "/koji/tags")
+async def tags(sandbox: Sandbox, data: dict[str, Any], request: Request) -> dict[str, Any]:
+    """``{"nvr", "add", "remove"}``: move a build on, as Bodhi does with an update."""
+    row = koji_builds.find_build(sandbox.store, data["nvr"])
+    if row is None:
+        raise BadCommand(f"no build {data['nvr']}")
+    with sandbox.store.transaction():
+        if "add" in data:
+            koji_builds.put_tag(sandbox.store, row["id"], data["add"], 1)
+        if "remove" in data:
+            sandbox.store.execute(
+                "UPDATE koji_tagging SET revoke_ts = ?, revoke_event = 1 WHERE build_id = ? AND revoke_ts IS NULL"
+                " AND tag_id = (SELECT id FROM koji_tag WHERE name = ?)",
+                time.time(), row["id"], data["remove"],
+            )  # fmt: skip
+    return data
+
+
+def _split(nvr: str) -> tuple[str, str, str]:
+    try:
+        return koji_builds.split_nvr(nvr)
+    except HubFault as error:
+        raise BadCommand(error.text) from None

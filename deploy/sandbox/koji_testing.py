@@ -1,0 +1,123 @@
+"""The hub's levers for tests: what ``koji_control`` offers, as methods."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any, Protocol
+
+
+class Farm(Protocol):
+    """What is needed of the running sandbox."""
+
+    def call(self, method: str, path: str, /, **data: Any) -> Any: ...
+    def fault(self, kind: str, path: str = "*", *, method: str = "*", times: int | None = 1, skip: int = 0,
+              **options: Any) -> int: ...  # fmt: skip
+    def requests(self, method: str = "", path: str = "") -> list[dict[str, Any]]: ...
+
+
+class Hub:
+    """The Koji hub of a running sandbox. Rules and settings outlive a restart."""
+
+    def __init__(self, farm: Farm) -> None:
+        self._farm = farm
+
+    def tasks(self, method: str = "build") -> list[dict[str, Any]]:
+        """Every task of a method, oldest first, with its request; an empty method means all."""
+        return [one for one in self._farm.call("GET", "/koji/tasks") if method in {"", one["method"]}]
+
+    def step(self, task: int | None = None, count: int = 1) -> None:
+        """``count`` steps of one build task, or of all that are live."""
+        self._farm.call("POST", "/koji/step", task=task, count=count)
+
+    def wait(
+        self, until: Callable[[list[dict[str, Any]]], bool], seconds: float = 20.0
+    ) -> list[dict[str, Any]]:
+        """The build tasks once ``until(tasks)`` is true. Raises TimeoutError."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            tasks = self.tasks()
+            if until(tasks):
+                return tasks
+            time.sleep(0.02)
+        raise TimeoutError(f"still not so after {seconds} s: {[(t['id'], t['state']) for t in self.tasks()]}")
+
+    def set_outcome(self, step: str, *, package: str = "*", code: int = 1005, text: str = "") -> None:
+        """How a step (an architecture, ``srpm``, ``tag``, ``begin``, ``builder``) of builds ends; 0 is well."""
+        self._farm.call("POST", "/koji/outcomes", step=step, package=package, code=code, text=text)
+
+    def clear_outcomes(self) -> None:
+        """Every step goes well again."""
+        self._farm.call("DELETE", "/koji/outcomes")
+
+    def play(self, version: str) -> None:
+        """Be a hub of another version; below 1.35 a repeated call runs twice."""
+        self._farm.call("POST", "/koji/hub", version=version)
+
+    def outage(self, text: str = "database outage") -> None:
+        """Answer ServerOffline with this text; an empty one ends it."""
+        self._farm.call("POST", "/koji/hub", offline=text)
+
+    def sessions(self, action: str, number: int | None = None) -> int:
+        """``expire``, ``close`` or ``delete`` one session or all; how many."""
+        data: dict[str, Any] = {"action": action, **({} if number is None else {"id": number})}
+        return int(self._farm.call("POST", "/koji/sessions", **data)["sessions"])
+
+    def user(self, name: str, **more: Any) -> dict[str, Any]:
+        """Make an account or renew its password: ``{"id", "name", "password"}``."""
+        return dict(self._farm.call("POST", "/koji/users", name=name, **more))
+
+    def free(self, task: int) -> None:
+        """The task's builder gives it back."""
+        self._farm.call("POST", "/koji/free", task=task)
+
+    def forget(self, task: int, *, output: bool = False) -> None:
+        """The hub loses a task, or only its files."""
+        self._farm.call("POST", "/koji/forget", task=task, output=output)
+
+    def target(self, name: str, build_tag: str, dest_tag: str, arches: str, *, locked: bool = False) -> None:
+        """Make or change a target."""
+        self._farm.call(
+            "POST",
+            "/koji/targets",
+            name=name,
+            build_tag=build_tag,
+            dest_tag=dest_tag,
+            arches=arches,
+            locked=locked,
+        )
+
+    def only_targets(self, *names: str) -> None:
+        """Remove every other target."""
+        self._farm.call("POST", "/koji/targets", only=list(names))
+
+    def unlist(self, package: str, *, unlisted: bool = True) -> None:
+        """Take a package from every tag's list, or put it back."""
+        self._farm.call("POST", "/koji/packages", name=package, unlisted=unlisted)
+
+    def source(self, url: str, nvr: str) -> None:
+        """What is built from a commit."""
+        self._farm.call("POST", "/koji/sources", url=url, nvr=nvr)
+
+    def build(self, nvr: str, state: int, **more: Any) -> int:
+        """A build that somebody made before: ``task``, ``source``, ``tags``; its id."""
+        return int(self._farm.call("POST", "/koji/builds", nvr=nvr, state=state, **more)["id"])
+
+    def move(self, nvr: str, add: str, remove: str | None = None) -> None:
+        """Tag a build, and take another tag from it."""
+        self._farm.call("POST", "/koji/tags", nvr=nvr, add=add, **({"remove": remove} if remove else {}))
+
+    def fault(
+        self, kind: str, method: str = "*", *, times: int | None = 1, skip: int = 0, **options: Any
+    ) -> int:
+        """Spoil calls of one XML-RPC method (``upload`` for uploads); kinds as in ``Farm.fault``."""
+        return self._farm.fault(kind, f"/kojihub/{method}", times=times, skip=skip, **options)
+
+    def offline(self) -> int:
+        """Drop every connection to the hub until ``clear_faults``."""
+        return self._farm.fault("dropped", "/kojihub*", times=None)
+
+    def calls(self, method: str = "") -> list[str]:
+        """The methods that were called, oldest first; of one name, if it is given."""
+        names = [one["path"].rpartition("/")[2] for one in self._farm.requests(path="/kojihub")]
+        return [name for name in names if method in {"", name}]

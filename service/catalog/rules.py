@@ -1,0 +1,236 @@
+"""``workarounds.toml``: facts about toolchains and the rows that meet them, read and checked row by row.
+
+Rows apply in the order of the file, and so do their flags: of two contradicting ``-z`` flags the linker obeys
+the last one. Two rows that can meet in one spec and contradict each other are refused here.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Mapping
+
+from service.catalog.model import OPEN_END, ToolchainFact, Workaround
+from service.catalog.tables import Table
+from service.domain.binaries import FINDINGS
+from service.domain.errors import BadCatalog
+from service.domain.patterns import BadPattern, safe_pattern
+from service.domain.planning import BranchPolicy
+from service.domain.proofs import Proof, Reach, Scenario
+
+REQUIRABLE = frozenset({"wazero", "nri"})
+"""Vendored modules that a row may require of the source."""
+
+_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,39}", re.ASCII)
+_MACRO = re.compile(r"[A-Za-z_]\w{2,59}", re.ASCII)
+_MACRO_VALUE = re.compile(r"[\w ,.:=/+-]{1,200}", re.ASCII)
+_FLAG = re.compile(r"-[\w,.=/+-]{1,100}", re.ASCII)
+_TAG = re.compile(r"[a-z]\w{0,59}", re.ASCII)
+_ADDRESS = re.compile(r"https://[^\s%\\\"'<>]{1,300}", re.ASCII)
+# The linker obeys the last one of each pair, so two rows that ask for both contradict each other.
+_OPPOSITES = {
+    "-Wl,-z,defs": "-Wl,-z,undefs",
+    "-Wl,-z,text": "-Wl,-z,notext",
+    "-Wl,-z,now": "-Wl,-z,lazy",
+    "-Wl,-z,relro": "-Wl,-z,norelro",
+}
+
+
+def read_toolchain(rows: Table, branches: Mapping[str, BranchPolicy]) -> Mapping[str, ToolchainFact]:
+    """The ``[[toolchain]]`` rows by id. Raises BadCatalog."""
+    facts: dict[str, ToolchainFact] = {}
+    for row in rows.rows("toolchain"):
+        first, last = _branches(row, branches)
+        fact = ToolchainFact(
+            id=_fitting(row, "id", _ID),
+            first_branch=first,
+            last_branch=last,
+            simulate=_each_fitting(row, "simulate", _FLAG),
+            why=row.text("why"),
+            reference=_fitting(row, "reference", _ADDRESS),
+        )
+        if fact.id in facts:
+            raise row.wrong("id", f"'{fact.id}' is there twice")
+        facts[fact.id] = fact
+        row.done()
+    return facts
+
+
+def read_workarounds(
+    rows: Table, branches: Mapping[str, BranchPolicy], toolchain: Mapping[str, ToolchainFact]
+) -> tuple[Workaround, ...]:
+    """The ``[[workaround]]`` rows in the file's order. Raises BadCatalog, also for two rows that contradict."""
+    found: list[Workaround] = []
+    for row in rows.rows("workaround"):
+        identity = _fitting(row, "id", _ID)
+        if any(identity == other.id for other in found):
+            raise row.wrong("id", f"'{identity}' is there twice")
+        row.place = f"workaround {identity}"
+        workaround = _read_workaround(row, identity, branches, toolchain)
+        unknown = [name for name in workaround.proof.beside if name not in {other.id for other in found}]
+        if unknown:
+            raise row.wrong("proof", f"beside: {unknown[0][:40]!r} is no row above this one")
+        for other in found:
+            key, complaint = _contradiction(other, workaround)
+            if complaint:
+                raise row.wrong(key, complaint)
+        found.append(workaround)
+    return tuple(found)
+
+
+def check_workaround(
+    row: Workaround, families: Mapping[str, object], strategies: Mapping[str, object]
+) -> None:
+    """Check what a row names in the other parts of the catalogue. Raises BadCatalog."""
+    for key, given, known in (
+        ("families", row.families, families),
+        ("strategies", row.strategies, strategies),
+    ):
+        unknown = sorted(given - set(known))
+        if unknown:
+            raise BadCatalog(f"workarounds.toml: workaround {row.id}.{key}: unknown: {unknown[0][:40]!r}")
+
+
+def _read_workaround(
+    row: Table,
+    identity: str,
+    branches: Mapping[str, BranchPolicy],
+    toolchain: Mapping[str, ToolchainFact],
+) -> Workaround:
+    first, last = _branches(row, branches)
+    workaround = Workaround(
+        id=identity,
+        families=frozenset(row.texts("families")),
+        strategies=frozenset(row.texts("strategies")),
+        streams=row.streams(),
+        requires=frozenset(_each_known(row, "requires", REQUIRABLE)),
+        first_branch=first,
+        last_branch=last,
+        macros=_macros(row),
+        linker_flags=_each_fitting(row, "linker_flags", _FLAG),
+        build_tags=_each_fitting(row, "build_tags", _TAG),
+        toolchain=tuple(toolchain[name] for name in _each_known(row, "toolchain", toolchain)),
+        symptoms=_symptoms(row),
+        free_of=frozenset(_each_known(row, "free_of", FINDINGS)),
+        proof=_proof(row),
+        why=row.text("why"),
+        reference=_fitting(row, "reference", _ADDRESS),
+    )
+    if not (workaround.macros or workaround.linker_flags or workaround.build_tags):
+        raise row.wrong("macros", "the row adds nothing: give macros, linker_flags or build_tags")
+    if workaround.proof.scenario is Scenario.OPTIONAL_LINKNAME and not workaround.build_tags:
+        raise row.wrong("proof", f"the scenario {workaround.proof.scenario} is for rows with build_tags")
+    lowest, highest = workaround.branch_range
+    if lowest > highest:
+        raise row.wrong("toolchain", "with its facts and branches the row holds on no branch")
+    row.done()
+    return workaround
+
+
+def _branches(row: Table, branches: Mapping[str, BranchPolicy]) -> tuple[int | None, int | None]:
+    numbers: list[int | None] = []
+    for key in ("first_branch", "last_branch"):
+        if not row.has(key):
+            numbers.append(None)
+            continue
+        name = row.text(key)
+        if name not in branches:
+            raise row.wrong(key, f"unknown branch {name[:40]!r}")
+        numbers.append(branches[name].branch.number)
+    first, last = numbers
+    if first is not None and last is not None and first > last:
+        raise row.wrong("last_branch", "is older than first_branch")
+    return first, last
+
+
+def _macros(row: Table) -> Mapping[str, str]:
+    macros = row.mapping("macros")
+    for name, value in macros.items():
+        if not _MACRO.fullmatch(name):
+            raise row.wrong("macros", f"{name[:60]!r} is not the name of a macro")
+        if not isinstance(value, str) or not _MACRO_VALUE.fullmatch(value):
+            raise row.wrong("macros", f"{name} must be a plain text, not {value!r}"[:200])
+    if "__golang_extldflags" in macros:
+        raise row.wrong("macros", "__golang_extldflags is made from all rows' linker_flags; use those")
+    return macros
+
+
+def _symptoms(row: Table) -> tuple[str, ...]:
+    patterns = row.texts("symptoms")
+    if not patterns:
+        raise row.wrong("symptoms", "must name at least one pattern of a log line")
+    for pattern in patterns:
+        try:
+            safe_pattern(pattern)
+        except BadPattern as error:
+            raise row.wrong("symptoms", f"{pattern[:60]!r} {error}") from error
+    return patterns
+
+
+def _proof(row: Table) -> Proof:
+    table = row.table("proof")
+    scenario, reach = table.text("scenario"), table.text("reach")
+    if scenario not in set(Scenario):
+        raise row.wrong("proof", f"unknown scenario {scenario[:40]!r}; there are {', '.join(Scenario)}")
+    if reach not in set(Reach):
+        raise row.wrong("proof", f"reach must be {' or '.join(Reach)}, not {reach[:40]!r}")
+    proof = Proof(Scenario(scenario), Reach(reach), table.texts("beside", ()))
+    table.done()
+    return proof
+
+
+def _contradiction(one: Workaround, other: Workaround) -> tuple[str, str]:
+    """The key of ``other`` that contradicts ``one``, and how; two empty texts where they agree."""
+    if not _can_meet(one, other):
+        return "", ""
+    for macro in sorted(set(one.macros) & set(other.macros)):
+        if one.macros[macro] != other.macros[macro]:
+            return "macros", f"{one.id} sets the macro {macro} to another value"
+    for flag, opposite in _OPPOSITES.items():
+        for here, there in ((flag, opposite), (opposite, flag)):
+            if here in other.linker_flags and there in one.linker_flags:
+                return "linker_flags", f"{here} contradicts {there}, which {one.id} adds"
+    for key, mine, theirs in (
+        ("linker_flags", other.linker_flags, one.linker_flags),
+        ("build_tags", other.build_tags, one.build_tags),
+    ):
+        repeated = sorted(set(mine) & set(theirs))
+        if repeated:
+            return key, f"{one.id} adds {repeated[0]} too"
+    return "", ""
+
+
+def _can_meet(one: Workaround, other: Workaround) -> bool:
+    (one_first, one_last), (other_first, other_last) = one.branch_range, other.branch_range
+    return bool(
+        one.families & other.families
+        and one.strategies & other.strategies
+        and one.streams.meets(other.streams)
+        and max(one_first, other_first) <= min(one_last, other_last, OPEN_END)
+    )
+
+
+def _fitting(row: Table, key: str, form: re.Pattern[str]) -> str:
+    text = row.text(key)
+    if not form.fullmatch(text):
+        raise row.wrong(key, f"{text[:80]!r} does not have the expected form")
+    return text
+
+
+def _each_fitting(row: Table, key: str, form: re.Pattern[str]) -> tuple[str, ...]:
+    texts = row.texts(key, ())
+    for text in texts:
+        if not form.fullmatch(text):
+            raise row.wrong(key, f"{text[:80]!r} does not have the expected form")
+    for one, other in itertools.combinations(texts, 2):
+        if _OPPOSITES.get(one) == other or _OPPOSITES.get(other) == one:
+            raise row.wrong(key, f"{one} and {other} contradict each other")
+    return texts
+
+
+def _each_known(row: Table, key: str, known: Mapping[str, object] | frozenset[str]) -> tuple[str, ...]:
+    texts = row.texts(key, ())
+    for text in texts:
+        if text not in known:
+            raise row.wrong(key, f"unknown: {text[:40]!r}; there are {', '.join(sorted(known)) or 'none'}")
+    return texts

@@ -1,0 +1,273 @@
+"""Reading a log once, line by line, for the lines that decide. Memory and time are bounded, whatever the log holds."""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from service.domain.causes import LINE_LIMIT, Cause, Pattern, compile_pattern, in_words
+from service.domain.fingerprints import bare, fingerprint
+
+BEFORE, AFTER = 2, 3
+"""Lines shown around a decisive one."""
+MATCHES_KEPT = 3
+BATCH = 512
+TRIES_LIMIT = 2_000
+"""How often one pattern's regular expression is tried in one section of a log."""
+TRIES_IN_ALL = 50_000
+"""How often any is tried in one log: beyond it only plain text counts, so that no log costs hours."""
+ERRORS_KEPT = 3
+TAIL = 20
+SHOWN = 160
+_SECTION = re.compile(r"Executing\(%?(\w{1,40})\):")
+_SECTION_HAS = "Executing("
+_FAILED_SECTION = re.compile(r"Bad exit status from \S{1,200} \(%(\w{1,40})\)")
+# What a line of an unknown failure often holds. First the telling ones; the others only where there are none.
+_TELLING = tuple(
+    compile_pattern(has, match)
+    for has, match in (
+        ("error:", ""), ("Error:", ""), ("ERROR:", ""), ("fatal:", ""), ("FATAL", ""), ("panic:", ""),
+        ("FAILED", ""), ("undefined", ""), ("annot ", r"\b[Cc]annot\b"), ("not found", ""), ("Traceback", ""),
+        ("No such file", ""), ("denied", ""), ("nable to", r"\b[Uu]nable to\b"), ("--- FAIL", ""),
+    )
+)  # fmt: skip
+_NOISE = re.compile(
+    r"^\s*(?:\+|Executing\(|RPM build errors:|error: Bad exit status|Bad exit status|ERROR: Exception\(|Finish:|"
+    r"make(?:\[\d{1,3}\])?: \*\*\* |collect2: error:|warning:)"
+)
+
+
+@dataclass(frozen=True)
+class ExcerptLine:
+    """One shown line: its number in the log (from 1), its text as cut, and whether it decides."""
+
+    number: int
+    text: str
+    decisive: bool = False
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a log says. ``rule`` is empty where no rule knows it: then ``fingerprint`` names the cluster.
+
+    ``cause`` and ``advice`` have their groups filled in. ``also`` are the ids of further rules that match.
+    ``section`` is the part of the spec that failed (``build``, ``check``), if the log tells.
+    """
+
+    rule: str
+    cause: str
+    advice: str
+    excerpt: tuple[ExcerptLine, ...]
+    fingerprint: str
+    section: str
+    lines: int
+    also: tuple[str, ...] = ()
+    groups: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass
+class _Window:
+    """A decisive line with its neighbours; ``wanting`` lines are still to come."""
+
+    lines: list[ExcerptLine]
+    wanting: int = AFTER
+
+
+@dataclass
+class _Found:
+    """What one rule has found in the section that is being read, or (``anywhere``) in the whole log."""
+
+    groups: dict[str, str]
+    windows: list[_Window] = field(default_factory=list)
+
+
+class Reader:
+    """Reads one log. ``feed`` takes lines, ``verdict`` ends it. Not to be used twice."""
+
+    def __init__(self, causes: Sequence[Cause], *, succeeded: bool = False) -> None:
+        self._causes = [cause for cause in causes if cause.reads(succeeded=succeeded)]
+        self._needles: list[tuple[int, Pattern]] = [
+            (rank, pattern) for rank, cause in enumerate(self._causes) for pattern in cause.patterns
+        ]
+        self._succeeded = succeeded
+        self._found: dict[int, _Found] = {}
+        self._errors: deque[ExcerptLine] = deque(maxlen=ERRORS_KEPT)
+        self._first_errors: list[ExcerptLine] = []
+        self._last: deque[str] = deque(maxlen=BEFORE)
+        self._tail: deque[ExcerptLine] = deque(maxlen=ERRORS_KEPT)
+        self._open: list[_Window] = []
+        self._tries: dict[Pattern, int] = {}
+        self._tries_left = TRIES_IN_ALL
+        self._section = ""
+        self._failed = ""
+        self.count = 0
+
+    def feed(self, lines: Iterable[str]) -> None:
+        """Read on. Lines may come without their ends; what lies beyond LINE_LIMIT characters is not looked at."""
+        for batch in _batches(lines):
+            text = "\n".join(batch)
+            active = [(rank, pattern) for rank, pattern in self._needles if pattern.has in text]
+            telling = [pattern for pattern in _TELLING if pattern.has in text]
+            special = _SECTION_HAS in text or "Bad exit status" in text
+            if not active and not telling and not special:
+                self._skip(batch)
+                continue
+            for line in batch:
+                self._read(line, active, telling)
+
+    def _skip(self, batch: Sequence[str]) -> None:
+        """A batch in which no pattern can match: only open windows and the last lines need it."""
+        if self._open:
+            for at, line in enumerate(batch[:AFTER], start=1):
+                self._extend(self.count + at, line)
+        self._open.clear()
+        for at, line in enumerate(batch[-TAIL:], start=self.count + 1 + max(len(batch) - TAIL, 0)):
+            self._keep_tail(at, line)
+        self.count += len(batch)
+        self._last.extend(batch[-BEFORE:])
+
+    def _read(self, line: str, active: Sequence[tuple[int, Pattern]], telling: Sequence[Pattern]) -> None:
+        self.count += 1
+        if self._open:
+            self._extend(self.count, line)
+        if _SECTION_HAS in line:
+            self._begin_section(line)
+        elif "Bad exit status" in line and (ended := _FAILED_SECTION.search(line)):
+            self._failed = ended[1]
+        for rank, pattern in active:
+            if pattern.has in line and self._may_try(pattern):
+                groups = pattern.find(line)
+                if groups is not None:
+                    self._note(rank, groups, line)
+        if (
+            telling
+            and any(p.has in line and p.find(line) is not None for p in telling)
+            and not _NOISE.match(line)
+        ):
+            shown = ExcerptLine(self.count, line, decisive=True)
+            if len(self._first_errors) < ERRORS_KEPT:
+                self._first_errors.append(shown)
+            else:
+                self._errors.append(shown)
+        else:
+            self._keep_tail(self.count, line)
+        self._last.append(line)
+
+    def _keep_tail(self, number: int, line: str) -> None:
+        if line.strip() and not _NOISE.match(line):
+            self._tail.append(ExcerptLine(number, line))
+
+    def _may_try(self, pattern: Pattern) -> bool:
+        if pattern.match is None:
+            return True
+        tried = self._tries.get(pattern, 0)
+        if tried >= TRIES_LIMIT or self._tries_left <= 0:
+            return False
+        self._tries[pattern] = tried + 1
+        self._tries_left -= 1
+        return True
+
+    def _begin_section(self, line: str) -> None:
+        """A section begins, so the one before it ended well: what looked like trouble in it was none."""
+        begun = _SECTION.search(line)
+        if begun is None or self._failed:
+            return
+        self._section = begun[1]
+        self._errors.clear()
+        self._first_errors.clear()
+        self._tries.clear()
+        if not self._succeeded:
+            self._found = {rank: one for rank, one in self._found.items() if self._causes[rank].anywhere}
+
+    def _note(self, rank: int, groups: dict[str, str], line: str) -> None:
+        found = self._found.setdefault(rank, _Found(groups))
+        found.groups = {**groups, **found.groups}
+        if len(found.windows) >= MATCHES_KEPT:
+            return
+        before = list(self._last)
+        first = self.count - len(before)
+        lines = [ExcerptLine(first + at, text) for at, text in enumerate(before)]
+        window = _Window([*lines, ExcerptLine(self.count, line, decisive=True)])
+        found.windows.append(window)
+        self._open.append(window)
+
+    def _extend(self, number: int, line: str) -> None:
+        for window in self._open:
+            window.lines.append(ExcerptLine(number, line))
+            window.wanting -= 1
+        self._open = [window for window in self._open if window.wanting > 0]
+
+    def verdict(self) -> Verdict:
+        """What the log says. The rule that stands first in the list wins; the others are named in ``also``."""
+        section = self._failed or self._section
+        ranks = sorted(self._found)
+        if not ranks:
+            return self._unknown(section)
+        cause, found = self._causes[ranks[0]], self._found[ranks[0]]
+        excerpt = _merged(window.lines for window in found.windows)
+        return Verdict(
+            rule=cause.id,
+            cause=in_words(cause.cause, found.groups),
+            advice=in_words(cause.advice, found.groups),
+            excerpt=excerpt,
+            fingerprint=fingerprint(section, (line.text for line in excerpt if line.decisive)),
+            section=section,
+            lines=self.count,
+            also=tuple(self._causes[rank].id for rank in ranks[1:]),
+            groups=found.groups,
+        )
+
+    def _unknown(self, section: str) -> Verdict:
+        if self._succeeded:
+            return Verdict("", "", "", (), "", section, self.count)
+        shown = [*self._first_errors, *self._errors] or list(self._tail)
+        where = f" in %{section}" if section else ""
+        telling = next((text for line in shown if (text := bare(line.text))), "the log is empty")
+        return Verdict(
+            rule="",
+            cause=f"unknown cause{where}: {telling[:SHOWN]}",
+            advice="",
+            excerpt=tuple(shown),
+            fingerprint=fingerprint(section, (line.text for line in shown)),
+            section=section,
+            lines=self.count,
+        )
+
+
+def diagnose(lines: Iterable[str], causes: Sequence[Cause], *, succeeded: bool = False) -> Verdict:
+    """The verdict on one log. ``causes`` are in the order of their rank: the first that matches wins."""
+    reader = Reader(causes, succeeded=succeeded)
+    reader.feed(lines)
+    return reader.verdict()
+
+
+def best(verdicts: Iterable[tuple[str, Verdict]], causes: Sequence[Cause]) -> tuple[str, Verdict]:
+    """Of the verdicts on several logs of one build (by the log's name): the rule of the best rank, else the first."""
+    rank = {cause.id: at for at, cause in enumerate(causes)}
+    listed = list(verdicts)
+    return min(
+        listed, key=lambda named: rank.get(named[1].rule, len(rank)) if named[1].rule else len(rank) + 1
+    )
+
+
+def _batches(lines: Iterable[str]) -> Iterator[list[str]]:
+    batch: list[str] = []
+    for line in lines:
+        batch.append(line[:LINE_LIMIT])
+        if len(batch) >= BATCH:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _merged(windows: Iterable[Sequence[ExcerptLine]]) -> tuple[ExcerptLine, ...]:
+    """The windows as one excerpt: a line that stands in two of them once, decisive if it is so in one."""
+    lines: dict[int, ExcerptLine] = {}
+    for window in windows:
+        for line in window:
+            if line.number not in lines or line.decisive:
+                lines[line.number] = line
+    return tuple(lines[number] for number in sorted(lines))

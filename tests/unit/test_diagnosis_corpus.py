@@ -1,0 +1,48 @@
+"""The corpus of real log excerpts: what the rules make of it, and that the document tells the truth about it."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests import diagnosis_corpus as corpus
+from tests.diagnosis_corpus import UNKNOWN, Excerpt
+
+RULES = corpus.causes()
+EXCERPTS = corpus.excerpts()
+
+
+@pytest.mark.parametrize(
+    "excerpt", [one for one in EXCERPTS if one.part == "known"], ids=lambda one: str(one.name)
+)
+def test_known_excerpts(excerpt: Excerpt) -> None:
+    verdict = corpus.judge(excerpt, RULES)
+    assert (verdict.rule or UNKNOWN) == excerpt.expect
+    assert any(line.decisive or not verdict.rule for line in verdict.excerpt)
+
+
+def test_the_corpus_is_what_the_document_says() -> None:
+    assert len(EXCERPTS) >= 40
+    held_back = [one for one in EXCERPTS if one.part == "held back"]
+    assert len(held_back) * 3 >= len(EXCERPTS)
+    names = {rule.id for rule in RULES} | {UNKNOWN}
+    assert {one.expect for one in EXCERPTS} <= names
+    assert all(one.source and any(one.lines) for one in EXCERPTS)
+    public = [one for one in EXCERPTS if one.source.startswith("https://github.com/")]
+    assert len(public) >= 40
+    assert len({one.lines for one in EXCERPTS}) == len(EXCERPTS)
+
+
+def test_every_rule_has_an_excerpt() -> None:
+    assert {rule.id for rule in RULES} <= {one.expect for one in EXCERPTS}
+
+
+def test_the_table_in_the_document_is_measured() -> None:
+    """Written by ``python -m tests.diagnosis_corpus``; whoever changes a rule reads what it does to the figures."""
+    assert corpus.written() == corpus.table()
+
+
+def test_a_wrong_cause_is_rare() -> None:
+    """A cause that is named is the right one in nine cases of ten, also where the rules had not seen the log."""
+    judged = [(one.expect, corpus.judge(one, RULES).rule) for one in EXCERPTS]
+    named = [(expect, said) for expect, said in judged if said]
+    assert sum(expect == said for expect, said in named) >= 0.9 * len(named)
