@@ -31,6 +31,7 @@ PHASES = [
     "observations",
     "follow_ups",
     "build_logs",
+    "checks",
     "contacts",
 ]
 WEB = (
@@ -70,6 +71,7 @@ ARROWS = {
         for name in ("archives", "partial_files", "sources", "rpm_commands", "specs_check", "srpm")
     },
     "workers.downloads": Arrow((), ("httpx2",)),
+    "workers.rpm_contents": Arrow(("service.domain", "workers.rpm_commands")),
     "workers.binaries": Arrow(("service.domain",), ("elftools",)),
     "workers.app": Arrow(("service.settings", "service.wake"), ("celery",)),
     "workers": Arrow(

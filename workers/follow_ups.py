@@ -9,6 +9,7 @@ import structlog
 from service.follow_ups import (
     LOGS,
     SURPLUS,
+    VERIFY,
     FollowUpWork,
     claim_follow_up,
     end_follow_up,
@@ -18,6 +19,7 @@ from workers.build_logs import fetch_logs
 from workers.context import Context
 from workers.outcomes import Done, NotYet
 from workers.surplus import search_surplus
+from workers.verification import verify
 
 FOLLOW_UP_TRIES = 8
 
@@ -26,6 +28,7 @@ Runner = Callable[[Context, FollowUpWork], Done]
 RUNNERS: Mapping[str, Runner] = {
     LOGS: fetch_logs,
     SURPLUS: search_surplus,
+    VERIFY: verify,
 }
 
 log = structlog.get_logger()

@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from service import board
+from service.board.checks import build_checks
 from service.board.logs import logs_of
 from service.domain.states import BuildState, ReleaseState
 from service.web.context import context_of
@@ -127,6 +128,13 @@ def show_build(request: Request, build_id: str) -> Response:
         if detail is None:
             raise Problem(404, f"There is no build {build_id}.")
         change = board.spec_change(session, int(build_id)) if detail.build.spec_sha256 else None
+        checks = build_checks(session, int(build_id))
         with_logs = {row.chroot for row in logs_of(session, int(build_id))}
-    values = {"detail": detail, "build": detail.build, "change": change, "with_logs": with_logs}
+    values = {
+        "detail": detail,
+        "build": detail.build,
+        "change": change,
+        "with_logs": with_logs,
+        "checks": checks,
+    }
     return page(request, "build.html", values)

@@ -100,6 +100,10 @@ class BuildSystem(Protocol):
         """
         ...
 
+    def rpm_addresses(self, place: ResultPlace) -> Sequence[str]:
+        """Where the binary RPMs of a succeeded chroot are, without those that only hold debugging data."""
+        ...
+
     def cancel(self, ref: BuildRef) -> None:
         """Ask the other side to stop the build; one that has ended already is no error."""
         ...

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -12,6 +13,7 @@ from service.domain.states import ENDED_CHROOT, ChrootState
 from workers.buildsystems.copr_states import BUILD_STATES, CHROOT_STATES, Verdict
 
 Row = Mapping[str, Any]
+_WORD = re.compile(r"[A-Za-z0-9._+~^-]{1,100}", re.ASCII)
 
 NO_RESULTS = "failed before anything was built there; see the source log"
 SOURCE_FAILED = "COPR's source step failed: it could not read the source RPM; see the source log"
@@ -136,6 +138,20 @@ def log_addresses(place: ResultPlace) -> dict[str, tuple[str, ...]]:
         "root": _both(f"{folder}/root.log"),
         "backend": _both(f"{folder}/backend.log"),
     }
+
+
+def rpm_addresses(place: ResultPlace, packages: Sequence[Row]) -> tuple[str, ...]:
+    """The binary RPMs among a chroot's results; rows that name no file are left out, as is what is for debuggers."""
+    folder = place.result_url.rstrip("/")
+    found = []
+    for row in packages:
+        words = [row.get(key) for key in ("name", "version", "release", "arch")]
+        if not folder or not all(isinstance(word, str) and _WORD.fullmatch(word) for word in words):
+            continue
+        name, version, release, arch = words
+        if arch != "src" and not str(name).endswith(("-debuginfo", "-debugsource")):
+            found.append(f"{folder}/{name}-{version}-{release}.{arch}.rpm")
+    return tuple(sorted(found))
 
 
 def _both(address: str) -> tuple[str, str]:
