@@ -21,6 +21,8 @@ PHASES = [
     "audit",
     "tokens",
     "sign_ins",
+    "overrides",
+    "rebuilds",
     "intake",
     "releases",
     "reconcile",

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from service.catalog import Catalog, load
 from service.logs.store import FileStore, LogStore
+from service.overrides import LiveCatalog
 from service.settings import Settings, load_settings
 from service.store.session import Database
 from service.wake import Wake
@@ -22,7 +23,7 @@ class Context:
 
     settings: Settings
     db: Database
-    catalog: Catalog
+    live_catalog: LiveCatalog
     wake: Wake
     logs: LogStore
     _systems: dict[str, BuildSystem] = field(default_factory=dict)
@@ -30,13 +31,14 @@ class Context:
     @classmethod
     def create(cls, settings: Settings) -> Context:
         """Build a context from settings. Raises BadCatalog."""
-        return cls(
-            settings,
-            Database(settings.database()),
-            load_catalog(settings),
-            Wake(settings),
-            FileStore(settings.state_dir / "logs"),
-        )
+        db = Database(settings.database())
+        logs = FileStore(settings.state_dir / "logs")
+        return cls(settings, db, LiveCatalog(db, load_catalog(settings)), Wake(settings), logs)
+
+    @property
+    def catalog(self) -> Catalog:
+        """The catalogue that holds now: the files' under the overrides in the database."""
+        return self.live_catalog.look().catalog
 
     def system(self, name: str) -> BuildSystem:
         """The adapter for a build system, connected once per process. Raises BuildSystemError."""

@@ -28,6 +28,7 @@ from service.web.parameters import (
     Word,
     WordInPath,
 )
+from service.web.problems import problems
 from service.web.shapes import (
     build_shape,
     delivery_text,
@@ -37,18 +38,11 @@ from service.web.shapes import (
     workaround_shape,
 )
 
-PROBLEMS: dict[int | str, dict[str, Any]] = {
-    status: {"description": text, "content": {"application/problem+json": {"schema": {"$ref": ref}}}}
-    for ref in ["#/components/schemas/ProblemShape"]
-    for status, text in (
-        (404, "Not known here."),
-        (422, "A parameter does not fit."),
-        (503, "The database does not answer; try again."),
-    )
-}
 PAYLOAD_SHOWN = 1024 * 1024
 
-router = APIRouter(prefix="/api/v1", dependencies=[needs("read")], responses=PROBLEMS)
+router = APIRouter(
+    prefix="/api/v1", dependencies=[needs("read")], responses=problems(401, 403, 404, 422, 503)
+)
 
 
 @router.get("/matrix", response_model=schemas.MatrixShape, tags=["matrix"])

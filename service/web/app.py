@@ -13,7 +13,17 @@ from starlette.exceptions import HTTPException
 
 from service.board import BadCursor
 from service.settings import Settings, load_settings
-from service.web import api, check_api, dashboard, log_api, log_pages, release_pages, service_pages
+from service.web import (
+    actions,
+    api,
+    catalog_actions,
+    check_api,
+    dashboard,
+    log_api,
+    log_pages,
+    release_pages,
+    service_pages,
+)
 from service.web.answers import EveryAnswer
 from service.web.context import WebContext
 from service.web.errors import (
@@ -64,6 +74,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.include_router(api.router)
     app.include_router(log_api.router)
     app.include_router(check_api.router)
+    app.include_router(actions.router)
+    app.include_router(catalog_actions.router)
     app.include_router(dashboard.router)
     app.include_router(release_pages.router)
     app.include_router(log_pages.router)

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict
 
 from service import board
 from service.board.checks import build_checks
-from service.web.api import PROBLEMS
+from service.web..py import PROBLEMS
 from service.web.auth import needs
 from service.web.errors import Problem
 from service.web.parameters import BuildId, Context

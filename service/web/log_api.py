@@ -12,7 +12,7 @@ from starlette.responses import JSONResponse, RedirectResponse, Response, Stream
 
 from service.logs.reader import LogReader
 from service.logs.store import LogGone
-from service.web.api import PROBLEMS
+from service.web..py import PROBLEMS
 from service.web.auth import needs
 from service.web.chroot_logs import ChrootLogs, chroot_logs, find_stored
 from service.web.errors import Problem

@@ -117,7 +117,9 @@ def test_what_is_no_rpm_is_said_to_be_none(tmp_path: Path) -> None:
         path.write_bytes(data)
         with pytest.raises(RpmBroken, match=r"rpm cannot read x\.rpm"):
             read_header(path, tmp_path)
-    good = make_rpm(tmp_path / "rpm", name="a", version="1", release="1", files={"/a": random.Random(7).randbytes(9000)})
+    good = make_rpm(
+        tmp_path / "rpm", name="a", version="1", release="1", files={"/a": random.Random(7).randbytes(9000)}
+    )
     path.write_bytes(good.read_bytes()[:-300])
     assert read_header(path, tmp_path).name == "a"
     with pytest.raises(RpmBroken):
