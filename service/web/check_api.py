@@ -10,12 +10,14 @@ from pydantic import BaseModel, ConfigDict
 
 from service import board
 from service.board.checks import build_checks
-from service.web..py import PROBLEMS
 from service.web.auth import needs
 from service.web.errors import Problem
 from service.web.parameters import BuildId, Context
+from service.web.problems import problems
 
-router = APIRouter(prefix="/api/v1", dependencies=[needs("read")], responses=PROBLEMS)
+router = APIRouter(
+    prefix="/api/v1", dependencies=[needs("read")], responses=problems(401, 403, 404, 422, 503)
+)
 Word = Literal["unknown", "sound", "degraded"]
 
 

@@ -12,18 +12,20 @@ from starlette.responses import JSONResponse, RedirectResponse, Response, Stream
 
 from service.logs.reader import LogReader
 from service.logs.store import LogGone
-from service.web..py import PROBLEMS
 from service.web.auth import needs
 from service.web.chroot_logs import ChrootLogs, chroot_logs, find_stored
 from service.web.errors import Problem
 from service.web.log_shapes import HitShape, HitsShape, KeptLog, LogKind, LogShape
 from service.web.parameters import BuildId, Context, WordInPath
+from service.web.problems import problems
 
 LINES_MAX = 10_000
 _RANGE = re.compile(r"bytes=(\d{0,15})-(\d{0,15})", re.ASCII)
 TEXT = "text/plain; charset=utf-8"
 
-router = APIRouter(prefix="/api/v1", dependencies=[needs("read")], responses=PROBLEMS)
+router = APIRouter(
+    prefix="/api/v1", dependencies=[needs("read")], responses=problems(401, 403, 404, 422, 503)
+)
 
 
 @router.get(
@@ -34,7 +36,7 @@ router = APIRouter(prefix="/api/v1", dependencies=[needs("read")], responses=PRO
         200: {"model": LogShape, "content": {"text/plain": {}}},
         206: {"description": "The bytes asked for.", "content": {"text/plain": {}}},
         302: {"description": "The log at the build system, where it is not stored here (yet)."},
-        416: {"description": "No such bytes."},
+        416: {"description": "The log has no such bytes."},
     },
 )
 def get_log(

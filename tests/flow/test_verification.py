@@ -12,6 +12,7 @@ import pytest
 
 from service.board.checks import BuildChecks, build_checks
 from service.domain.verification import planned_dependencies
+from service.overrides import LiveCatalog
 from service.store.schema import PackageBuild
 from tests.flow.house import House
 from tests.web.live import serving
@@ -99,9 +100,8 @@ def test_a_green_build_with_text_relocations_is_degraded_and_says_so_everywhere(
 ) -> None:
     program = compile_program(tmp_path, TEXT_RELOCATION, *HARD, "-Wl,-z,notext")
     catalog = house.context.catalog
-    house.context.catalog = replace(
-        catalog, targets=tuple(replace(target, require_sound=True) for target in catalog.targets)
-    )
+    sound = tuple(replace(target, require_sound=True) for target in catalog.targets)
+    house.context.live_catalog = LiveCatalog(house.context.db, replace(catalog, targets=sound))
 
     def make(folder: Path, row: PackageBuild) -> None:
         shutil.copy(rpm_like_planned(tmp_path, row, program, leave_out="conflicts: crio"), folder)
