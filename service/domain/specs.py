@@ -15,7 +15,7 @@ class SourceFacts:
 
     ``origin`` is ``archive`` or ``catalogue``. ``go`` is go.mod's go line; ``wazero`` and ``nri`` are vendored
     versions with their leading v, empty where not vendored. ``sha256`` and ``url`` are of the archive. Facts
-    that the archive does not tell are empty text.
+    that the archive does not tell are empty text. ``modules`` are the vendored modules, path to version.
     """
 
     origin: str
@@ -26,6 +26,7 @@ class SourceFacts:
     sha256: str = ""
     url: str = ""
     size: int = 0
+    modules: Mapping[str, str] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True)
