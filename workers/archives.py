@@ -249,7 +249,7 @@ def _check_version(texts: dict[str, str], version: Version, layout: SourceLayout
 
 def _go(go_mod: str, layout: SourceLayout) -> str:
     module = _MODULE_LINE.search(go_mod)
-    if not module or module[1] != layout.module:
+    if not module or module[1] not in (layout.module, *layout.former_modules):
         raise SourceRefused(f"go.mod in the archive is not that of {layout.module}")
     line = _GO_LINE.search(go_mod)
     if not line:

@@ -127,6 +127,7 @@ def _request(
         version=version,
         branch=work.branch,
         strategy=work.strategy,
+        style=work.target.style,
         facts=facts,
         release_number=number,
         released_on=day,

@@ -29,6 +29,7 @@ from service.board.releases import (
     status_of,
 )
 from service.board.rows import BuildRow, ChrootRow, arch_of
+from service.board.rules import ProofRow, RuleRow, StoredTrial, rules
 from service.board.specs import Spec, SpecChange, spec_change, spec_of
 
 __all__ = [
@@ -53,11 +54,14 @@ __all__ = [
     "Health",
     "Matrix",
     "Page",
+    "ProofRow",
     "ReleaseDetail",
     "ReleaseRow",
+    "RuleRow",
     "Spec",
     "SpecChange",
     "SrpmRow",
+    "StoredTrial",
     "StreamRow",
     "arch_of",
     "build_detail",
@@ -75,6 +79,7 @@ __all__ = [
     "newest_of_stream",
     "only_branch",
     "release_detail",
+    "rules",
     "spec_change",
     "spec_of",
     "status_of",
