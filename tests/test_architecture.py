@@ -35,6 +35,8 @@ PHASES = [
     "build_logs",
     "checks",
     "contacts",
+    "payloads",
+    "withdrawals",
     "proofs",
 ]
 WEB = (
