@@ -123,6 +123,7 @@ def _sources(ctx: Context, work: BuildWork, version: Version) -> tuple[Path, Sou
         sha256=fetched.sha256,
         url=url,
         size=fetched.size,
+        modules=facts.modules,
         license=found.expression,
         licensed_by=found.by,
     )
