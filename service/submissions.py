@@ -24,6 +24,7 @@ from service.store.schema import (
     UpstreamRelease,
 )
 from service.store.session import Database, database_now
+from service.store.surroundings import keep_modules
 from service.store.transitions import move_build, move_chroot, note_event
 from service.withdrawals import note_commit
 from service.work import BuildWork, work_of
@@ -83,6 +84,7 @@ def record_source_facts(db: Database, release_id: int, facts: SourceFacts) -> Re
             "partial": facts.partial, "released_on": day.isoformat(),
             "license": facts.license or NOT_COMPUTED, "licensed_by": facts.licensed_by, **told,
         }  # fmt: skip
+        keep_modules(session, release.id, facts.modules)
         return RecordedSource("", day, release.facts, license_before(session, release))
 
 

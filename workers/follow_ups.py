@@ -7,25 +7,31 @@ from collections.abc import Callable, Mapping
 import structlog
 
 from service.follow_ups import (
+    LOGS,
     REPOSITORY,
     SURPLUS,
+    VERIFY,
     FollowUpWork,
     claim_follow_up,
     end_follow_up,
     postpone_follow_up,
 )
+from workers.build_logs import fetch_logs
 from workers.context import Context
 from workers.distgit import look_for_repository
 from workers.outcomes import Done, NotYet
 from workers.surplus import search_surplus
+from workers.verification import verify
 
 FOLLOW_UP_TRIES = 8
 
 Runner = Callable[[Context, FollowUpWork], Done]
 
 RUNNERS: Mapping[str, Runner] = {
+    LOGS: fetch_logs,
     SURPLUS: search_surplus,
     REPOSITORY: look_for_repository,
+    VERIFY: verify,
 }
 
 log = structlog.get_logger()
