@@ -31,6 +31,8 @@ PHASES = [
     "observations",
     "follow_ups",
     "contacts",
+    "diagnoses",
+    "remedies",
 ]
 WEB = (
     *("fastapi", "starlette", "anyio", "pydantic", "jinja2", "markupsafe"),

@@ -17,6 +17,7 @@ from service.settings import Settings, load_settings
 from service.store.session import database_now
 from workers import deliveries, offline, sample, up
 from workers.cli_builds import builds_app
+from workers.cli_causes import causes_app
 from workers.cli_output import Json, context, existing, fail, print_json, print_table, told
 from workers.cli_tokens import audit, tokens_app
 from workers.context import NO_OWNER, load_catalog
@@ -30,6 +31,7 @@ release_app = typer.Typer(no_args_is_help=True, help="Releases: announce one by 
 delivery_app = typer.Typer(no_args_is_help=True, help="Webhook deliveries: list and replay.")
 catalog_app = typer.Typer(no_args_is_help=True, help="The catalogue: check it.")
 app.add_typer(builds_app, name="build")
+app.add_typer(causes_app, name="cause")
 app.add_typer(release_app, name="release")
 app.add_typer(delivery_app, name="delivery")
 app.add_typer(catalog_app, name="catalog")

@@ -190,7 +190,14 @@ def _sandbox(state: Path, copr_port: int, mirror_port: int, held_back_stream: st
         raise SettingsError("CRYOPACK_COPR_OWNER: is not set, and the sandbox is only in a checkout")
     tags = [entry["tag"] for entry in json.loads(SANDBOX_HISTORY.read_text(encoding="utf-8"))]
     held_back = [tag for tag in tags if tag.startswith(f"v{held_back_stream}.")]
-    command = [sys.executable, str(SANDBOX_FOLDER), "--state-dir", str(state / "sandbox")]
+    command = [
+        sys.executable,
+        str(SANDBOX_FOLDER),
+        "--state-dir",
+        str(state / "sandbox"),
+        "--real-builds",
+        "auto",
+    ]
     command += ["--copr-port", str(copr_port), "--mirror-port", str(mirror_port), "--hold-back", *held_back]
     url = f"http://127.0.0.1:{mirror_port}/_sandbox/state"
 

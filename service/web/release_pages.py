@@ -126,4 +126,10 @@ def show_build(request: Request, build_id: str) -> Response:
         if detail is None:
             raise Problem(404, f"There is no build {build_id}.")
         change = board.spec_change(session, int(build_id)) if detail.build.spec_sha256 else None
-    return page(request, "build.html", {"detail": detail, "build": detail.build, "change": change})
+        diagnoses = board.diagnoses_of(session, context.catalog, int(build_id))
+        remedy, remedy_of = board.remedies_of(session, int(build_id))
+    values = {
+        "detail": detail, "build": detail.build, "change": change,
+        "diagnoses": diagnoses, "remedy": remedy, "remedy_of": remedy_of,
+    }  # fmt: skip
+    return page(request, "build.html", values)
