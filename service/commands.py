@@ -14,7 +14,7 @@ from service.domain.planning import PlannedBuild, target_refusal
 from service.domain.states import ENDED_BUILD, BuildState, ChrootState, DeliveryState
 from service.domain.versions import parse_tag
 from service.follow_ups import look_for_surplus
-from service.releases import Announced, Announcement, add_attempt, announce, lock_stream
+from service.releases import BY_HAND, Announced, Announcement, add_attempt, announce, lock_stream
 from service.store.schema import PackageBuild, UpstreamRelease, WebhookDelivery
 from service.store.session import Database, database_now
 from service.store.transitions import move_build, move_chroot, move_delivery, note_event
@@ -39,14 +39,17 @@ class Requested:
 def add_release(
     db: Database, catalog: Catalog, family_name: str, tag: str, *, by: str, address: str = ""
 ) -> Announced:
-    """Announce a release by hand, as a webhook would have. Raises CommandRefused, BadTag."""
+    """Announce a release by hand, as a webhook would have; a pre-release asked for by name is built, too.
+
+    Raises CommandRefused, BadTag.
+    """
     family = catalog.families.get(family_name)
     if family is None:
         raise NotFound(f"the catalogue has no family {family_name}")
     version = parse_tag(tag)
     with db.transaction() as session:
         at = database_now(session)
-        told = Announcement(origin="maintainer")
+        told = Announcement(origin=BY_HAND)
         done = announce(session, catalog, family, version, told, at=at)
         subject = f"release {family.name} {version}"
         note_audit(

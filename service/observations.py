@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from service.domain.reports import BuildRef, BuildReport, PollProblem
 from service.domain.states import ENDED_CHROOT, BuildState, ChrootState, rollup
-from service.follow_ups import look_for_surplus
+from service.follow_ups import follow_ends, look_for_surplus
 from service.progress import take_lease
 from service.store.schema import ChrootBuild, PackageBuild
 from service.store.session import Database, database_now
@@ -89,10 +89,11 @@ def record_report(
         if state is BuildState.RUNNING:
             build.reason = ""
             _next_poll(build, now, poll_seconds)
-            return state
-        if report.ended:
-            _close_chroots(session, build, state, report.reason, now)
-        move_build(session, build, state, at=now, reason=_end_reason(build, state, report.reason))
+        else:
+            if report.ended:
+                _close_chroots(session, build, state, report.reason, now)
+            move_build(session, build, state, at=now, reason=_end_reason(build, state, report.reason))
+        follow_ends(session, build, now)
         return state
 
 
@@ -133,6 +134,7 @@ def give_up_polling(db: Database, poll: PollWork, reason: str, *, cancel_confirm
             return True
         _close_chroots(session, build, BuildState.CANCELED, reason, now)
         move_build(session, build, BuildState.ERRORED, at=now, reason=reason)
+        follow_ends(session, build, now)
         return True
 
 

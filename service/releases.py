@@ -17,6 +17,9 @@ from service.domain.versions import Stream, Version
 from service.store.schema import PackageBuild, PackageStream, UpstreamRelease
 from service.store.transitions import move_build, move_release, start_build
 
+# The origin of a release that a maintainer asked for, whoever else told of it before or later.
+BY_HAND = "maintainer"
+
 
 @dataclass(frozen=True)
 class Announcement:
@@ -65,7 +68,9 @@ def announce(
     elif release.state == ReleaseState.WITHDRAWN:
         release.mark = f"published again after it was withdrawn ({release.reason})"
         move_release(release, ReleaseState.KNOWN, reason="")
-    release.prerelease = told.prerelease
+    if told.origin == BY_HAND:
+        release.origin = BY_HAND
+    release.prerelease = told.prerelease or (told.origin == BY_HAND and release.prerelease)
     release.published_at = told.published_at or release.published_at
     release.html_url = told.html_url or release.html_url
     if told.commit:
@@ -87,7 +92,8 @@ def plan_release(
         return Announced(f"{version.tag} is withdrawn: {release.reason}")
     decision = plan(
         version,
-        family=family,
+        # A pre-release is built where somebody asked for it by name, and stays so whenever it is planned again.
+        family=family.with_prereleases() if release.origin == BY_HAND else family,
         targets=catalog.targets,
         branches=catalog.branches,
         today=at.date(),

@@ -15,12 +15,14 @@ from tests.architecture_rules import Arrow
 ROOT = Path(__file__).parents[1]
 TOPS = frozenset({"service", "workers", "migrations", "sandbox", "tests", "bench"})
 PURE = ("service.domain", "service.catalog", "service.specs")
-REMEMBERS = (*PURE, "service.store", "service.wake", "service.settings")
+REMEMBERS = (*PURE, "service.store", "service.wake", "service.settings", "service.logs")
 # What one phase of a release's life is made of; phases may use each other, but never in a circle.
 PHASES = [
     "audit",
     "tokens",
     "sign_ins",
+    "overrides",
+    "rebuilds",
     "intake",
     "releases",
     "reconcile",
@@ -30,6 +32,8 @@ PHASES = [
     "submissions",
     "observations",
     "follow_ups",
+    "build_logs",
+    "checks",
     "contacts",
     "diagnoses",
     "remedies",
@@ -47,10 +51,13 @@ ARROWS = {
     "service.wake": Arrow(("service.settings",), ("celery", "structlog")),
     "service.store": Arrow(("service.domain",), ("sqlalchemy",)),
     **{
-        f"service.{name}": Arrow((*REMEMBERS[:4], *(f"service.{other}" for other in PHASES)), ("sqlalchemy",))
+        f"service.{name}": Arrow(
+            (*REMEMBERS[:4], "service.logs", *(f"service.{other}" for other in PHASES)), ("sqlalchemy",)
+        )
         for name in PHASES
     },
-    "service.board": Arrow(REMEMBERS[:4], ("sqlalchemy",)),
+    "service.logs": Arrow(()),
+    "service.board": Arrow((*REMEMBERS[:4], "service.logs"), ("sqlalchemy",)),
     "service.web": Arrow(("service",), WEB),
     "migrations": Arrow(("service.store",), ("alembic", "sqlalchemy")),
     "workers.buildsystems": Arrow(
@@ -67,6 +74,8 @@ ARROWS = {
         )
         for name in ("archives", "partial_files", "sources", "rpm_commands", "specs_check", "srpm")
     },
+    "workers.downloads": Arrow((), ("httpx2",)),
+    "workers.rpm_contents": Arrow(("service.domain", "workers.rpm_commands")),
     "workers.binaries": Arrow(("service.domain",), ("elftools",)),
     "workers.app": Arrow(("service.settings", "service.wake"), ("celery",)),
     "workers": Arrow(

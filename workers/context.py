@@ -6,6 +6,8 @@ import os
 from dataclasses import dataclass, field
 
 from service.catalog import Catalog, load
+from service.logs.store import FileStore, LogStore
+from service.overrides import LiveCatalog
 from service.settings import Settings, load_settings
 from service.store.session import Database
 from service.wake import Wake
@@ -21,14 +23,22 @@ class Context:
 
     settings: Settings
     db: Database
-    catalog: Catalog
+    live_catalog: LiveCatalog
     wake: Wake
+    logs: LogStore
     _systems: dict[str, BuildSystem] = field(default_factory=dict)
 
     @classmethod
     def create(cls, settings: Settings) -> Context:
         """Build a context from settings. Raises BadCatalog."""
-        return cls(settings, Database(settings.database()), load_catalog(settings), Wake(settings))
+        db = Database(settings.database())
+        logs = FileStore(settings.state_dir / "logs")
+        return cls(settings, db, LiveCatalog(db, load_catalog(settings)), Wake(settings), logs)
+
+    @property
+    def catalog(self) -> Catalog:
+        """The catalogue that holds now: the files' under the overrides in the database."""
+        return self.live_catalog.look().catalog
 
     def system(self, name: str) -> BuildSystem:
         """The adapter for a build system, connected once per process. Raises BuildSystemError."""

@@ -47,7 +47,7 @@ def files(what: Contents) -> dict[str, str]:
         "contrib/cni/99-loopback.conflist": _cni("loopback", "loopback"),
         "crictl.yaml": f'# {SAYS}\nruntime-endpoint: "unix:///var/run/crio/crio.sock"\n',
         "crio-umount.conf": f"# {SAYS}\n/var/run/containers/*\n",
-        "pinns/Makefile": f"# {SAYS}\nall:\n\t$(CC) $(CFLAGS) -o ../bin/pinns src/pinns.c\n",
+        "pinns/Makefile": f"# {SAYS}\nall:\n\t$(CC) $(CFLAGS) $(LDFLAGS) -o ../bin/pinns src/pinns.c\n",
         "pinns/src/pinns.c": _pinns_c(),
         "completions/bash/crio": f"# {SAYS}\ncomplete -W 'config version wipe' crio\n",
         "completions/fish/crio.fish": f"# {SAYS}\ncomplete -c crio -f -a 'config version wipe'\n",

@@ -126,7 +126,8 @@ def _stream_row(
     if family is None:
         why_not = f"the catalogue has no family {name} any more"
     else:
-        why_not = refusal(_specimen(stream, buildable), family, today)
+        specimen = _specimen(stream, buildable)
+        why_not = refusal(specimen, _willing(family, specimen), today)
     return StreamRow(
         family=name,
         stream=str(stream),
@@ -138,6 +139,11 @@ def _stream_row(
         newest=newest,
         buildable=buildable,
     )
+
+
+def _willing(family: Family, specimen: Version) -> Family:
+    """The family as it was when the specimen was decided: a pre-release among the buildable was asked for by hand."""
+    return family.with_prereleases() if specimen.is_prerelease else family
 
 
 def _specimen(stream: Stream, buildable: str | None) -> Version:
@@ -226,8 +232,12 @@ def _refusals(row: StreamRow, catalog: Catalog, today: date) -> dict[str, str]:
         return {target.id: row.refusal for target in catalog.targets}
     specimen = _specimen(Stream.parse(row.stream), row.buildable)
     decision = plan(
-        specimen, family=family, targets=catalog.targets, branches=catalog.branches, today=today
-    )  # fmt: skip
+        specimen,
+        family=_willing(family, specimen),
+        targets=catalog.targets,
+        branches=catalog.branches,
+        today=today,
+    )
     return {
         **{skipped.target_id: skipped.reason for skipped in decision.skipped},
         **{planned.target.id: "" for planned in decision.builds},

@@ -176,7 +176,7 @@ def _decision(release: ReleaseRow, catalog: Catalog, now: datetime) -> tuple[str
     version = Version.parse(release.version)
     decision = plan(
         version,
-        family=family,
+        family=family.with_prereleases() if release.state == ReleaseState.PLANNED else family,
         targets=catalog.targets,
         branches=catalog.branches,
         today=now.date(),

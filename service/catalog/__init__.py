@@ -254,6 +254,7 @@ def _read_target(row: Table, branches: Mapping[str, BranchPolicy], copr_owner: s
         enabled=row.flag("enabled", True),
         deadline=timedelta(hours=row.number("deadline_hours", low=1, high=24 * 30, default=24)),
         remedy=row.word("remedy", RemedyPolicy, RemedyPolicy.SUGGEST),
+        require_sound=row.flag("require_sound", False),
         options=row.mapping("options"),
     )
     row.done()

@@ -40,6 +40,10 @@ class Table:
         """Whether the key is there and not yet taken."""
         return key in self._left
 
+    def drop(self, key: str) -> None:
+        """Take a key whose value is read elsewhere."""
+        self._left.pop(key, None)
+
     def text(self, key: str, default: str | None = None) -> str:
         """A text that is not empty, or the default where the key is missing."""
         value = self._take(key, str, default)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 
 from service.domain.causes import RemedyPolicy
@@ -35,6 +35,7 @@ class Family:
     """One upstream project whose minors become versioned packages.
 
     ``prereleases`` is ``ignore`` or ``build``. ``name_pattern`` makes the package name, as ``cri-o{stream}``.
+    ``decided`` are streams newer than all of ``streams`` that a maintainer has decided about by hand.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Family:
     prereleases: str
     streams: Mapping[Stream, StreamPolicy]
     build_unknown: bool = True
+    decided: Mapping[Stream, StreamPolicy] = field(default_factory=dict)
 
     def package(self, stream: Stream) -> str:
         """The versioned package's name, such as ``cri-o1.32``."""
@@ -57,11 +59,23 @@ class Family:
         """The stream's policy; an unknown newer minor inherits; None where the family has no such stream."""
         if stream in self.streams:
             return self.streams[stream]
+        if stream in self.decided:
+            return self.decided[stream]
         newest = self.newest_known
         if stream.major == newest.major and stream > newest:
             inherited = self.streams[newest].facts
             return StreamPolicy(stream, build=self.build_unknown, confirmed=False, facts=inherited)
         return None
+
+    def with_policy(self, policy: StreamPolicy) -> Family:
+        """The family with another policy for one stream, known or newer than all known ones."""
+        if policy.stream in self.streams:
+            return replace(self, streams={**self.streams, policy.stream: policy})
+        return replace(self, decided={**self.decided, policy.stream: policy})
+
+    def with_prereleases(self) -> Family:
+        """The family as it would be if it built pre-releases: what a maintainer asks for by hand is built."""
+        return replace(self, prereleases="build")
 
 
 @dataclass(frozen=True)
@@ -82,6 +96,7 @@ class BuildTarget:
     ``project`` names the batch in which builds are polled together: COPR's ``owner/project``, a Koji profile.
     ``options`` is what only the build system's adapter reads. The range of streams is inclusive; None is open.
     ``remedy`` says whether a diagnosed failure is met by a further attempt, by a suggestion, or not at all.
+    ``require_sound``: a build that succeeds and is degraded says on its face that it must not be shipped.
     """
 
     id: str
@@ -96,6 +111,7 @@ class BuildTarget:
     enabled: bool = True
     deadline: timedelta = timedelta(hours=24)
     remedy: RemedyPolicy = RemedyPolicy.SUGGEST
+    require_sound: bool = False
     options: Mapping[str, object] = field(default_factory=dict)
 
     def takes(self, stream: Stream) -> bool:

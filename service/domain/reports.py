@@ -118,3 +118,13 @@ class PollProblem:
 
     reason: str
     vanished: bool = False
+
+
+@dataclass(frozen=True)
+class ResultPlace:
+    """Where a chroot of a build, or its source step (``chroot`` "source"), left its results: addresses or empty."""
+
+    ref: BuildRef
+    chroot: str
+    result_url: str
+    log_url: str

@@ -81,6 +81,31 @@ class Database:
         self._read_engine.dispose()
 
 
+class JoinedDatabase(Database):
+    """A database whose every transaction is a part of one that is open already, which its owner commits or not.
+
+    For commands that commit by themselves, where their effect and something else must come together or not at all.
+    """
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self.is_sqlite = session.get_bind().dialect.name == "sqlite"
+
+    @contextmanager
+    def transaction(self) -> Iterator[Session]:
+        """The open transaction; what is in it is flushed, not committed."""
+        yield self._session
+        self._session.flush()
+
+    @contextmanager
+    def reader(self) -> Iterator[Session]:
+        """The open transaction, to read what it has written so far."""
+        yield self._session
+
+    def dispose(self) -> None:
+        """Nothing: connections belong to the owner."""
+
+
 def _sqlite_engine(url: str, begin: str, *, pool_size: int, read_only: bool = False) -> Engine:
     engine = create_engine(
         url,

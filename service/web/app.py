@@ -13,7 +13,18 @@ from starlette.exceptions import HTTPException
 
 from service.board import BadCursor
 from service.settings import Settings, load_settings
-from service.web import api, causes, dashboard, release_pages, service_pages
+from service.web import (
+    actions,
+    api,
+    catalog_actions,
+    causes,
+    check_api,
+    dashboard,
+    log_api,
+    log_pages,
+    release_pages,
+    service_pages,
+)
 from service.web.answers import EveryAnswer
 from service.web.context import WebContext
 from service.web.errors import (
@@ -62,10 +73,15 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(EveryAnswer)
     app.include_router(service_pages.router)
     app.include_router(api.router)
+    app.include_router(log_api.router)
+    app.include_router(check_api.router)
+    app.include_router(actions.router)
+    app.include_router(catalog_actions.router)
     app.include_router(causes.router)
     app.include_router(causes.pages)
     app.include_router(dashboard.router)
     app.include_router(release_pages.router)
+    app.include_router(log_pages.router)
     app.add_exception_handler(Problem, on_problem)
     app.add_exception_handler(HTTPException, on_http_exception)
     app.add_exception_handler(BadCursor, on_bad_cursor)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path
@@ -9,19 +10,26 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from service import board, diagnoses
-from service.commands import CommandRefused, NotFound
+from service.store.session import Database
 from service.web import cause_shapes as shapes
-from service.web.api import PROBLEMS
 from service.web.auth import Caller, needs
 from service.web.context import context_of
 from service.web.errors import Problem
 from service.web.pages import page
 from service.web.parameters import BuildId, Context
+from service.web.problems import problems
+from service.web.writes import Done, IdempotencyKey, write
 
 Fingerprint = Annotated[str, Path(pattern=r"^[0-9a-f]{16}$", description="The name of a cluster.")]
+WRITE_PROBLEMS = problems(401, 403, 404, 409, 413, 415, 422, 429, 503)
 
 pages = APIRouter(include_in_schema=False)
-router = APIRouter(prefix="/api/v1", tags=["causes"], dependencies=[needs("read")], responses=PROBLEMS)
+router = APIRouter(
+    prefix="/api/v1",
+    tags=["causes"],
+    dependencies=[needs("read")],
+    responses=problems(401, 403, 404, 422, 503),
+)
 
 
 @pages.get("/causes")
@@ -51,20 +59,22 @@ def get_build_causes(context: Context, build_id: BuildId) -> Any:
     return {"diagnoses": found, "remedy": of_failure, "remedy_of": of_itself}
 
 
-@router.put("/causes/{fingerprint}", response_model=shapes.NamedShape)
+@router.put("/causes/{fingerprint}", response_model=shapes.NamedShape, responses=WRITE_PROBLEMS)
 def name_cause(
+    request: Request,
     context: Context,
     fingerprint: Fingerprint,
     name: shapes.NameShape,
     caller: Annotated[Caller, needs("builds:write")],
-) -> Any:
+    key: IdempotencyKey = None,
+) -> Response:
     """Give a cluster of unknown failures a name: a rule from now on. Repeating it changes the name."""
-    try:
-        return diagnoses.name_cluster(
-            context.db, fingerprint, cause=name.cause, why=name.why, advice=name.advice,
-            reference=name.reference, fault=name.fault, retry=name.retry, by=caller.name, address=caller.address,
+
+    def act(db: Database) -> Done:
+        named = diagnoses.name_cluster(
+            db, fingerprint, cause=name.cause, why=name.why, advice=name.advice, reference=name.reference,
+            fault=name.fault, retry=name.retry, by=caller.name, address=caller.address,
         )  # fmt: skip
-    except NotFound as error:
-        raise Problem(404, f"{error}.") from error
-    except CommandRefused as error:
-        raise Problem(422, f"{error}.") from error
+        return Done(asdict(named), status=200)
+
+    return write(request, caller, key, act, name)

@@ -9,6 +9,8 @@ from anyio import CapacityLimiter
 from starlette.requests import Request
 
 from service.catalog import Catalog, load
+from service.logs.store import FileStore, LogStore
+from service.overrides import LiveCatalog
 from service.settings import Settings
 from service.store.session import Database
 from service.wake import Wake
@@ -30,11 +32,12 @@ class WebContext:
 
     settings: Settings
     db: Database
-    catalog: Catalog
+    live_catalog: LiveCatalog
     wake: Wake
     inbox: Inbox
     budget: Budget
     figures: Figures
+    logs: LogStore
     body_seconds: float = BODY_SECONDS
     large_body_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     probes: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(PROBES_AT_ONCE))
@@ -42,13 +45,18 @@ class WebContext:
     @classmethod
     def create(cls, settings: Settings) -> WebContext:
         """Build a context and start its threads. Raises BadCatalog."""
-        catalog = load(settings.catalog_dir, copr_owner=settings.copr_owner or NO_OWNER)
+        files = load(settings.catalog_dir, copr_owner=settings.copr_owner or NO_OWNER)
         db = Database(settings.database())
         inbox = Inbox(db)
         inbox.start()
-        return cls(
-            settings, db, catalog, Wake(settings), inbox, Budget(settings.webhook_in_flight_limit), Figures()
-        )
+        budget = Budget(settings.webhook_in_flight_limit)
+        logs = FileStore(settings.state_dir / "logs")
+        return cls(settings, db, LiveCatalog(db, files), Wake(settings), inbox, budget, Figures(), logs)
+
+    @property
+    def catalog(self) -> Catalog:
+        """The catalogue that holds now: the files' under the overrides in the database."""
+        return self.live_catalog.look().catalog
 
     def close(self) -> None:
         """Store what waits, send what hints are queued, close connections."""

@@ -10,6 +10,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from service import board
+from service.board.checks import build_checks
+from service.board.logs import logs_of
 from service.domain.states import BuildState, ReleaseState
 from service.web.context import context_of
 from service.web.dashboard import known_word, word
@@ -128,8 +130,16 @@ def show_build(request: Request, build_id: str) -> Response:
         change = board.spec_change(session, int(build_id)) if detail.build.spec_sha256 else None
         diagnoses = board.diagnoses_of(session, context.catalog, int(build_id))
         remedy, remedy_of = board.remedies_of(session, int(build_id))
+        checks = build_checks(session, int(build_id))
+        with_logs = {row.chroot for row in logs_of(session, int(build_id))}
     values = {
-        "detail": detail, "build": detail.build, "change": change,
-        "diagnoses": diagnoses, "remedy": remedy, "remedy_of": remedy_of,
-    }  # fmt: skip
+        "detail": detail,
+        "build": detail.build,
+        "change": change,
+        "with_logs": with_logs,
+        "checks": checks,
+        "diagnoses": diagnoses,
+        "remedy": remedy,
+        "remedy_of": remedy_of,
+    }
     return page(request, "build.html", values)

@@ -12,6 +12,7 @@ from sqlalchemy import select
 from sandbox.testing import Farm
 from service.domain.states import ENDED_BUILD, BuildState
 from service.intake import Incoming, accept_deliveries
+from service.overrides import LiveCatalog
 from service.progress import find_due
 from service.settings import Settings
 from service.store.schema import BuildEvent, ChrootBuild, FollowUp, PackageBuild
@@ -35,7 +36,7 @@ class House:
         """Plan for these targets only."""
         catalog = self.context.catalog
         targets = tuple(target for target in catalog.targets if target.id in target_ids)
-        self.context.catalog = replace(catalog, targets=targets)
+        self.context.live_catalog = LiveCatalog(self.context.db, replace(catalog, targets=targets))
 
     def announce(
         self, tag: str, action: str = "published", *, publish: bool = True, **changes: object
