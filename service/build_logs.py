@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import Exists, func, select
+from sqlalchemy import Exists, delete, func, select
 from sqlalchemy.orm import Session
 
 from service.domain.reports import BuildRef, ResultPlace
@@ -18,6 +18,7 @@ from service.logs.store import log_key
 from service.store.logs import BuildLog, LogTail
 from service.store.schema import ChrootBuild, FollowUp, PackageBuild
 from service.store.session import Database, database_now
+from service.store.surroundings import Buildroot
 
 REMOVED_AT_ONCE = 500
 
@@ -89,6 +90,13 @@ def note_missing(
         select(LogTail).where(LogTail.build_id == build.id, LogTail.chroot == chroot)
     ):
         session.delete(tail)
+
+
+def note_tools(session: Session, build: PackageBuild, chroot: str, tools: Mapping[str, str]) -> None:
+    """Write down the tools of a chroot's buildroot; repeating it replaces. The caller commits."""
+    session.execute(delete(Buildroot).where(Buildroot.build_id == build.id, Buildroot.chroot == chroot))
+    if tools:
+        session.add(Buildroot(build_id=build.id, chroot=chroot, tools=dict(tools)))
 
 
 def _row(session: Session, build_id: int, chroot: str, kind: str, now: datetime) -> BuildLog:

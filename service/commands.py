@@ -62,7 +62,10 @@ def add_release(
 def request_build(
     db: Database, catalog: Catalog, build_id: int, *, by: str, strategy: str | None = None, address: str = ""
 ) -> Requested:
-    """A new attempt at the cell of an ended build. A live attempt in the cell is a refusal: never two."""
+    """A new attempt at the cell of an ended build. A live attempt in the cell is a refusal: never two.
+
+    ``strategy`` overrides the old build's for this attempt; one that the source cannot have is a refusal.
+    """
     with db.transaction() as session:
         old = session.get(PackageBuild, build_id)
         if old is None:
@@ -90,11 +93,15 @@ def request_build(
         refusal = target_refusal(stream, target, catalog.branches.get(target.branch.name), at.date())
         if refusal:
             raise CommandRefused(refusal)
-        if strategy is not None and strategy not in catalog.strategies:
-            known = ", ".join(sorted(catalog.strategies))
-            raise CommandRefused(f"there is no strategy '{strategy[:40]}'; there are: {known}")
-        planned = PlannedBuild(old.package, target, strategy or old.strategy)
         release: UpstreamRelease = old.release
+        policy = family.policy(stream)
+        known = release.facts or (policy.facts if policy else {})
+        vendored = [name for name in ("wazero", "nri") if known.get(name)]
+        wanted = strategy or old.strategy
+        refusal = catalog.strategy_refusal(family, stream, wanted, vendored)
+        if refusal:
+            raise CommandRefused(refusal)
+        planned = PlannedBuild(old.package, target, wanted)
         build = add_attempt(session, release, planned, at=at, requested_by=by)
         sentence = f"build {build.id} is attempt {build.attempt} at {old.package} on {old.target}"
         note_audit(

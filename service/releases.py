@@ -253,7 +253,7 @@ def _insert_build(
         dist=target.branch.dist,
         system=target.system,
         project=target.project,
-        options={"chroots": list(target.chroots), **target.options},
+        options={"chroots": list(target.chroots), "style": target.style, **target.options},
         strategy=planned.strategy,
         created_at=at,
         deadline_at=at + target.deadline,

@@ -23,6 +23,7 @@ from service.store.schema import (
     UpstreamRelease,
 )
 from service.store.session import Database, database_now
+from service.store.surroundings import VendoredModules
 from service.store.transitions import move_build, move_chroot, note_event
 from service.work import BuildWork, work_of
 
@@ -73,6 +74,12 @@ def record_source_facts(db: Database, release_id: int, facts: SourceFacts) -> Re
             "commit": facts.commit, "sha256": facts.sha256, "url": facts.url, "size": facts.size,
             "released_on": day.isoformat(),
         }  # fmt: skip
+        if facts.modules:
+            known = session.scalars(
+                select(VendoredModules).where(VendoredModules.release_id == release.id)
+            ).one_or_none()
+            if known is None:
+                session.add(VendoredModules(release_id=release.id, modules=dict(facts.modules)))
         return RecordedSource("", day)
 
 

@@ -76,6 +76,7 @@ def target_of(build: PackageBuild) -> BuildTarget:
     """The target as it was when the build was planned: the catalogue may have changed since."""
     options = dict(build.options)
     chroots = tuple(options.pop("chroots", ()))
+    style = str(options.pop("style", "srpm"))
     number = int(build.dist.removeprefix(".fc"))
     return BuildTarget(
         id=build.target,
@@ -85,6 +86,7 @@ def target_of(build: PackageBuild) -> BuildTarget:
         chroots=chroots,
         families=(build.family,),
         strategy=build.strategy,
+        style=style,
         deadline=max(build.deadline_at - build.created_at, timedelta()),
         options=options,
     )

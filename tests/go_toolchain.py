@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
+CACHE = ROOT / ".install" / "go-cache"
 GO = shutil.which("go", path=f"{Path(sys.executable).parent}:{os.environ.get('PATH', os.defpath)}")
 MISSING = [name for name in ("gcc", "ld") if shutil.which(name) is None] + ([] if GO else ["go"])
 needs_go = pytest.mark.skipif(bool(MISSING), reason=f"skipped: no Go toolchain ({', '.join(MISSING)})")
@@ -22,7 +23,7 @@ def go_environment(scratch: Path) -> dict[str, str]:
     return {
         "PATH": os.environ.get("PATH", os.defpath),
         "HOME": str(scratch),
-        "GOCACHE": str(ROOT / ".install" / "go-cache"),
+        "GOCACHE": str(CACHE),
         "GOPATH": str(scratch / "gopath"),
         "GOTOOLCHAIN": "local",
         "GOPROXY": "off",

@@ -37,6 +37,7 @@ PHASES = [
     "contacts",
     "diagnoses",
     "remedies",
+    "proofs",
 ]
 WEB = (
     *("fastapi", "starlette", "anyio", "pydantic", "jinja2", "markupsafe"),
@@ -77,6 +78,16 @@ ARROWS = {
     "workers.downloads": Arrow((), ("httpx2",)),
     "workers.rpm_contents": Arrow(("service.domain", "workers.rpm_commands")),
     "workers.binaries": Arrow(("service.domain",), ("elftools",)),
+    # A proof needs the table of workarounds and a toolchain, and neither database nor network.
+    **{
+        f"workers.{name}": Arrow(
+            (
+                *("service.domain", "service.catalog", "workers.binaries"),
+                *("workers.proof_modules", "workers.toolchain"),
+            )
+        )
+        for name in ("proof_modules", "proofs", "toolchain")
+    },
     "workers.app": Arrow(("service.settings", "service.wake"), ("celery",)),
     "workers": Arrow(
         ("migrations", "workers", *REMEMBERS, "service.board", *(f"service.{name}" for name in PHASES)),

@@ -84,11 +84,13 @@ def inspect(
         wazero=vendored.get("wazero", ""),
         nri=vendored.get("nri", ""),
         commit=walk.commit,
+        modules=vendored_modules(walk.texts["vendor/modules.txt"]),
         sha256=sha256,
         size=size,
     )
 
 
+MODULES_LIMIT = 2000
 _BAD_ARCHIVE = (
     tarfile.TarError,
     gzip.BadGzipFile,
@@ -247,12 +249,28 @@ def _check_version(texts: dict[str, str], version: Version, layout: SourceLayout
 
 def _go(go_mod: str, layout: SourceLayout) -> str:
     module = _MODULE_LINE.search(go_mod)
-    if not module or module[1] != layout.module:
+    if not module or module[1] not in (layout.module, *layout.former_modules):
         raise SourceRefused(f"go.mod in the archive is not that of {layout.module}")
     line = _GO_LINE.search(go_mod)
     if not line:
         raise SourceRefused("go.mod in the archive has no go line")
     return line[1]
+
+
+def vendored_modules(text: str) -> dict[str, str]:
+    """Every module of vendor/modules.txt and its version; of a replaced one the version that replaces it.
+
+    At most MODULES_LIMIT of them, each name cut at 200 letters: what a source says must not fill a row.
+    """
+    found: dict[str, str] = {}
+    for line in text.splitlines():
+        words = line.split()
+        if len(words) < 3 or words[0] != "#" or words[2] == "=>" or len(found) >= MODULES_LIMIT:
+            continue
+        version = words[-1] if "=>" in words and len(words) > 5 else words[2]
+        if _MODULE_VERSION.fullmatch(version):
+            found[words[1][:200]] = version[:100]
+    return found
 
 
 def _vendored(modules: str) -> dict[str, str]:

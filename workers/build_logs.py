@@ -6,22 +6,28 @@ import tempfile
 import time
 import zlib
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 import structlog
+from sqlalchemy.orm import Session
 
+from service.board.logs import stored_log
 from service.build_logs import (
     claim_tail,
     log_work,
     note_missing,
+    note_tools,
     orphans,
     record_log,
     record_tail,
     remove_old_logs,
 )
+from service.domain.buildroots import tool_versions
 from service.follow_ups import FollowUpWork
 from service.logs.blocks import LogWriter, Unpacker, Written
-from service.logs.store import log_key
+from service.logs.store import LogGone, log_key
+from service.store.schema import PackageBuild
 from workers.context import Context
 from workers.downloads import DownloadRefused, DownloadTrouble, Limits, NotThere, download
 from workers.outcomes import Done, NotYet
@@ -31,6 +37,8 @@ LOOKS_FOR_COMPRESSED = 4
 """COPR compresses logs after the end is visible: one that is not there is looked for this often."""
 READ_AT_MOST = 8
 """Plain bytes that are read of one log, in multiples of what is kept of it: a bomb costs no more time."""
+ROOT_LINES = 100_000
+"""Lines of a root log that are read for the buildroot's tools; a real one has some thousand."""
 ORPHAN_SECONDS = 86_400.0
 
 log = structlog.get_logger()
@@ -73,9 +81,26 @@ def fetch_logs(ctx: Context, work: FollowUpWork) -> Done:
         raise NotYet(f"logs that are not there yet: {told}")
     kept = f"stored: {', '.join(sorted(stored))}" if stored else "no log could be stored"
     lost = "".join(f"; not the {kind} log ({why})" for kind, why in missing.items())
-    return Done(
-        kept + lost, lambda session, build, now: note_missing(session, build, now, work.subject, missing)
-    )
+    tools = _tools(ctx, work)
+
+    def record(session: Session, build: PackageBuild, now: datetime) -> None:
+        note_missing(session, build, now, work.subject, missing)
+        note_tools(session, build, work.subject, tools)
+
+    return Done(kept + lost, record)
+
+
+def _tools(ctx: Context, work: FollowUpWork) -> dict[str, str]:
+    """The tools that the stored root log names; what is wrong with it must not keep its follow-up open."""
+    with ctx.db.reader() as session:
+        root = stored_log(session, work.build_id, work.subject, "root")
+    if root is None:
+        return {}
+    try:
+        lines = root.open(ctx.logs).raw_lines(1, ROOT_LINES)
+        return tool_versions(line.decode("utf-8", "replace") for line in lines)
+    except LogGone:
+        return {}
 
 
 def _fetch(ctx: Context, build_id: int, addresses: tuple[str, ...], deadline: float) -> _Stored:

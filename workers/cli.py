@@ -19,6 +19,7 @@ from workers import deliveries, offline, sample, up
 from workers.cli_builds import builds_app
 from workers.cli_causes import causes_app
 from workers.cli_output import Json, context, existing, fail, print_json, print_table, told
+from workers.cli_rules import rules_app
 from workers.cli_tokens import audit, tokens_app
 from workers.context import NO_OWNER, load_catalog
 
@@ -35,6 +36,7 @@ app.add_typer(causes_app, name="cause")
 app.add_typer(release_app, name="release")
 app.add_typer(delivery_app, name="delivery")
 app.add_typer(catalog_app, name="catalog")
+app.add_typer(rules_app, name="rules")
 app.add_typer(tokens_app, name="token")
 app.command()(audit)
 
@@ -42,7 +44,7 @@ Tag = Annotated[str, typer.Argument(help="An upstream tag such as v1.32.1.")]
 Family = Annotated[str, typer.Option(help="The catalogue's family.")]
 BranchName = Annotated[str, typer.Option(help="A Fedora branch such as f44 or rawhide.")]
 StrategyName = Annotated[
-    str, typer.Option(help="How the linker trouble is met: default, strict, compat, ...")
+    str | None, typer.Option(help="How the linker trouble is met: default, strict, compat, no-wasm, none.")
 ]
 
 
@@ -104,27 +106,39 @@ def migrate() -> None:
 def render(
     tag: Tag,
     branch: BranchName = "rawhide",
-    strategy: StrategyName = "default",
+    strategy: StrategyName = None,
+    style: Annotated[
+        str, typer.Option(help="How release and changelog are written: srpm or dist-git.")
+    ] = "srpm",
     source: Annotated[
         Path | None, typer.Option(help="The source archive; without it the catalogue's facts.")
     ] = None,
     diff: Annotated[
         str | None, typer.Option(help="Show the difference to the spec of this tag instead.")
     ] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="Write the spec and the files beside it to this folder instead.")
+    ] = None,
     family: Family = "cri-o",
 ) -> None:
-    """Print a spec: no server, no database, no network."""
+    """Print a spec, or write it with the files that belong beside it: no server, no database, no network."""
     with told():
         catalog = load_catalog(load_settings())
+        archive = existing(source) if source else None
         made = offline.render(
-            catalog, tag, family=family, branch=branch, strategy=strategy,
-            source=existing(source) if source else None,
-        )  # fmt: skip
+            catalog, tag, family=family, branch=branch, strategy=strategy, style=style, source=archive
+        )
         offline.check(catalog, made, branch=branch)
+        if output is not None:
+            for path in offline.write_folder(made, output, source=archive):
+                typer.echo(path)
+            return
         if diff is None:
             sys.stdout.write(made.spec.text)
             return
-        other = offline.render_text(catalog, diff, family=family, branch=branch, strategy=strategy)
+        other = offline.render_text(
+            catalog, diff, family=family, branch=branch, strategy=strategy, style=style
+        )
         sys.stdout.writelines(
             difflib.unified_diff(
                 other.splitlines(True), made.spec.text.splitlines(True), f"{diff}.spec", f"{tag}.spec"
@@ -138,7 +152,7 @@ def srpm(
     source: Annotated[Path, typer.Option(help="The upstream archive, under the name that Source0 gives it.")],
     output: Annotated[Path, typer.Option(help="The folder for the SRPM.")] = Path("."),
     branch: BranchName = "rawhide",
-    strategy: StrategyName = "default",
+    strategy: StrategyName = None,
     family: Family = "cri-o",
 ) -> None:
     """Make an SRPM from an archive: no server, no database, no network."""

@@ -51,9 +51,9 @@ def sweep(ctx: Context) -> None:
 
 
 def reconcile(ctx: Context) -> Reconciled:
-    """Plan every family again against the catalogue and upstream's own list."""
+    """Plan every family that a target takes again, against the catalogue and upstream's own list."""
     total = Reconciled()
-    for family in ctx.catalog.families.values():
+    for family in filter(lambda each: ctx.catalog.is_built(each.name), ctx.catalog.families.values()):
         upstream = fetch_list(ctx, family)
         if upstream is not None:
             missing = unlisted_tags(ctx.db, family, upstream)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -11,7 +12,7 @@ from service.catalog import Catalog, load
 from service.domain.errors import BadSpec
 from service.domain.planning import Family
 from service.domain.reports import Srpm
-from service.domain.specs import ChangelogEntry, SourceFacts, SpecFile, SpecRequest
+from service.domain.specs import STYLES, ChangelogEntry, SourceFacts, SpecFile, SpecRequest
 from service.domain.versions import Version, parse_tag
 from service.specs.render import catalogue_facts, check_templates, render_spec
 from workers.archives import inspect
@@ -38,13 +39,14 @@ def render(
     *,
     family: str = "cri-o",
     branch: str = "rawhide",
-    strategy: str = "default",
+    strategy: str | None = None,
+    style: str = "srpm",
     source: Path | None = None,
     release_number: int = 1,
     day: date = UNKNOWN_DAY,
 ) -> Offline:
     """The spec of ``tag`` for ``branch``; facts come from the archive ``source`` if given, else from the
-    catalogue.
+    catalogue. ``strategy`` None is what the strategy ``default`` means for the family.
 
     Raises BadTag, BadSpec, BadCatalog (all DomainError), and SourceRefused for another tag's archive.
     """
@@ -61,7 +63,8 @@ def render(
         package=known.package(version.stream),
         version=version,
         branch=branch,
-        strategy=strategy,
+        strategy=strategy or known.strategy("default"),
+        style=style,
         facts=facts,
         release_number=release_number,
         released_on=day,
@@ -78,11 +81,12 @@ def render_text(
     *,
     family: str = "cri-o",
     branch: str = "rawhide",
-    strategy: str = "default",
+    strategy: str | None = None,
+    style: str = "srpm",
     source: Path | None = None,
 ) -> str:
     """The text of ``render``."""
-    made = render(catalog, tag, family=family, branch=branch, strategy=strategy, source=source)
+    made = render(catalog, tag, family=family, branch=branch, strategy=strategy, style=style, source=source)
     return made.spec.text
 
 
@@ -102,7 +106,7 @@ def srpm(
     directory: Path,
     family: str = "cri-o",
     branch: str = "rawhide",
-    strategy: str = "default",
+    strategy: str | None = None,
     release_number: int = 1,
     day: date = UNKNOWN_DAY,
 ) -> Srpm:
@@ -128,22 +132,44 @@ def srpm(
     return build_srpm(made.spec, [source], directory=directory, epoch=epoch)
 
 
+def write_folder(made: Offline, folder: Path, *, source: Path | None = None) -> list[Path]:
+    """Put the spec and the files that belong beside it into ``folder``, which is made if needed.
+
+    In the dist-git style that is what a commit there holds; ``sources`` names the archive by its checksum where
+    ``source`` is at hand, as Fedora's lookaside cache wants it. Files of other names are left alone. OSError.
+    """
+    texts = {made.spec.name: made.spec.text, **made.spec.files, **made.spec.dist_git_files}
+    if source is not None and made.spec.dist_git_files:
+        with source.open("rb") as handle:
+            digest = hashlib.file_digest(handle, "sha512").hexdigest()
+        texts["sources"] = f"SHA512 ({made.spec.source_name}) = {digest}\n"
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in texts.items():
+        (folder / name).write_text(text, encoding="utf-8")
+    return [folder / name for name in texts]
+
+
 def check_catalog(directory: Path | None, *, copr_owner: str) -> Catalog:
     """Load and validate a catalogue with its templates and prove that every stream renders and parses.
 
-    Every stream with every strategy that reaches it, for every branch; about 10 ms each. Raises BadCatalog,
-    BadSpec, SpecRefused and RpmTrouble.
+    Every stream with every strategy that it can have, for every branch, on rawhide in both styles; about 10 ms each.
+    Raises BadCatalog, BadSpec, SpecRefused and RpmTrouble.
     """
     catalog = load(directory, copr_owner=copr_owner)
     check_templates(catalog)
     for family in catalog.families.values():
         for stream in sorted(family.streams):
             for strategy in catalog.strategies.values():
-                if strategy.first_stream is not None and stream < strategy.first_stream:
+                facts = family.streams[stream].facts
+                vendored = {name for name in ("wazero", "nri") if facts[name]}
+                if catalog.strategy_refusal(family, stream, strategy.id, vendored):
                     continue
                 for branch in catalog.branches:
-                    made = render(
-                        catalog, f"v{stream}.0", family=family.name, branch=branch, strategy=strategy.id
-                    )
-                    check(catalog, made, branch=branch)
+                    # No row depends on the style, so one branch shows that it parses.
+                    for style in STYLES if branch == "rawhide" else STYLES[:1]:
+                        made = render(
+                            catalog, f"v{stream}.0",
+                            family=family.name, branch=branch, strategy=strategy.id, style=style,
+                        )  # fmt: skip
+                        check(catalog, made, branch=branch)
     return catalog

@@ -105,6 +105,7 @@ def _sources(ctx: Context, work: BuildWork, version: Version) -> tuple[Path, Sou
         sha256=fetched.sha256,
         url=url,
         size=fetched.size,
+        modules=facts.modules,
     )
     recorded = record_source_facts(ctx.db, work.release_id, facts)
     if recorded.contradiction:
@@ -126,6 +127,7 @@ def _request(
         version=version,
         branch=work.branch,
         strategy=work.strategy,
+        style=work.target.style,
         facts=facts,
         release_number=number,
         released_on=day,

@@ -14,11 +14,11 @@ from service.board.builds import (
     list_events,
 )
 from service.board.causes import (
+    CauseRuleRow,
     Causes,
     ClusterRow,
     DiagnosisRow,
     RemedyRow,
-    RuleRow,
     diagnoses_of,
     list_causes,
     remedies_of,
@@ -39,6 +39,7 @@ from service.board.releases import (
     status_of,
 )
 from service.board.rows import BuildRow, ChrootRow, arch_of
+from service.board.rules import ProofRow, RuleRow, StoredTrial, rules
 from service.board.specs import Spec, SpecChange, spec_change, spec_of
 
 __all__ = [
@@ -50,6 +51,7 @@ __all__ = [
     "BuildDetail",
     "BuildFilter",
     "BuildRow",
+    "CauseRuleRow",
     "Causes",
     "Cell",
     "ChrootRow",
@@ -66,6 +68,7 @@ __all__ = [
     "Health",
     "Matrix",
     "Page",
+    "ProofRow",
     "ReleaseDetail",
     "ReleaseRow",
     "RemedyRow",
@@ -73,6 +76,7 @@ __all__ = [
     "Spec",
     "SpecChange",
     "SrpmRow",
+    "StoredTrial",
     "StreamRow",
     "arch_of",
     "build_detail",
@@ -93,6 +97,7 @@ __all__ = [
     "only_branch",
     "release_detail",
     "remedies_of",
+    "rules",
     "spec_change",
     "spec_of",
     "status_of",

@@ -74,7 +74,7 @@ class Counts:
 
 
 @dataclass(frozen=True)
-class RuleRow:
+class CauseRuleRow:
     """One rule with how often it was met. ``named_by`` and ``why`` are set for those that people made."""
 
     id: str
@@ -108,8 +108,8 @@ class Causes:
     """Unknown clusters, newest first; people's rules; the catalogue's rules in their order."""
 
     clusters: tuple[ClusterRow, ...]
-    named: tuple[RuleRow, ...]
-    rules: tuple[RuleRow, ...]
+    named: tuple[CauseRuleRow, ...]
+    rules: tuple[CauseRuleRow, ...]
 
 
 def diagnoses_of(session: Session, catalog: Catalog, build_id: int) -> tuple[DiagnosisRow, ...]:
@@ -225,16 +225,16 @@ def _diagnosis(row: Diagnosis, rule: Cause | None, named: NamedCause | None) -> 
     )
 
 
-def _rule(cause: Cause, counts: Counts) -> RuleRow:
+def _rule(cause: Cause, counts: Counts) -> CauseRuleRow:
     remedy = cause.remedy
     told = "" if remedy is None else f"{remedy.kind} {remedy.strategy or remedy.minutes or ''}".strip()
-    return RuleRow(
+    return CauseRuleRow(
         cause.id, cause.cause, cause.advice, cause.reference, cause.fault.value, cause.retry.value, told, counts
     )  # fmt: skip
 
 
-def _named_rule(row: NamedCause, counts: Counts) -> RuleRow:
-    return RuleRow(
+def _named_rule(row: NamedCause, counts: Counts) -> CauseRuleRow:
+    return CauseRuleRow(
         id=f"{NAMED}{row.id}",
         cause=row.cause,
         advice=row.advice,

@@ -93,7 +93,7 @@ def streams(session: Session, catalog: Catalog, now: datetime) -> tuple[StreamRo
         rows[name, stream] = _stream_row(
             catalog.families.get(name), name, Stream.parse(stream), package, now.date(), newest, buildable
         )
-    for family in catalog.families.values():
+    for family in filter(lambda each: catalog.is_built(each.name), catalog.families.values()):
         for known, policy in family.streams.items():
             if policy.build and (family.name, str(known)) not in rows:
                 rows[family.name, str(known)] = _stream_row(

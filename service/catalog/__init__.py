@@ -13,7 +13,7 @@ from datetime import timedelta
 from importlib.resources.abc import Traversable
 from pathlib import Path
 
-from service.catalog.checks import validate
+from service.catalog.checks import NO_EPEL, validate
 from service.catalog.diagnoses import read_causes
 from service.catalog.lines import located
 from service.catalog.model import (
@@ -31,7 +31,7 @@ from service.domain.causes import RemedyPolicy
 from service.domain.errors import BadCatalog, BadName
 from service.domain.fedora import Branch
 from service.domain.planning import BranchPolicy, BuildTarget, Family, StreamPolicy
-from service.domain.specs import SourceLayout
+from service.domain.specs import STYLES, SourceLayout
 from service.domain.versions import Stream
 
 __all__ = [
@@ -48,6 +48,7 @@ __all__ = [
 
 # COPR's owners: a user's name, or a group's with its @.
 _OWNER = re.compile(r"@?[A-Za-z0-9][A-Za-z0-9_.-]{0,99}", re.ASCII)
+_ENTERPRISE = re.compile(r"epel|el\d|rhel|centos", re.IGNORECASE)
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", re.ASCII)
 
 
@@ -132,6 +133,7 @@ def _read_family(folder: Traversable, name: str) -> tuple[Family, Packaging]:
         prereleases=table.text("prereleases"),
         streams=streams,
         build_unknown=table.flag("build_unknown", True),
+        strategies=table.texts("strategies", ()),
     )
     source = table.table("source")
     layout = SourceLayout(
@@ -140,13 +142,19 @@ def _read_family(folder: Traversable, name: str) -> tuple[Family, Packaging]:
         module=source.text("module"),
         version_file=source.text("version_file", ""),
         version_pattern=_regex(source, "version_pattern"),
+        former_modules=source.texts("former_modules", ()),
     )
     source.done()
+    files: dict[str, dict[str, str]] = {style: {} for style in STYLES}
+    for row in table.rows("file"):
+        style, small, text = _read_small_source(row, folder, name)
+        files[style][small] = text
     packaging = Packaging(
         layout=layout,
         templates=tuple(_read_template(row, folder, name) for row in table.rows("template")),
         changelog_author=table.text("changelog_author"),
-        files=dict(_read_small_source(row, folder, name) for row in table.rows("file")),
+        files=files["srpm"],
+        dist_git_files=files["dist-git"],
     )
     table.done()
     return family, packaging
@@ -172,10 +180,17 @@ def _read_template(row: Table, folder: Traversable, family: str) -> Template:
     return template
 
 
-def _read_small_source(row: Table, folder: Traversable, family: str) -> tuple[str, str]:
-    name = _file_name(row, "name")
+def _read_small_source(row: Table, folder: Traversable, family: str) -> tuple[str, str, str]:
+    """A small file's style, the name that it gets, and its text. It is read from ``file``, else from its name."""
+    name = _pattern(row, "name", {"package"}, needed=set())
+    if not _FILE_NAME.fullmatch(name.replace("{package}", "x")):
+        raise row.wrong("name", f"{name[:60]!r} is not a plain file name")
+    file = _file_name(row, "file") if row.has("file") else name
+    style = row.text("style", "srpm")
+    if style not in STYLES:
+        raise row.wrong("style", f"must be {' or '.join(STYLES)}, not {style[:40]!r}")
     row.done()
-    return name, _read(folder.joinpath(name), f"families/{family}/{name}")
+    return style, name, _read(folder.joinpath(file), f"families/{family}/{file}")
 
 
 def _file_name(table: Table, key: str) -> str:
@@ -216,6 +231,8 @@ def _read_branches(targets: Table) -> Mapping[str, BranchPolicy]:
     rawhide = targets.number("rawhide", low=10, high=999)
     branches = {}
     for name, table in targets.named("branches"):
+        if _ENTERPRISE.match(name):
+            raise targets.wrong(f"branches.{name}", NO_EPEL)
         try:
             branch = Branch.parse(name, rawhide_number=rawhide)
         except BadName as error:
@@ -249,6 +266,7 @@ def _read_target(row: Table, branches: Mapping[str, BranchPolicy], copr_owner: s
         chroots=row.texts("chroots", ()),
         families=row.texts("families"),
         strategy=row.text("strategy", "default"),
+        style=row.text("style", "srpm"),
         first_stream=streams.first,
         last_stream=streams.last,
         enabled=row.flag("enabled", True),
@@ -269,6 +287,8 @@ def _read_strategies(rows: Table) -> Mapping[str, Strategy]:
             why=row.text("why"),
             guards=row.flag("guards"),
             first_stream=row.optional_stream("first_stream"),
+            without=frozenset(row.texts("without", ())),
+            reference=row.text("reference", ""),
         )
         if strategy.id in strategies:
             raise row.wrong("id", f"'{strategy.id}' is there twice")

@@ -7,11 +7,12 @@ import re
 from collections.abc import Iterable
 
 from service.catalog.diagnoses import check_remedies
-from service.catalog.model import Catalog, Packaging, Template
+from service.catalog.model import Catalog, Packaging, Strategy, Template
 from service.catalog.rules import REQUIRABLE, check_workaround
 from service.domain.errors import BadCatalog, BadName
 from service.domain.fedora import Chroot
 from service.domain.planning import BuildTarget, Family
+from service.domain.specs import STYLES
 from service.domain.versions import Stream
 
 _ID = re.compile(r"[a-z0-9][a-z0-9-]{0,39}", re.ASCII)
@@ -21,6 +22,13 @@ _REPOSITORY = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,38}/[A-Za-z0-9._-]{1,100}",
 _GO = re.compile(r"\d{1,3}\.\d{1,3}(?:\.\d{1,3})?(?:rc\d{1,2})?", re.ASCII)
 _MODULE_VERSION = re.compile(r"v\d{1,6}\.\d{1,6}\.\d{1,6}[0-9A-Za-z.+-]{0,60}", re.ASCII)
 _AUTHOR = re.compile(r"[^<>%\\\n]{1,80} <[^<>@\s%\\]{1,80}@[^<>@\s%\\]{1,120}>")
+_LICENSE = re.compile(r"[A-Za-z0-9.+() -]{1,400}", re.ASCII)
+_REFERENCE = re.compile(r"https://[^\s%\\\"'<>]{1,300}", re.ASCII)
+# The reason of facts, not of taste: it falls when somebody has built a package there in mock.
+NO_EPEL = (
+    "EPEL is refused: %gobuild of EL 9 reads LDFLAGS and BUILDTAGS where our specs set GO_LDFLAGS and "
+    "GO_BUILDTAGS, btrfs-progs-devel is missing there, and nobody has built these packages for it in mock"
+)
 
 
 def validate(catalog: Catalog) -> None:
@@ -31,10 +39,15 @@ def validate(catalog: Catalog) -> None:
         _check_packaging(file, family, catalog.packaging[family.name])
     _no_repeats("families", "repository", [f.repository.lower() for f in catalog.families.values()])
     _no_repeats("targets.toml", "target id", [target.id for target in catalog.targets])
+    for family in catalog.families.values():
+        unknown = sorted(set(family.strategies) - set(catalog.strategies))
+        if unknown:
+            file = f"families/{family.name}/family.toml"
+            raise BadCatalog(f"{file}: strategies: unknown strategy {unknown[0][:40]!r}")
     for target in catalog.targets:
         _check_target(catalog, target)
     for strategy in catalog.strategies.values():
-        _matches("workarounds.toml", f"strategy {strategy.id}.id", _ID, strategy.id)
+        _check_strategy(strategy)
     for row in catalog.workarounds:
         check_workaround(row, catalog.families, catalog.strategies)
     check_remedies(catalog.causes, set(catalog.strategies))
@@ -47,14 +60,15 @@ def _check_family(file: str, family: Family) -> None:
         raise BadCatalog(f"{file}: prereleases: must be ignore or build, not {family.prereleases[:40]!r}")
     if not family.streams:
         raise BadCatalog(f"{file}: stream: the family has no [[stream]]")
+    for name in family.strategies:
+        _matches(file, "strategies", _ID, name)
     for stream, policy in family.streams.items():
         place = f"stream {stream}"
         _matches(file, f"{place}.go", _GO, policy.facts["go"])
         for module in sorted(REQUIRABLE):
             if policy.facts[module]:
                 _matches(file, f"{place}.{module}", _MODULE_VERSION, policy.facts[module])
-        if not policy.facts["license"] or not policy.facts["license"].isprintable():
-            raise BadCatalog(f"{file}: {place}.license: must be one line, and not empty")
+        _matches(file, f"{place}.license", _LICENSE, policy.facts["license"])
     _check_hole(file, family)
 
 
@@ -80,7 +94,7 @@ def _check_packaging(file: str, family: Family, packaging: Packaging) -> None:
         raise BadCatalog(f"{file}: source.url: must be an https address without spaces or %")
     if not _plain(layout.root) or "/" in layout.root:
         raise BadCatalog(f"{file}: source.root: must be one folder's name")
-    if not _plain(layout.module) or not _plain(layout.version_file):
+    if not all(map(_plain, (layout.module, *layout.former_modules, layout.version_file))):
         raise BadCatalog(f"{file}: source: module and version_file must hold no spaces and no %")
     if bool(layout.version_file) != bool(layout.version_pattern):
         raise BadCatalog(f"{file}: source: version_file and version_pattern need each other")
@@ -109,6 +123,16 @@ def _check_templates(file: str, family: Family, templates: tuple[Template, ...])
             raise BadCatalog(f"{file}: template: no range holds stream {stream}")
 
 
+def _check_strategy(strategy: Strategy) -> None:
+    place = f"strategy {strategy.id}"
+    _matches("workarounds.toml", f"{place}.id", _ID, strategy.id)
+    if strategy.reference:
+        _matches("workarounds.toml", f"{place}.reference", _REFERENCE, strategy.reference)
+    unknown = sorted(strategy.without - REQUIRABLE)
+    if unknown:
+        raise BadCatalog(f"workarounds.toml: {place}.without: unknown: {unknown[0][:40]!r}")
+
+
 def _check_target(catalog: Catalog, target: BuildTarget) -> None:
     def wrong(key: str, complaint: str) -> BadCatalog:
         return BadCatalog(f"targets.toml: target {target.id}.{key}: {complaint}")
@@ -124,8 +148,15 @@ def _check_target(catalog: Catalog, target: BuildTarget) -> None:
     unknown = sorted(set(target.families) - set(catalog.families))
     if unknown or not target.families:
         raise wrong("families", f"unknown family {unknown[0][:40]!r}" if unknown else "must name a family")
+    if target.style not in STYLES:
+        raise wrong("style", f"must be {' or '.join(STYLES)}, not {target.style[:40]!r}")
+    if target.style == "dist-git" and target.system == "copr":
+        # What %autorelease gives outside dist-git is the NEVRA of the official build, with other content.
+        raise wrong("style", "a package that COPR builds from an SRPM needs the style srpm")
     _no_repeats("targets.toml", f"target {target.id}.chroots", target.chroots)
     for text in target.chroots:
+        if text.startswith(("epel-", "rhel-", "centos-")):
+            raise wrong("chroots", NO_EPEL)
         try:
             chroot = Chroot.parse(text)
         except BadName as error:

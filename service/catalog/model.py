@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from service.domain.causes import Cause
@@ -47,12 +48,17 @@ class Template:
 
 @dataclass(frozen=True)
 class Packaging:
-    """How one family becomes a source package: archive, templates, small sources, signature."""
+    """How one family becomes a source package: archive, templates, small sources, signature.
+
+    ``files`` are sources of every SRPM; ``dist_git_files`` lie beside the spec in dist-git only, and their names
+    may hold ``{package}``.
+    """
 
     layout: SourceLayout
     templates: tuple[Template, ...]
     changelog_author: str
     files: Mapping[str, str] = field(default_factory=dict)
+    dist_git_files: Mapping[str, str] = field(default_factory=dict)
 
     def template(self, stream: Stream) -> Template:
         """The template of ``stream``. Raises BadCatalog where none serves it."""
@@ -67,13 +73,15 @@ class Strategy:
     """One way of meeting wazero's assembly, chosen per target.
 
     ``guards`` says whether the spec's ``%check`` refuses an unsound binary. ``first_stream`` is the oldest
-    stream that the strategy works for.
+    stream that the strategy works for. ``without`` names vendored modules that a source must not have for it.
     """
 
     id: str
     why: str
     guards: bool
     first_stream: Stream | None = None
+    without: frozenset[str] = frozenset()
+    reference: str = ""
 
 
 @dataclass(frozen=True)
@@ -126,6 +134,15 @@ class Workaround:
         ranges += [(fact.first_branch, fact.last_branch) for fact in self.toolchain]
         return max(first or 0 for first, _ in ranges), min(last or OPEN_END for _, last in ranges)
 
+    @property
+    def sha256(self) -> str:
+        """Changes with everything that a proof of the row depends on, and not with its prose."""
+        parts = [
+            sorted(self.macros.items()), self.linker_flags, self.build_tags, self.symptoms, sorted(self.free_of),
+            [(fact.id, fact.simulate) for fact in self.toolchain], self.proof,
+        ]  # fmt: skip
+        return hashlib.sha256(repr(parts).encode()).hexdigest()
+
     def holds_on(self, branch_number: int) -> bool:
         """Whether the row applies on the branch with Fedora's number ``branch_number``."""
         first, last = self.branch_range
@@ -150,6 +167,24 @@ class Catalog:
         """The family whose upstream is ``owner/name`` on GitHub (letter case aside), or None."""
         wanted = repository.lower()
         return next((f for f in self.families.values() if f.repository.lower() == wanted), None)
+
+    def is_built(self, family: str) -> bool:
+        """Whether any target takes the family."""
+        return any(family in target.families for target in self.targets)
+
+    def strategy_refusal(self, family: Family, stream: Stream, wanted: str, vendored: Iterable[str]) -> str:
+        """Why a source of ``stream`` that vendors these modules cannot have a strategy; empty text if it can."""
+        strategy = self.strategies.get(wanted)
+        if strategy is None:
+            return f"the catalogue has no strategy {wanted[:40]!r}; it has {', '.join(self.strategies)}"
+        if family.strategies and wanted not in family.strategies:
+            return f"{family.name} cannot have the strategy {wanted}, only {', '.join(family.strategies)}"
+        if strategy.first_stream is not None and stream < strategy.first_stream:
+            return f"strategy {wanted} works from stream {strategy.first_stream} on, not for {stream}"
+        needless = sorted(strategy.without & set(vendored))
+        if needless:
+            return f"strategy {wanted} is not for a source that vendors {needless[0]}: it would not link"
+        return ""
 
     def target(self, target_id: str) -> BuildTarget | None:
         """The target with that id, or None."""

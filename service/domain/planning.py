@@ -35,6 +35,7 @@ class Family:
     """One upstream project whose minors become versioned packages.
 
     ``prereleases`` is ``ignore`` or ``build``. ``name_pattern`` makes the package name, as ``cri-o{stream}``.
+    ``strategies`` are those that the family can have, the one it falls back to first; empty means every one.
     ``decided`` are streams newer than all of ``streams`` that a maintainer has decided about by hand.
     """
 
@@ -46,6 +47,11 @@ class Family:
     streams: Mapping[Stream, StreamPolicy]
     build_unknown: bool = True
     decided: Mapping[Stream, StreamPolicy] = field(default_factory=dict)
+    strategies: tuple[str, ...] = ()
+
+    def strategy(self, wanted: str) -> str:
+        """What a target's strategy means for this family: itself, or the family's first where it cannot be had."""
+        return wanted if not self.strategies or wanted in self.strategies else self.strategies[0]
 
     def package(self, stream: Stream) -> str:
         """The versioned package's name, such as ``cri-o1.32``."""
@@ -95,6 +101,7 @@ class BuildTarget:
 
     ``project`` names the batch in which builds are polled together: COPR's ``owner/project``, a Koji profile.
     ``options`` is what only the build system's adapter reads. The range of streams is inclusive; None is open.
+    ``style`` is how the release and the changelog of a spec are written: ``srpm`` or ``dist-git``.
     ``remedy`` says whether a diagnosed failure is met by a further attempt, by a suggestion, or not at all.
     ``require_sound``: a build that succeeds and is degraded says on its face that it must not be shipped.
     """
@@ -106,6 +113,7 @@ class BuildTarget:
     chroots: tuple[str, ...]
     families: tuple[str, ...] = ()
     strategy: str = "default"
+    style: str = "srpm"
     first_stream: Stream | None = None
     last_stream: Stream | None = None
     enabled: bool = True
@@ -192,7 +200,7 @@ def plan(
         if reason:
             skipped.append(NotPlanned(package, target.id, target.branch.name, reason))
         else:
-            builds.append(PlannedBuild(package, target, target.strategy))
+            builds.append(PlannedBuild(package, target, family.strategy(target.strategy)))
     if not builds:
         why = skipped[0].reason if skipped else f"no build target takes the family {family.name}"
         return Plan(ReleaseState.UNSUPPORTED, f"no target builds it: {why}", (), tuple(skipped))

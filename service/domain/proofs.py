@@ -66,7 +66,8 @@ class Trial:
 
     ``command`` is what was run, for people. ``symptom`` is the line of the log that a pattern of the row fits,
     empty if none does. ``log`` is the end of what the tools said. ``started`` and ``called`` are how far it
-    ran; both are False where it did not link. ``seconds`` is wall time.
+    ran; both are False where it did not link, and ``called`` is None where it has nothing to call. ``seconds``
+    is wall time.
     """
 
     command: str
@@ -74,7 +75,7 @@ class Trial:
     symptom: str = ""
     log: str = ""
     started: bool = False
-    called: bool = False
+    called: bool | None = False
     findings: tuple[Finding, ...] = ()
     seconds: float = 0.0
 
@@ -94,9 +95,36 @@ class Toolchain:
         return f"{text}, simulated {self.simulates}" if self.simulates else text
 
 
+@dataclass(frozen=True)
+class Proved:
+    """What one row of the table is worth with one toolchain. ``row_sha256`` is of the row as it was proved."""
+
+    row: str
+    row_sha256: str
+    toolchain: Toolchain
+    verdict: Verdict
+    without: Trial
+    with_row: Trial
+
+
+def in_words(
+    linked: bool, symptom: str, started: bool, called: bool | None, findings: Collection[str]
+) -> str:
+    """A trial in a few words; ``findings`` are ids."""
+    if not linked:
+        return "does not link" if symptom else "does not link, for another reason"
+    if not started:
+        ran = "does not start"
+    elif called is None:
+        ran = "starts"
+    else:
+        ran = "starts and calls" if called else "starts, crashes when called"
+    return f"links, {ran}" + (f" ({', '.join(findings)})" if findings else "")
+
+
 def is_well(trial: Trial, *, reach: Reach, free_of: Collection[str]) -> bool:
     """Whether a program linked, ran as far as it must, and has none of the findings ``free_of`` (ids)."""
-    ran = trial.called if reach is Reach.CALL else trial.started
+    ran = trial.called is True if reach is Reach.CALL else trial.started
     return trial.linked and ran and not any(finding.id in free_of for finding in trial.findings)
 
 

@@ -8,6 +8,8 @@ from datetime import date
 
 from service.domain.versions import Version
 
+STYLES = ("srpm", "dist-git")
+
 
 @dataclass(frozen=True)
 class SourceFacts:
@@ -15,7 +17,10 @@ class SourceFacts:
 
     ``origin`` is ``archive`` or ``catalogue``. ``go`` is go.mod's go line; ``wazero`` and ``nri`` are vendored
     versions with their leading v, empty where not vendored. ``sha256`` and ``url`` are of the archive. Facts
-    that the archive does not tell are empty text.
+    that the archive does not tell are empty text. ``modules`` are the vendored modules, path to version.
+    ``license`` is the expression that was computed from the
+    source, and ``licensed_by`` the tool that did it; both are empty where nobody did. ``partial`` says in words
+    which vendored packages the archive lacks although its modules.txt names them; empty for a whole one.
     """
 
     origin: str
@@ -26,14 +31,19 @@ class SourceFacts:
     sha256: str = ""
     url: str = ""
     size: int = 0
+    modules: Mapping[str, str] = field(default_factory=dict, hash=False)
+    license: str = ""
+    licensed_by: str = ""
+    partial: str = ""
 
 
 @dataclass(frozen=True)
 class SourceLayout:
     """Where a family's upstream archive is and what it must look like; ``{tag}`` and ``{version}`` are replaced.
 
-    ``module`` is go.mod's module path. ``version_file`` is below the root folder and holds a line that
-    ``version_pattern`` (a regular expression with one group) matches; both are empty where upstream has no such file.
+    ``module`` is go.mod's module path, ``former_modules`` are those of older tags. ``version_file`` is below the
+    root folder and holds a line that ``version_pattern`` (a regular expression with one group) matches; both are
+    empty where upstream has no such file.
     """
 
     url: str
@@ -41,6 +51,7 @@ class SourceLayout:
     module: str
     version_file: str = ""
     version_pattern: str = ""
+    former_modules: tuple[str, ...] = ()
 
     def source_url(self, version: Version) -> str:
         """The address of the archive of ``version``."""
@@ -68,8 +79,9 @@ class ChangelogEntry:
 class SpecRequest:
     """Everything that a spec's text depends on, so that the same request gives the same bytes.
 
-    ``release_number`` is the n of Release ``0.<n>%{?dist}``. ``changelog`` is newest first and includes this
-    build's entry.
+    ``style`` is ``srpm`` or ``dist-git``. In the first, ``release_number`` is the n of Release ``0.<n>%{?dist}``,
+    and ``changelog`` is newest first and includes this build's entry. In the second, rpmautospec makes both from
+    the history of dist-git, and neither is used.
     """
 
     family: str
@@ -81,14 +93,16 @@ class SpecRequest:
     release_number: int
     released_on: date
     changelog: tuple[ChangelogEntry, ...] = ()
+    style: str = "srpm"
 
 
 @dataclass(frozen=True)
 class SpecFile:
     """A rendered spec. ``workarounds`` are the ids of the rows that apply, in the order of the table.
 
-    ``release`` is the R without the dist tag (``0.1``). ``source_url`` is what ``Source0`` must expand to.
-    ``files`` are the small sources that travel beside the archive: name to text.
+    ``release`` is the R without the dist tag: ``0.1``, or in the dist-git style the 1 that rpmautospec begins
+    with. ``source_url`` is what ``Source0`` must expand to. ``files`` are the small sources that travel beside
+    the archive, and ``dist_git_files`` those that lie beside the spec in dist-git only: name to text.
     """
 
     name: str
@@ -100,6 +114,7 @@ class SpecFile:
     release: str = ""
     source_url: str = ""
     files: Mapping[str, str] = field(default_factory=dict)
+    dist_git_files: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def source_name(self) -> str:

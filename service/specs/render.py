@@ -6,11 +6,11 @@ import hashlib
 import re
 from datetime import UTC, datetime
 
-from service.catalog import Catalog, Workaround
+from service.catalog import Catalog, Strategy, Workaround
 from service.domain.errors import BadCatalog, BadSpec
 from service.domain.planning import Family, StreamPolicy
-from service.domain.specs import ChangelogEntry, SourceFacts, SpecFile, SpecRequest
-from service.domain.versions import Version
+from service.domain.specs import STYLES, ChangelogEntry, SourceFacts, SpecFile, SpecRequest
+from service.domain.versions import Stream, Version
 from service.specs import template
 from service.specs.escape import comment, rpm_text
 from service.specs.workarounds import applicable, build_tags, builds_in_module_mode, linker_block
@@ -22,6 +22,7 @@ _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct",
 _COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?", re.ASCII)
 _GO = re.compile(r"\d{1,3}\.\d{1,3}(?:\.\d{1,3})?(?:rc\d{1,2})?", re.ASCII)
 _MODULE_VERSION = re.compile(r"v[0-9A-Za-z.+-]{1,80}", re.ASCII)
+_LICENSE = re.compile(r"[A-Za-z0-9.+() -]{1,400}", re.ASCII)
 _EVR = re.compile(r"[0-9A-Za-z.~^_+]{1,60}-[0-9A-Za-z.~^_+]{1,30}", re.ASCII)
 
 NAMES = frozenset(
@@ -38,10 +39,14 @@ NAMES = frozenset(
         "guards",
         "package",
         "rpm_version",
+        "upstream_version",
         "release",
+        "dist_git",
         "license",
+        "license_computed",
         "go",
         "stream",
+        "next_stream",
         "epoch",
         "commit",
         "extra_tags",
@@ -72,6 +77,7 @@ def render_spec(request: SpecRequest, catalog: Catalog) -> SpecFile:
         raise BadCatalog(f"names of the template language are out of step: {sorted(set(values) ^ NAMES)}")
     file = f"families/{family.name}/{chosen.file}"
     text = template.fill(chosen.text, file=file, stream=stream, values=values)
+    beside = packaging.dist_git_files.items() if request.style == "dist-git" else ()
     return SpecFile(
         name=f"{request.package}.spec",
         text=text,
@@ -82,6 +88,7 @@ def render_spec(request: SpecRequest, catalog: Catalog) -> SpecFile:
         release=_release(request),
         source_url=packaging.layout.source_url(request.version),
         files=packaging.files,
+        dist_git_files={name.replace("{package}", request.package): text for name, text in beside},
     )
 
 
@@ -126,6 +133,12 @@ def _check_request(request: SpecRequest, family: Family) -> StreamPolicy:
         raise BadSpec(f"{facts.commit[:80]!r} is not a full git commit")
     if facts.origin not in {"archive", "catalogue"}:
         raise BadSpec(f"facts come from archive or catalogue, not from {facts.origin[:40]!r}")
+    if facts.license and not _LICENSE.fullmatch(facts.license):
+        raise BadSpec(f"{facts.license[:80]!r} is not an SPDX license expression")
+    if request.style not in STYLES:
+        raise BadSpec(f"style {request.style[:40]!r} is neither {' nor '.join(STYLES)}")
+    if request.style == "dist-git":
+        return policy
     planned = f"{request.version.rpm}-{_release(request)}"
     newest = request.changelog[0].evr if request.changelog else "nothing"
     if newest != planned:
@@ -134,8 +147,11 @@ def _check_request(request: SpecRequest, family: Family) -> StreamPolicy:
 
 
 def _release(request: SpecRequest) -> str:
-    """R without the dist tag: below any official 1, and rising (docs: Release 0.<n>)."""
-    return f"0.{request.release_number}"
+    """R without the dist tag: below any official 1, and rising (docs: Release 0.<n>).
+
+    In dist-git rpmautospec counts from the history; a package's first commit gives 1.
+    """
+    return "1" if request.style == "dist-git" else f"0.{request.release_number}"
 
 
 def _values(
@@ -148,10 +164,8 @@ def _values(
     return {
         "tag": request.version.tag,
         "commit_comment": f", commit {facts.commit}" if facts.commit else "",
-        "provenance": _provenance(request, confirmed=policy.confirmed, newest=str(family.newest_known)),
-        "strategy_comment": comment(
-            f"Strategy {strategy.id}: {_strategy_reason(request, strategy.why, rows)}"
-        ),
+        "provenance": _provenance(request, family, confirmed=policy.confirmed),
+        "strategy_comment": _strategy_comment(request, strategy, rows),
         "module": packaging.layout.module,
         "prerelease": request.version.pre,
         "linker_block": linker_block(rows),
@@ -159,10 +173,14 @@ def _values(
         "guards": "yes" if strategy.guards else "",
         "package": request.package,
         "rpm_version": request.version.rpm,
+        "upstream_version": str(request.version),
         "release": _release(request),
-        "license": rpm_text(policy.facts["license"]),
+        "dist_git": "yes" if request.style == "dist-git" else "",
+        "license": rpm_text(facts.license or policy.facts["license"]),
+        "license_computed": rpm_text(facts.licensed_by) if facts.license else "",
         "go": facts.go,
         "stream": str(stream),
+        "next_stream": str(Stream(stream.major, stream.minor + 1)),
         "epoch": str(int(released.timestamp())),
         "commit": facts.commit,
         "extra_tags": "".join(f" {tag}" for tag in build_tags(rows)),
@@ -170,13 +188,15 @@ def _values(
     }
 
 
-def _strategy_reason(request: SpecRequest, why: str, rows: tuple[Workaround, ...]) -> str:
-    if rows or request.strategy == "none":
-        return why
-    return "no workaround applies, because this source does not vendor wazero."
+def _strategy_comment(request: SpecRequest, strategy: Strategy, rows: tuple[Workaround, ...]) -> str:
+    why = strategy.why
+    if not rows and strategy.id != "none":
+        why = "no workaround applies, because this source does not vendor wazero."
+    reason = comment(f"Strategy {strategy.id}: {why}")
+    return f"{reason}\n{comment(f'See {strategy.reference}')}" if strategy.reference and rows else reason
 
 
-def _provenance(request: SpecRequest, *, confirmed: bool, newest: str) -> str:
+def _provenance(request: SpecRequest, family: Family, *, confirmed: bool) -> str:
     facts = request.facts
     vendored = ", ".join(
         f"{name} {value}" if value else f"no {name}"
@@ -192,13 +212,16 @@ def _provenance(request: SpecRequest, *, confirmed: bool, newest: str) -> str:
             "The archive may say otherwise, and it wins."
         )
     lines = [comment(text)]
-    if not confirmed:
+    stream = request.version.stream
+    if stream not in family.streams:
         lines.append(
             comment(
-                f"Stream {request.version.stream} is newer than the catalogue and inherits from {newest}: "
-                "nobody has confirmed it yet."
+                f"Stream {stream} is newer than the catalogue, so this is the template of {family.newest_known}: "
+                "compare it with upstream's changes before a build of it is shipped."
             )
         )
+    elif not confirmed:
+        lines.append(comment(f"Nobody has confirmed yet what the catalogue says of stream {stream}."))
     return "\n".join(lines)
 
 

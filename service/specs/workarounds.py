@@ -15,21 +15,17 @@ MODULE_MODE = ("gomodulesmode", "GO111MODULE=on")
 def applicable(request: SpecRequest, catalog: Catalog) -> tuple[Workaround, ...]:
     """The rows that apply to the request, in the order of the table.
 
-    Raises BadSpec for a strategy or a branch that the catalogue does not know, and for a strategy that does
-    not work for the request's stream yet.
+    Raises BadSpec for a branch that the catalogue does not know, and for a strategy that the family, the stream
+    or the source cannot have.
     """
-    strategy = catalog.strategies.get(request.strategy)
-    if strategy is None:
-        raise BadSpec(f"strategy {request.strategy[:40]!r} is not in the catalogue")
     stream = request.version.stream
-    if strategy.first_stream is not None and stream < strategy.first_stream:
-        raise BadSpec(
-            f"strategy {strategy.id} works from stream {strategy.first_stream} on, not for {stream}"
-        )
+    vendored = {name for name in ("wazero", "nri") if getattr(request.facts, name)}
+    refusal = catalog.strategy_refusal(catalog.families[request.family], stream, request.strategy, vendored)
+    if refusal:
+        raise BadSpec(refusal)
     branch = catalog.branches.get(request.branch)
     if branch is None:
         raise BadSpec(f"branch {request.branch[:40]!r} is not in the catalogue")
-    vendored = {name for name in ("wazero", "nri") if getattr(request.facts, name)}
     return tuple(
         row
         for row in catalog.workarounds
@@ -60,7 +56,8 @@ def linker_block(rows: Sequence[Workaround]) -> str:
     """The ``%global`` lines that the rows make together, each under its rows' reasons and references.
 
     All linker flags meet in the one macro ``__golang_extldflags``, in the order of the rows. The block must
-    stand before the first ``%gobuild``, after which it has no effect. Empty where no row adds anything to it.
+    stand before the first ``%gobuild``, after which it has no effect. Build tags are set in ``%build``; the block
+    says why. Empty where there are no rows.
     """
     blocks: list[str] = []
     for name, value in macros(rows).items():
@@ -70,6 +67,10 @@ def linker_block(rows: Sequence[Workaround]) -> str:
     if flagged:
         flags = " ".join(flag for row in flagged for flag in row.linker_flags)
         blocks.append("\n".join([*map(_reason, flagged), f"%global __golang_extldflags {flags}"]))
+    tagged = [row for row in rows if row.build_tags]
+    if tagged:
+        tags = " ".join(tag for row in tagged for tag in row.build_tags)
+        blocks.append("\n".join([*map(_reason, tagged), f"# Build tags that it adds below: {tags}"]))
     return "\n\n".join(blocks)
 
 

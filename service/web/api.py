@@ -29,13 +29,13 @@ from service.web.parameters import (
     WordInPath,
 )
 from service.web.problems import problems
+from service.web.rule_shapes import ProvedWorkarounds, proved_workaround
 from service.web.shapes import (
     build_shape,
     delivery_text,
     matrix_shape,
     release_shape,
     spec_shape,
-    workaround_shape,
 )
 
 PAYLOAD_SHOWN = 1024 * 1024
@@ -213,10 +213,12 @@ def list_targets(context: Context) -> Any:
     return {"items": board.columns_of(context.catalog, datetime.now(UTC).date()), "next": None}
 
 
-@router.get("/workarounds", response_model=schemas.Workarounds, tags=["catalogue"])
+@router.get("/workarounds", response_model=ProvedWorkarounds, tags=["catalogue"])
 def list_workarounds(context: Context) -> Any:
-    """The workarounds that specs may carry, with their reasons."""
-    return {"items": [workaround_shape(row) for row in context.catalog.workarounds], "next": None}
+    """The workarounds that specs may carry, with their reasons and what their latest proofs found."""
+    with context.db.reader() as session:
+        found = board.rules(session, context.catalog)
+    return {"items": [proved_workaround(row) for row in found], "next": None}
 
 
 @router.get("/badges/{package}/{branch}.svg", tags=["feeds"], response_class=Response,

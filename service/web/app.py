@@ -23,6 +23,7 @@ from service.web import (
     log_api,
     log_pages,
     release_pages,
+    rule_pages,
     service_pages,
 )
 from service.web.answers import EveryAnswer
@@ -82,6 +83,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.include_router(dashboard.router)
     app.include_router(release_pages.router)
     app.include_router(log_pages.router)
+    app.include_router(rule_pages.router)
     app.add_exception_handler(Problem, on_problem)
     app.add_exception_handler(HTTPException, on_http_exception)
     app.add_exception_handler(BadCursor, on_bad_cursor)

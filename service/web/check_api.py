@@ -1,4 +1,4 @@
-"""``/api/v1/builds/{id}/checks``: what verification found in the RPMs of a build."""
+"""``/api/v1/builds/{id}/checks`` and ``/changes``: what was found in its RPMs, what differs from the last good one."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict
 
 from service import board
+from service.board.changes import changes_since_good
 from service.board.checks import build_checks
 from service.web.auth import needs
 from service.web.errors import Problem
@@ -79,3 +80,38 @@ def get_checks(context: Context, build_id: BuildId) -> Any:
         rpms=[RpmShape.model_validate(row) for row in found.rpms],
         findings=[FindingShape.model_validate(row) for row in found.findings],
     )
+
+
+class DifferenceShape(_Row):
+    """One thing before and now; empty where it was not there or is not known."""
+
+    what: str
+    before: str
+    now: str
+
+
+class ChangesShape(_Row):
+    """A build beside the last good one. ``modules`` and ``tools`` list only what differs."""
+
+    build_id: int
+    last_good_id: int
+    facts: list[DifferenceShape]
+    modules: list[DifferenceShape]
+    tools: list[DifferenceShape]
+    spec: list[str]
+    modules_known: bool
+    tools_known: bool
+
+
+@router.get("/builds/{build_id}/changes", response_model=ChangesShape, tags=["builds"])
+def get_changes(context: Context, build_id: BuildId) -> Any:
+    """What changed since the last good build of the same package and target: spec, source, modules, tools."""
+    with context.db.reader() as session:
+        detail = board.build_detail(session, build_id)
+        if detail is None:
+            raise Problem(404, f"There is no build {build_id}.")
+        found = changes_since_good(session, detail)
+    if found is None:
+        where = f"{detail.build.package} on {detail.build.target}"
+        raise Problem(404, f"{where} has not succeeded before build {build_id}.")
+    return ChangesShape.model_validate(found)

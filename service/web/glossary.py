@@ -34,6 +34,10 @@ SECTIONS: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
                 "One row of the catalogue that changes the spec for some streams and branches, and says why.",
             ),
             (
+                "proof",
+                "A small program linked without a workaround and with it, to see whether it is still needed.",
+            ),
+            (
                 "unconfirmed stream",
                 "A new upstream minor that no person has looked at yet. It inherits the newest known one.",
             ),

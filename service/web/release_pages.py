@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from service import board
+from service.board.changes import changes_since_good
 from service.board.checks import build_checks
 from service.board.logs import logs_of
 from service.domain.states import BuildState, ReleaseState
@@ -130,6 +131,7 @@ def show_build(request: Request, build_id: str) -> Response:
         change = board.spec_change(session, int(build_id)) if detail.build.spec_sha256 else None
         diagnoses = board.diagnoses_of(session, context.catalog, int(build_id))
         remedy, remedy_of = board.remedies_of(session, int(build_id))
+        since = changes_since_good(session, detail)
         checks = build_checks(session, int(build_id))
         with_logs = {row.chroot for row in logs_of(session, int(build_id))}
     values = {
@@ -141,5 +143,6 @@ def show_build(request: Request, build_id: str) -> Response:
         "diagnoses": diagnoses,
         "remedy": remedy,
         "remedy_of": remedy_of,
+        "since": since,
     }
     return page(request, "build.html", values)

@@ -289,8 +289,3 @@ class Streams(Shape):
 class Targets(Shape):
     items: list[Target]
     next: str | None = None
-
-
-class Workarounds(Shape):
-    items: list[WorkaroundShape]
-    next: str | None = None

@@ -78,9 +78,25 @@ def test_render_diff(cryopack: Run) -> None:
     assert done.returncode == 0 and "+++ v1.32.2.spec" in done.stdout
 
 
+def test_render_writes_what_dist_git_holds(cryopack: Run, tmp_path: Path) -> None:
+    folder = tmp_path / "cri-o1.36"
+    done = cryopack("render", "v1.36.3", "--style", "dist-git", "--output", str(folder))
+    assert done.returncode == 0, done.stderr
+    assert [Path(line).name for line in done.stdout.split()] == [
+        "cri-o1.36.spec", "go-vendor-tools.toml", "cri-o1.36.rpmlintrc", "gating.yaml"
+    ]  # fmt: skip
+    spec = (folder / "cri-o1.36.spec").read_text()
+    assert "%autorelease" in spec and "%autochangelog" in spec
+    assert cryopack("render", "v1.32.0", "--family", "kubernetes").returncode == 0
+
+
 @pytest.mark.parametrize(
     ("words", "why"),
     [
+        (("render", "v1.32.0", "--family", "kubernetes", "--strategy", "strict"), "only none"),
+        (("render", "v1.32.1", "--strategy", "none"), "not for a source that vendors wazero"),
+        (("render", "v1.34.1", "--strategy", "no-wasm"), "works from stream 1.35 on"),
+        (("render", "v1.32.1", "--style", "koji"), "neither srpm nor dist-git"),
         (("render", "nightly"), "'nightly' is not a version tag"),
         (("render", "v1.20.0"), "no stream 1.20"),
         (("render", "v1.32.1", "--strategy", "magic"), "magic"),

@@ -328,7 +328,7 @@ def test_a_lock_that_is_never_released_ends_in_words(bench: CoprBench) -> None:
         began = time.monotonic()
         with pytest.raises(BuildSystemUnavailable, match="another worker"):
             system.open(copr_target(bench.target.project, RAWHIDE))
-        assert time.monotonic() - began < 3
+        assert time.monotonic() - began < 30
     system.open(copr_target(bench.target.project, RAWHIDE))
 
 

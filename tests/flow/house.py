@@ -65,7 +65,7 @@ class House:
             follow_ups.run_follow_up(self.context, follow_up)
         return len(due.deliveries) + len(due.builds) + len(due.projects) + len(due.follow_ups)
 
-    def run(self, until: Callable[[list[PackageBuild]], bool] | None = None, seconds: float = 30.0) -> None:
+    def run(self, until: Callable[[list[PackageBuild]], bool] | None = None, seconds: float = 120.0) -> None:
         """Turn until ``until(builds)``, by default until every build has ended. Raises TimeoutError."""
         done = until or (lambda builds: bool(builds) and all(build.state in ENDED_BUILD for build in builds))
         deadline = time.monotonic() + seconds
@@ -77,7 +77,7 @@ class House:
         shown = [(b.id, b.target, b.version, b.state, b.reason) for b in self.builds()]
         raise TimeoutError(f"still not so after {seconds} s: {shown}")
 
-    def settle(self, seconds: float = 10.0) -> None:
+    def settle(self, seconds: float = 60.0) -> None:
         """Turn until no follow-up is open."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:

@@ -74,7 +74,7 @@ def test_a_late_first_upload_is_cancelled_as_surplus(house: House) -> None:
     house.announce("v1.35.6")
     house.farm.pause()
     house.run(lambda builds: bool(builds) and builds[0].state == "running")
-    house.farm.wait(lambda builds: len(builds) == 2, 10)
+    house.farm.wait(lambda builds: len(builds) == 2, 60)
     house.settle()
     house.farm.resume()
     house.run()

@@ -17,7 +17,7 @@ from tests.flow.killable import BOUNDARIES
 from tests.flow.processes import Worker, wait_for
 from tests.servers import Valkey
 
-SECONDS = 60
+SECONDS = 140
 
 PLANS = [f"child:{when}:{name}" for name in BOUNDARIES for when in ("before", "after")]
 # The whole worker dies where it hurts most: around the intent, the act and the record.

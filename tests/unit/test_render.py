@@ -54,7 +54,7 @@ def active_lines(text: str) -> list[str]:
         ("1.34.0", "compat", "f44", ("ld-undefs", "ld-notext")),
         ("1.36.3", "compat", "rawhide", ("ld-undefs", "ld-notext")),
         ("1.35.6", "no-wasm", "f44", ("nri-no-wasm",)),
-        ("1.35.6", "none", "f44", ()),
+        ("1.31.13", "none", "f44", ()),
         ("1.52.0", "default", "f44", ("go-module-mode", "ld-undefs")),
     ],
 )
@@ -99,7 +99,6 @@ def test_globals_stand_before_the_first_build(version: str) -> None:
     ("strict", True, True),
     ("compat", False, False),
     ("no-wasm", False, True),
-    ("none", False, False),
 ])  # fmt: skip
 def test_exports_and_guards(strategy: str, module_mode: bool, guards: bool) -> None:
     text = render(CATALOG, "1.36.3", strategy, "f44").text
@@ -113,6 +112,8 @@ def test_exports_and_guards(strategy: str, module_mode: bool, guards: bool) -> N
     assert 'export GOFLAGS="-mod=vendor -buildvcs=false"' in checks
     assert ("readelf -dW bin/crio > crio.dynamic" in checks) is guards
     assert ("nm -D --undefined-only bin/crio > crio.undefined" in checks) is guards
+    # Only in module mode does Go write down dependencies, so only there their absence is a fault.
+    assert ("go version -m bin/crio > crio.modules" in checks) is (guards and module_mode)
     assert checks.count("%gocheck2 ") == 1
     if guards:
         assert checks.index("readelf") < checks.index("%gocheck2 ")
@@ -152,8 +153,18 @@ def test_spec_says_where_its_facts_come_from() -> None:
 
 
 def test_unknown_minor_says_so() -> None:
-    assert "nobody has confirmed it" in render(CATALOG, "1.40.0", "default", "f44").text
-    assert "nobody has confirmed it" not in render(CATALOG, "1.37.1", "default", "f44").text
+    words = "# Stream 1.40 is newer than the catalogue, so this is the template of 1.37"
+    assert words in render(CATALOG, "1.40.0", "default", "f44").text
+    assert "newer than the catalogue" not in render(CATALOG, "1.37.1", "default", "f44").text
+
+
+def test_a_listed_stream_that_nobody_confirmed_says_so() -> None:
+    family = CATALOG.families["cri-o"]
+    policy = replace(family.streams[STREAM_135], confirmed=False)
+    unsure = replace(family, streams={**family.streams, STREAM_135: policy})
+    catalog = replace(CATALOG, families={**CATALOG.families, "cri-o": unsure})
+    text = render(catalog, "1.35.6", "default", "f44").text
+    assert "# Nobody has confirmed yet what the catalogue says of stream 1.35." in text
 
 
 def test_prerelease() -> None:
@@ -184,8 +195,11 @@ def test_changelog_is_english_and_escaped() -> None:
     ("changes", "complaint"),
     [
         ({"family": "podman"}, "family 'podman' is not in the catalogue"),
-        ({"strategy": "best"}, "strategy 'best' is not in the catalogue"),
+        ({"strategy": "best"}, "has no strategy 'best'"),
         ({"strategy": "no-wasm"}, "works from stream 1.35 on"),
+        ({"strategy": "none"}, "not for a source that vendors wazero"),
+        ({"style": "koji"}, "style 'koji' is neither srpm nor dist-git"),
+        ({"facts": SourceFacts("archive", "1.23", license="MIT\nName: x")}, "not an SPDX license"),
         ({"branch": "f12"}, "branch 'f12' is not in the catalogue"),
         ({"package": "cri-o1.33"}, "is packaged as cri-o1.32"),
         ({"release_number": 0}, "below 1"),

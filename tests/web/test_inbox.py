@@ -107,7 +107,8 @@ def test_broker_that_stalls(sqlite_url: str, valkey: Valkey) -> None:
                 slowest = max(slowest, time.monotonic() - begun)
         finally:
             valkey.resume()
-        assert slowest < 1.0, f"an answer took {slowest:.3f} s while the broker stalled"
+        # A request that waited for the broker would last its socket time-out, which is 5 s.
+        assert slowest < 4.0, f"an answer took {slowest:.3f} s while the broker stalled"
         assert len(guids(live)) == 11
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from workers import children
 from workers.children import Child, Terminal
-from workers.up import Supervisor, UpFailed
+from workers.up import SAME_SIGNAL_SECONDS, Supervisor, UpFailed
 
 SLEEP = "import time; time.sleep(60)"
 Make = Callable[..., Child]
@@ -81,6 +81,24 @@ def test_stopping_ends_the_whole_group_of_a_child_that_does_not_listen(
     while state_of(grandchild) not in ("", "Z"):
         assert time.monotonic() < deadline
         time.sleep(0.02)
+
+
+def test_a_second_signal_ends_the_waiting(tmp_path: Path, supervisor: Supervisor) -> None:
+    told = tmp_path / "deaf"
+    code = (
+        "import pathlib, signal, time\n"
+        "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+        f"pathlib.Path({str(told)!r}).touch()\n"
+        "time.sleep(600)\n"
+    )
+    supervisor.add(python(tmp_path, code))
+    tick_until(supervisor, told.exists)
+    supervisor.on_signal(2, None)
+    time.sleep(SAME_SIGNAL_SECONDS + 0.1)
+    supervisor.on_signal(2, None)
+    began = time.monotonic()
+    supervisor.stop((("stand-in",), 300))
+    assert time.monotonic() - began < 60
 
 
 def test_warnings_and_errors_reach_the_terminal_and_the_rest_the_log(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -21,9 +22,9 @@ TEXT_RELOCATION = SOUND + '__asm__(".text\\n.globl here\\nhere: .quad main\\n");
 UNDEFINED = SOUND + '__asm__(".data\\n.quad \\"github.com/tetratelabs/wazero/isa/amd64.entrypoint\\"\\n");\n'
 
 
-def guards() -> str:
+def guards(first: str = "readelf ", then: str = "# Only in module mode") -> str:
     text = render(CATALOG, "1.36.3", "default", "f44").text
-    found = re.search(r"^readelf .*?^fi\n(?=# Sections share)", text, re.MULTILINE | re.DOTALL)
+    found = re.search(rf"^{first}.*?^fi\n(?={then})", text, re.MULTILINE | re.DOTALL)
     assert found
     assert "%" not in found[0], "nothing to expand, so that the shell sees what rpm would give it"
     return found[0]
@@ -39,9 +40,15 @@ def link(folder: Path, source: str, *flags: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def run(folder: Path) -> tuple[int, str]:
+def run(folder: Path, script: str = "", **environment: str) -> tuple[int, str]:
     done = subprocess.run(
-        ["bash", "-e", "-c", guards()], cwd=folder, capture_output=True, text=True, timeout=60, check=False
+        ["bash", "-e", "-c", script or guards()],
+        env={**os.environ, **environment},
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
     return done.returncode, done.stderr
 
@@ -74,3 +81,31 @@ def test_a_tool_that_fails_is_no_clean_result(tmp_path: Path) -> None:
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin" / "crio").write_text("no ELF file at all")
     assert run(tmp_path)[0] != 0
+
+
+# What "go version -m" prints of a crio built in module mode and of one built in GOPATH mode, shortened.
+MODULE_MODE = """bin/crio: go1.26.6
+\tpath\tgithub.com/cri-o/cri-o/cmd/crio
+\tmod\tgithub.com/cri-o/cri-o\t(devel)
+\tdep\tgithub.com/tetratelabs/wazero\tv1.10.1
+\tbuild\t-buildmode=pie
+"""
+GOPATH_MODE = """bin/crio: go1.26.6
+\tpath\tgithub.com/cri-o/cri-o/cmd/crio
+\tbuild\t-buildmode=pie
+\tbuild\tDefaultGODEBUG=panicnil=1
+"""
+
+
+@pytest.mark.parametrize(("said", "status"), [(MODULE_MODE, 0), (GOPATH_MODE, 1), ("", 1)])
+def test_a_binary_without_dependencies_is_refused(tmp_path: Path, said: str, status: int) -> None:
+    """A script in Go's place prints what Go printed; the real one is not everywhere where rpm is."""
+    script = guards("GOTOOLCHAIN=local go ", "# Sections share")
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    (tools / "said").write_text(said)
+    (tools / "go").write_text(f"#!/bin/sh\ncat {tools}/said\n[ -s {tools}/said ]\n")
+    (tools / "go").chmod(0o755)
+    ended, complaint = run(tmp_path, script, PATH=f"{tools}:{os.environ['PATH']}")
+    assert ended == status
+    assert ("names no dependencies" in complaint) is (said == GOPATH_MODE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import socket
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 from service.catalog import load
 from service.domain.errors import BadCatalog, BadSpec, BadTag
 from tests.workers.archives import Made
-from workers.offline import check, check_catalog, render, render_text, srpm
+from workers.offline import check, check_catalog, render, render_text, srpm, write_folder
 from workers.sources import SourceRefused
 
 CATALOG = load(None, copr_owner="x")
@@ -57,6 +58,17 @@ def test_srpm_of_another_name(archive: Path, tmp_path: Path) -> None:
     other = archive.rename(tmp_path / "v1.32.1.tar.gz")
     with pytest.raises(BadSpec, match="must be named cri-o-1"):
         srpm(CATALOG, "v1.32.1", source=other, directory=tmp_path)
+
+
+def test_dist_git_folder_names_the_archive_by_its_checksum(archive: Path, tmp_path: Path) -> None:
+    made = render(CATALOG, "v1.32.1", style="dist-git", source=archive)
+    assert check(CATALOG, made, branch="f44")["Release"] == "1.fc44"
+    written = write_folder(made, tmp_path / "out", source=archive)
+    digest = hashlib.sha512(archive.read_bytes()).hexdigest()
+    sources = (tmp_path / "out" / "sources").read_text()
+    assert sources == f"SHA512 (cri-o-1.32.1.tar.gz) = {digest}\n"
+    assert {path.name for path in written} == {path.name for path in (tmp_path / "out").iterdir()}
+    assert not (tmp_path / "out" / archive.name).exists()
 
 
 def test_refusals(archive: Path) -> None:

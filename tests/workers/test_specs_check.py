@@ -43,7 +43,7 @@ def test_a_good_spec_and_its_tags() -> None:
     [
         ("%goprep -k\n", "%goprepare -k\n", "%goprepare is left unexpanded"),
         ("%gobuild -o", "%{gobuilt} -o", "%{ is left unexpanded"),
-        ("%{?dist}", "%{?dist}%autorelease", "%autorelease"),
+        ("%{?dist}", "%{?dist}%autorelease", "Release is 0.2.fc441.fc44, planned was"),
         ("%gometa -L -f", "%gomata -L -f", "Unknown tag: %gomata -L -f"),
         ("%global goipath ", "%global gopath_ ", "goipath is not set before gometa"),
         ("Name:           cri-o1.32", "Name:           cri-o", "Name is cri-o, planned was cri-o1.32"),

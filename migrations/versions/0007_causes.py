@@ -8,8 +8,8 @@ from sqlalchemy.dialects import postgresql
 
 from service.store.columns import UtcTime
 
-revision = "0005"
-down_revision = "0004"
+revision = "0007"
+down_revision = "0006"
 branch_labels = None
 depends_on = None
 
