@@ -41,7 +41,7 @@ PHASES = [
 ]
 WEB = (
     *("fastapi", "starlette", "anyio", "pydantic", "jinja2", "markupsafe"),
-    *("prometheus_client", "sqlalchemy", "structlog"),
+    *("prometheus_client", "sqlalchemy", "structlog", "limits", "httpx2", "joserfc"),
 )
 
 ARROWS = {
@@ -69,7 +69,7 @@ ARROWS = {
         f"workers.{name}": Arrow(
             (
                 "service.domain",
-                *(f"workers.{other}" for other in ("archives", "partial_files", "rpm_commands")),
+                *(f"workers.{other}" for other in ("archives", "licenses", "partial_files", "rpm_commands")),
             ),
             ("httpx2",),
         )
@@ -77,6 +77,7 @@ ARROWS = {
     },
     "workers.downloads": Arrow((), ("httpx2",)),
     "workers.rpm_contents": Arrow(("service.domain", "workers.rpm_commands")),
+    "workers.licenses": Arrow(("workers.rpm_commands",), ("license_expression",)),
     "workers.binaries": Arrow(("service.domain",), ("elftools",)),
     # A proof needs the table of workarounds and a toolchain, and neither database nor network.
     **{

@@ -255,7 +255,11 @@ def check() -> None:
     """Load the catalogue and render and parse every spec that it can make."""
     with told():
         settings: Settings = load_settings()
-        catalog = offline.check_catalog(settings.catalog_dir, copr_owner=settings.copr_owner or NO_OWNER)
+        catalog = offline.check_catalog(
+            settings.catalog_dir,
+            copr_owner=settings.copr_owner or NO_OWNER,
+            koji_profile=settings.koji_profile,
+        )
     streams = sum(len(family.streams) for family in catalog.families.values())
     typer.echo(
         f"the catalogue is sound: {len(catalog.families)} families, {streams} streams, "

@@ -54,6 +54,20 @@ class Context:
                 "read_timeout": self.settings.copr_read_seconds,
                 "request_timeout": self.settings.submit_doubt_seconds,
             }
+        if name == "koji":
+            settings = self.settings
+            return {
+                "profile": settings.koji_profile,
+                "config_file": settings.koji_config,
+                "auth": settings.koji_auth,
+                "principal": settings.koji_principal,
+                "keytab": settings.koji_keytab,
+                "certificate": settings.koji_certificate,
+                "user": settings.koji_user,
+                "password_file": settings.koji_password_file,
+                "call_timeout": settings.koji_call_seconds,
+                "build_timeout": settings.koji_build_seconds,
+            }
         return {}
 
     def close(self) -> None:
@@ -64,7 +78,11 @@ class Context:
 
 def load_catalog(settings: Settings) -> Catalog:
     """The catalogue that the settings name. Raises BadCatalog."""
-    return load(settings.catalog_dir, copr_owner=settings.copr_owner or NO_OWNER)
+    return load(
+        settings.catalog_dir,
+        copr_owner=settings.copr_owner or NO_OWNER,
+        koji_profile=settings.koji_profile,
+    )
 
 
 _current: dict[int, Context] = {}

@@ -149,13 +149,13 @@ def write_folder(made: Offline, folder: Path, *, source: Path | None = None) -> 
     return [folder / name for name in texts]
 
 
-def check_catalog(directory: Path | None, *, copr_owner: str) -> Catalog:
+def check_catalog(directory: Path | None, *, copr_owner: str, koji_profile: str) -> Catalog:
     """Load and validate a catalogue with its templates and prove that every stream renders and parses.
 
     Every stream with every strategy that it can have, for every branch, on rawhide in both styles; about 10 ms each.
     Raises BadCatalog, BadSpec, SpecRefused and RpmTrouble.
     """
-    catalog = load(directory, copr_owner=copr_owner)
+    catalog = load(directory, copr_owner=copr_owner, koji_profile=koji_profile)
     check_templates(catalog)
     for family in catalog.families.values():
         for stream in sorted(family.streams):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import structlog
 
@@ -27,7 +28,7 @@ from workers.buildsystems import (
     SubmissionUnknown,
 )
 from workers.context import Context
-from workers.preparation import PreparationFailed, prepare_srpm, restore_srpm
+from workers.preparation import LicenseQuestion, PreparationFailed, prepare_srpm, restore_srpm
 from workers.sources import SourceChanged, SourceUnavailable
 
 log = structlog.get_logger()
@@ -50,6 +51,8 @@ def advance(ctx: Context, build_id: int) -> None:
         end_build(ctx.db, work, BuildState.FAILED, f"source: {error}")
     except SourceDamaged as error:
         _try_again(ctx, work, f"source: {error}; downloading it again")
+    except LicenseQuestion as error:
+        end_build(ctx.db, work, BuildState.HELD, str(error))
     except (SourceRefused, PreparationFailed) as error:
         end_build(ctx.db, work, BuildState.FAILED, str(error))
     except BuildSystemUnavailable as error:
@@ -112,8 +115,9 @@ def look_again(ctx: Context, work: BuildWork) -> None:
         end_build(ctx.db, work, BuildState.ERRORED, why)
     else:
         srpm = restore_srpm(ctx, work)
-        if begin_resubmit(ctx.db, work, lease_seconds=ctx.settings.step_lease_seconds):
-            hand_over(ctx, work, srpm, system)
+        again = system.reopen(work.target, work.fence)
+        if begin_resubmit(ctx.db, work, fence=again, lease_seconds=ctx.settings.step_lease_seconds):
+            hand_over(ctx, replace(work, fence=again), srpm, system)
 
 
 def hand_over(ctx: Context, work: BuildWork, srpm: Srpm, system: BuildSystem) -> None:

@@ -63,15 +63,19 @@ def surround(settings: Settings, *, port: int, held_back_stream: str) -> Surroun
     if "base_url" not in given:
         environment["CRYOPACK_BASE_URL"] = f"http://127.0.0.1:{port}"
     sandboxed = not settings.copr_owner
+    if sandboxed and settings.koji_profile:
+        raise SettingsError(
+            "CRYOPACK_KOJI_PROFILE: is set, and CRYOPACK_COPR_OWNER is not: a sandbox beside real builds would mix them"
+        )
     if not sandboxed and not settings.copr_config.expanduser().is_file():
         raise SettingsError("CRYOPACK_COPR_CONFIG: there is no such file, and CRYOPACK_COPR_OWNER is set")
-    ports = _ports(state / "ports.json", {"broker", "copr", "mirror"})
+    ports = _ports(state / "ports.json", {"broker", "copr", "koji", "mirror"})
     if "broker_url" not in given:
         servers.append(_broker(state, ports["broker"]))
         environment["CRYOPACK_BROKER_URL_FILE"] = str(state / "broker-url")
     if sandboxed:
         mirror_url = f"http://127.0.0.1:{ports['mirror']}"
-        servers.append(_sandbox(state, ports["copr"], ports["mirror"], held_back_stream))
+        servers.append(_sandbox(state, ports, held_back_stream))
         environment |= _sandbox_settings(settings, state, mirror_url)
     write_private(state / "up.json", json.dumps(environment, indent=2) + "\n")
     return Surroundings(tuple(servers), environment, mirror_url)
@@ -185,21 +189,17 @@ def _broker_program() -> str:
     return program
 
 
-def _sandbox(state: Path, copr_port: int, mirror_port: int, held_back_stream: str) -> Server:
+def _sandbox(state: Path, ports: Mapping[str, int], held_back_stream: str) -> Server:
     if not SANDBOX_FOLDER.is_dir():
         raise SettingsError("CRYOPACK_COPR_OWNER: is not set, and the sandbox is only in a checkout")
     tags = [entry["tag"] for entry in json.loads(SANDBOX_HISTORY.read_text(encoding="utf-8"))]
     held_back = [tag for tag in tags if tag.startswith(f"v{held_back_stream}.")]
-    command = [
-        sys.executable,
-        str(SANDBOX_FOLDER),
-        "--state-dir",
-        str(state / "sandbox"),
-        "--real-builds",
-        "auto",
-    ]
-    command += ["--copr-port", str(copr_port), "--mirror-port", str(mirror_port), "--hold-back", *held_back]
-    url = f"http://127.0.0.1:{mirror_port}/_sandbox/state"
+    command = [sys.executable, str(SANDBOX_FOLDER), "--state-dir", str(state / "sandbox")]
+    command += ["--real-builds", "auto"]
+    for name in ("copr", "koji", "mirror"):
+        command += [f"--{name}-port", str(ports[name])]
+    command += ["--hold-back", *held_back]
+    url = f"http://127.0.0.1:{ports['mirror']}/_sandbox/state"
 
     def ready() -> bool:
         try:
@@ -216,6 +216,11 @@ def _sandbox_settings(settings: Settings, state: Path, mirror_url: str) -> dict[
         "CRYOPACK_SANDBOX": "1",
         "CRYOPACK_COPR_OWNER": SANDBOX_OWNER,
         "CRYOPACK_COPR_CONFIG": str(state / "sandbox" / "copr.conf"),
+        "CRYOPACK_KOJI_PROFILE": "sandbox",
+        "CRYOPACK_KOJI_CONFIG": str(state / "sandbox" / "koji.conf"),
+        "CRYOPACK_KOJI_AUTH": "password",
+        "CRYOPACK_KOJI_USER": SANDBOX_OWNER,
+        "CRYOPACK_KOJI_PASSWORD_FILE": str(state / "sandbox" / "koji-password"),
     }
     if "github_api_url" not in given:
         # A token for the real GitHub is no business of the mirror's.

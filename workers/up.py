@@ -137,7 +137,7 @@ def run(settings: Settings, *, port: int = 8000, with_parent: bool = False) -> i
             if surroundings.simulated:
                 terminal.say(
                     "builds are simulated, or compiled from a stand-in where Go is at hand: CRYOPACK_COPR_OWNER is "
-                    "not set, so a sandbox on this machine plays COPR"
+                    "not set, so a sandbox on this machine plays COPR and Koji"
                 )
             while not supervisor.asked_to_stop:
                 supervisor.tick()

@@ -45,6 +45,11 @@ def verify(ctx: Context, work: FollowUpWork) -> Done:
         raise NotYet(str(error), retry_after=error.retry_after, spend_try=False) from None
     except BuildSystemError as error:
         raise NotYet(str(error)) from None
+    if not addresses:
+        text = (
+            f"not verified: {wanted.place.ref.system} names no RPM of {work.subject} that could be looked at"
+        )
+        return _done(ctx, work, wanted, Soundness.UNKNOWN, text, [], [])
     spool = ctx.settings.state_dir / "spool"
     spool.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(dir=spool, prefix="rpm-"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import time
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ from sandbox import koji_builds
 from sandbox.control import BadCommand, command
 from sandbox.koji_files import output_folder
 from sandbox.koji_tables import add_target, package, secret
-from sandbox.koji_tasks import FREE, OPEN, task_shape
+from sandbox.koji_tasks import FREE, OPEN, add_task, task_shape
 from sandbox.koji_wire import HubFault
 
 if TYPE_CHECKING:
@@ -127,6 +128,20 @@ async def forget(sandbox: Sandbox, data: dict[str, Any], request: Request) -> di
     with sandbox.store.transaction():
         sandbox.store.execute("DELETE FROM koji_task WHERE parent = ?", data["task"])
         return {"removed": sandbox.store.execute("DELETE FROM koji_task WHERE id = ?", data["task"]).rowcount}
+
+
+@command("POST", "/koji/resubmit")
+async def resubmit(sandbox: Sandbox, data: dict[str, Any], request: Request) -> dict[str, int]:
+    """``{"task"}``: an administrator submits the same request once more, in the same owner's name."""
+    with sandbox.store.transaction():
+        row = sandbox.store.one("SELECT * FROM koji_task WHERE id = ?", data["task"])
+        if row is None:
+            raise BadCommand(f"no task {data['task']}")
+        due, source = sandbox.koji_life.next_step(), json.loads(row["request"])
+        number = add_task(
+            sandbox.store, row["method"], source, owner=row["owner"], priority=row["priority"], due_at=due
+        )
+    return {"id": number}
 
 
 @command("POST", "/koji/targets")

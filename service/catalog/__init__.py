@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import importlib.resources
 import re
-import string
 from collections.abc import Mapping
-from datetime import timedelta
+from dataclasses import replace
 from importlib.resources.abc import Traversable
 from pathlib import Path
 
-from service.catalog.checks import NO_EPEL, validate
+from service.catalog.checks import validate
 from service.catalog.diagnoses import read_causes
 from service.catalog.lines import located
 from service.catalog.model import (
@@ -27,10 +26,9 @@ from service.catalog.model import (
 )
 from service.catalog.rules import read_toolchain, read_workarounds
 from service.catalog.tables import Table
-from service.domain.causes import RemedyPolicy
-from service.domain.errors import BadCatalog, BadName
-from service.domain.fedora import Branch
-from service.domain.planning import BranchPolicy, BuildTarget, Family, StreamPolicy
+from service.catalog.targets import read_branches, read_target
+from service.domain.errors import BadCatalog
+from service.domain.planning import Family, StreamPolicy
 from service.domain.specs import STYLES, SourceLayout
 from service.domain.versions import Stream
 
@@ -48,41 +46,45 @@ __all__ = [
 
 # COPR's owners: a user's name, or a group's with its @.
 _OWNER = re.compile(r"@?[A-Za-z0-9][A-Za-z0-9_.-]{0,99}", re.ASCII)
-_ENTERPRISE = re.compile(r"epel|el\d|rhel|centos", re.IGNORECASE)
+# Names of Koji's profiles are section names of its configuration.
+_PROFILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,59}", re.ASCII)
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", re.ASCII)
 
 
-def load(directory: Path | None, *, copr_owner: str) -> Catalog:
+def load(directory: Path | None, *, copr_owner: str, koji_profile: str = "") -> Catalog:
     """Read and validate the catalogue in ``directory``, or the built-in one where it is None.
 
-    ``copr_owner`` replaces ``{owner}`` in the targets' projects. Raises BadCatalog, which names file, line and
-    key.
+    ``copr_owner`` and ``koji_profile`` replace ``{owner}`` and ``{profile}`` in the targets' projects. Without a
+    profile the targets that name it are checked, and left out. Raises BadCatalog, which names file, line and key.
     """
     if not _OWNER.fullmatch(copr_owner):
         raise BadCatalog(f"COPR_OWNER: {copr_owner[:60]!r} is not a COPR user or @group")
+    if koji_profile and not _PROFILE.fullmatch(koji_profile):
+        raise BadCatalog(f"KOJI_PROFILE: {koji_profile[:60]!r} is not the name of a Koji profile")
     root = importlib.resources.files(__name__) if directory is None else directory
     try:
-        return _load(root, copr_owner)
+        return _load(root, {"owner": copr_owner, "profile": koji_profile})
     except BadCatalog as error:
         raise BadCatalog(located(str(error), root)) from error
 
 
-def _load(root: Traversable, copr_owner: str) -> Catalog:
+def _load(root: Traversable, accounts: Mapping[str, str]) -> Catalog:
     families: dict[str, Family] = {}
     packaging: dict[str, Packaging] = {}
     for name in _family_names(root):
         families[name], packaging[name] = _read_family(root.joinpath("families", name), name)
     targets = Table.parse("targets.toml", _read(root.joinpath("targets.toml"), "targets.toml"))
     systems = targets.texts("systems")
-    branches = _read_branches(targets)
+    branches = read_branches(targets)
     rows = Table.parse("workarounds.toml", _read(root.joinpath("workarounds.toml"), "workarounds.toml"))
     toolchain = read_toolchain(rows, branches)
     logs = Table.parse("diagnoses.toml", _read(root.joinpath("diagnoses.toml"), "diagnoses.toml"))
+    found = [read_target(row, branches, accounts) for row in targets.rows("target")]
     catalog = Catalog(
         families=families,
         packaging=packaging,
         branches=branches,
-        targets=tuple(_read_target(row, branches, copr_owner) for row in targets.rows("target")),
+        targets=tuple(target for target, _ in found),
         strategies=_read_strategies(rows),
         toolchain=toolchain,
         workarounds=read_workarounds(rows, branches, toolchain),
@@ -92,7 +94,7 @@ def _load(root: Traversable, copr_owner: str) -> Catalog:
     targets.done()
     rows.done()
     validate(catalog)
-    return catalog
+    return replace(catalog, targets=tuple(target for target, has_account in found if has_account))
 
 
 def _family_names(root: Traversable) -> list[str]:
@@ -128,7 +130,7 @@ def _read_family(folder: Traversable, name: str) -> tuple[Family, Packaging]:
     family = Family(
         name=name,
         repository=table.text("repository"),
-        name_pattern=_pattern(table, "package", {"stream"}, needed={"stream"}),
+        name_pattern=table.pattern("package", {"stream"}, needed={"stream"}),
         first_stream=table.stream("first_stream"),
         prereleases=table.text("prereleases"),
         streams=streams,
@@ -137,8 +139,8 @@ def _read_family(folder: Traversable, name: str) -> tuple[Family, Packaging]:
     )
     source = table.table("source")
     layout = SourceLayout(
-        url=_pattern(source, "url", {"tag", "version"}, needed=set()),
-        root=_pattern(source, "root", {"tag", "version"}, needed=set()),
+        url=source.pattern("url", {"tag", "version"}, needed=set()),
+        root=source.pattern("root", {"tag", "version"}, needed=set()),
         module=source.text("module"),
         version_file=source.text("version_file", ""),
         version_pattern=_regex(source, "version_pattern"),
@@ -182,7 +184,7 @@ def _read_template(row: Table, folder: Traversable, family: str) -> Template:
 
 def _read_small_source(row: Table, folder: Traversable, family: str) -> tuple[str, str, str]:
     """A small file's style, the name that it gets, and its text. It is read from ``file``, else from its name."""
-    name = _pattern(row, "name", {"package"}, needed=set())
+    name = row.pattern("name", {"package"}, needed=set())
     if not _FILE_NAME.fullmatch(name.replace("{package}", "x")):
         raise row.wrong("name", f"{name[:60]!r} is not a plain file name")
     file = _file_name(row, "file") if row.has("file") else name
@@ -200,22 +202,6 @@ def _file_name(table: Table, key: str) -> str:
     return name
 
 
-def _pattern(table: Table, key: str, allowed: set[str], *, needed: set[str]) -> str:
-    """A text in which only ``{name}`` of ``allowed`` names stands in braces."""
-    text = table.text(key)
-    try:
-        fields = [(name, spec, conversion) for _, name, spec, conversion in string.Formatter().parse(text)]
-    except ValueError as error:
-        raise table.wrong(key, f"unbalanced braces ({error})") from error
-    names = {name for name, _, _ in fields if name is not None}
-    if names - allowed or any(spec or conversion for _, spec, conversion in fields):
-        known = ", ".join(sorted(f"{{{name}}}" for name in allowed))
-        raise table.wrong(key, f"may hold only {known} in braces")
-    if needed - names:
-        raise table.wrong(key, f"must hold {', '.join(sorted(f'{{{name}}}' for name in needed))}")
-    return text
-
-
 def _regex(table: Table, key: str) -> str:
     text = table.text(key, "")
     try:
@@ -225,58 +211,6 @@ def _regex(table: Table, key: str) -> str:
     if text and groups != 1:
         raise table.wrong(key, "must have exactly one group: the version")
     return text
-
-
-def _read_branches(targets: Table) -> Mapping[str, BranchPolicy]:
-    rawhide = targets.number("rawhide", low=10, high=999)
-    branches = {}
-    for name, table in targets.named("branches"):
-        if _ENTERPRISE.match(name):
-            raise targets.wrong(f"branches.{name}", NO_EPEL)
-        try:
-            branch = Branch.parse(name, rawhide_number=rawhide)
-        except BadName as error:
-            raise targets.wrong(f"branches.{name}", str(error)) from error
-        if branch.name != "rawhide" and branch.number >= rawhide:
-            raise targets.wrong(f"branches.{name}", f"rawhide is {rawhide}; a branch must be older")
-        branches[name] = BranchPolicy(branch, table.day("eol"))
-        table.done()
-    return branches
-
-
-def _known_branch(table: Table, key: str, branches: Mapping[str, BranchPolicy]) -> Branch | None:
-    if not table.has(key):
-        return None
-    name = table.text(key)
-    if name not in branches:
-        raise table.wrong(key, f"unknown branch {name[:40]!r}")
-    return branches[name].branch
-
-
-def _read_target(row: Table, branches: Mapping[str, BranchPolicy], copr_owner: str) -> BuildTarget:
-    branch = _known_branch(row, "branch", branches)
-    if branch is None:
-        raise row.wrong("branch", "is missing")
-    streams = row.streams()
-    target = BuildTarget(
-        id=row.text("id"),
-        branch=branch,
-        system=row.text("system"),
-        project=_pattern(row, "project", {"owner"}, needed=set()).format(owner=copr_owner),
-        chroots=row.texts("chroots", ()),
-        families=row.texts("families"),
-        strategy=row.text("strategy", "default"),
-        style=row.text("style", "srpm"),
-        first_stream=streams.first,
-        last_stream=streams.last,
-        enabled=row.flag("enabled", True),
-        deadline=timedelta(hours=row.number("deadline_hours", low=1, high=24 * 30, default=24)),
-        remedy=row.word("remedy", RemedyPolicy, RemedyPolicy.SUGGEST),
-        require_sound=row.flag("require_sound", False),
-        options=row.mapping("options"),
-    )
-    row.done()
-    return target
 
 
 def _read_strategies(rows: Table) -> Mapping[str, Strategy]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import string
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from enum import StrEnum
@@ -58,6 +59,23 @@ class Table:
             return kind(text)
         except ValueError:
             raise self.wrong(key, f"must be one of {', '.join(kind)}, not {text[:40]!r}") from None
+
+    def pattern(self, key: str, allowed: set[str], *, needed: set[str]) -> str:
+        """A text in which only ``{name}`` of ``allowed`` names stands in braces."""
+        text = self.text(key)
+        try:
+            fields = [
+                (name, spec, conversion) for _, name, spec, conversion in string.Formatter().parse(text)
+            ]
+        except ValueError as error:
+            raise self.wrong(key, f"unbalanced braces ({error})") from error
+        names = {name for name, _, _ in fields if name is not None}
+        if names - allowed or any(spec or conversion for _, spec, conversion in fields):
+            known = ", ".join(sorted(f"{{{name}}}" for name in allowed))
+            raise self.wrong(key, f"may hold only {known} in braces")
+        if needed - names:
+            raise self.wrong(key, f"must hold {', '.join(sorted(f'{{{name}}}' for name in needed))}")
+        return text
 
     def flag(self, key: str, default: bool | None = None) -> bool:
         return bool(self._take(key, bool, default))

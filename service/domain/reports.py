@@ -52,10 +52,14 @@ class Srpm:
 
 @dataclass(frozen=True)
 class ScmCommit:
-    """A commit of a dist-git repository, for build systems that build from one."""
+    """A commit of a dist-git repository, for build systems that build from one.
+
+    ``nvr`` is what the build will be called, if that is known before: a build system may have it already.
+    """
 
     url: str
     commit: str
+    nvr: str = ""
 
 
 @dataclass(frozen=True)
@@ -70,7 +74,7 @@ class BuildRef:
 
 @dataclass(frozen=True)
 class Found:
-    """What a search for a submission found, lowest id first; what it found is ours, certain or not.
+    """What a search for a submission found, the one to keep first; what it found is ours, certain or not.
 
     ``certain`` says that nothing else of ours is there: every build was seen, and none can come late any more or one
     was found. Not certain and nothing found means: look again later.
@@ -98,8 +102,9 @@ class BuildReport:
     """One build as the other side tells it.
 
     ``ended`` overrides the roll-up of the chroots where the other side says that nothing more will come
-    (``failed`` source step, ``canceled``); ``reason`` then says why, in one line. ``complete`` says that there
-    will be no other chroots than these: one of ours that is not among them is gone.
+    (``failed`` source step, ``canceled``, ``errored``), or that the build goes on although all of its chroots have
+    ended (``running``, as while it is being tagged); ``reason`` then says why, in one line. ``complete`` says that
+    there will be no other chroots than these: one of ours that is not among them is gone.
     """
 
     ref: BuildRef

@@ -14,9 +14,9 @@ from service.store.session import Database
 from service.web import cause_shapes as shapes
 from service.web.auth import Caller, needs
 from service.web.context import context_of
-from service.web.errors import Problem
 from service.web.pages import page
 from service.web.parameters import BuildId, Context
+from service.web.problem import Problem
 from service.web.problems import problems
 from service.web.writes import Done, IdempotencyKey, write
 

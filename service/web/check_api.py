@@ -12,8 +12,8 @@ from service import board
 from service.board.changes import changes_since_good
 from service.board.checks import build_checks
 from service.web.auth import needs
-from service.web.errors import Problem
 from service.web.parameters import BuildId, Context
+from service.web.problem import Problem
 from service.web.problems import problems
 
 router = APIRouter(

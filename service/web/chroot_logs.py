@@ -9,7 +9,7 @@ from service import board
 from service.board.logs import LogRow, StoredLog, TailRow, fetching, log_tail, logs_of, stored_log
 from service.domain.states import BuildState, ChrootState
 from service.web.context import WebContext
-from service.web.errors import Problem
+from service.web.problem import Problem
 
 SOURCE_STEP = "source"
 _ID = re.compile(r"[1-9]\d{0,17}", re.ASCII)

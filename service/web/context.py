@@ -17,6 +17,8 @@ from service.wake import Wake
 from service.web.budget import Budget
 from service.web.figures import Figures
 from service.web.inbox import Inbox
+from service.web.oidc import Provider
+from service.web.rates import Rates
 
 # Where no owner is set nothing can be submitted, but the catalogue and with it every page must still load.
 NO_OWNER = "nobody"
@@ -38,6 +40,8 @@ class WebContext:
     budget: Budget
     figures: Figures
     logs: LogStore
+    rates: Rates
+    provider: Provider | None = None
     body_seconds: float = BODY_SECONDS
     large_body_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     probes: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(PROBES_AT_ONCE))
@@ -45,13 +49,28 @@ class WebContext:
     @classmethod
     def create(cls, settings: Settings) -> WebContext:
         """Build a context and start its threads. Raises BadCatalog."""
-        files = load(settings.catalog_dir, copr_owner=settings.copr_owner or NO_OWNER)
+        files = load(
+            settings.catalog_dir,
+            copr_owner=settings.copr_owner or NO_OWNER,
+            koji_profile=settings.koji_profile,
+        )
         db = Database(settings.database())
         inbox = Inbox(db)
         inbox.start()
         budget = Budget(settings.webhook_in_flight_limit)
-        logs = FileStore(settings.state_dir / "logs")
-        return cls(settings, db, LiveCatalog(db, files), Wake(settings), inbox, budget, Figures(), logs)
+        provider = Provider(settings) if settings.oidc_discovery_url else None
+        return cls(
+            settings,
+            db,
+            LiveCatalog(db, files),
+            Wake(settings),
+            inbox,
+            budget,
+            Figures(),
+            FileStore(settings.state_dir / "logs"),
+            Rates(settings),
+            provider,
+        )
 
     @property
     def catalog(self) -> Catalog:

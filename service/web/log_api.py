@@ -14,9 +14,9 @@ from service.logs.reader import LogReader
 from service.logs.store import LogGone
 from service.web.auth import needs
 from service.web.chroot_logs import ChrootLogs, chroot_logs, find_stored
-from service.web.errors import Problem
 from service.web.log_shapes import HitShape, HitsShape, KeptLog, LogKind, LogShape
 from service.web.parameters import BuildId, Context, WordInPath
+from service.web.problem import Problem
 from service.web.problems import problems
 
 LINES_MAX = 10_000

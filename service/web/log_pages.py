@@ -11,16 +11,17 @@ from starlette.responses import Response
 from service.logs.reader import Hits, Line
 from service.logs.store import LogGone
 from service.logs.text import LINE_SHOWN, shown
+from service.web.auth import page_needs
 from service.web.chroot_logs import ChrootLogs, build_number, chroot_logs, find_stored
 from service.web.context import context_of
 from service.web.dashboard import known_word, word
-from service.web.errors import Problem
 from service.web.pages import page
+from service.web.problem import Problem
 
 WINDOW = 1000
 QUERY_LIMIT = 200
 
-router = APIRouter(include_in_schema=False)
+router = APIRouter(include_in_schema=False, dependencies=[page_needs("read")])
 
 
 @router.get("/builds/{build_id}/logs/{chroot}")

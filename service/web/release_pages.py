@@ -14,14 +14,16 @@ from service.board.changes import changes_since_good
 from service.board.checks import build_checks
 from service.board.logs import logs_of
 from service.domain.states import BuildState, ReleaseState
+from service.domain.versions import Stream
+from service.web.auth import page_needs
 from service.web.context import context_of
 from service.web.dashboard import known_word, word
-from service.web.errors import Problem
 from service.web.pages import page
+from service.web.problem import Problem
 
 _ID = re.compile(r"[1-9]\d{0,17}", re.ASCII)
 
-router = APIRouter(include_in_schema=False)
+router = APIRouter(include_in_schema=False, dependencies=[page_needs("read")])
 
 
 @router.get("/releases")
@@ -144,5 +146,7 @@ def show_build(request: Request, build_id: str) -> Response:
         "remedy": remedy,
         "remedy_of": remedy_of,
         "since": since,
+        "partial": detail.partial,
+        "confirmed": context.catalog.is_confirmed(detail.build.family, Stream.parse(detail.build.stream)),
     }
     return page(request, "build.html", values)

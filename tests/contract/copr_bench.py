@@ -10,6 +10,7 @@ from sandbox.testing import Farm
 from service.domain.fedora import Branch
 from service.domain.planning import BuildTarget
 from service.domain.reports import BuildRef, Srpm
+from service.domain.states import ChrootState
 from workers.buildsystems import AdapterConfig, BuildSystem, connect
 
 X86, ARM = "fedora-44-x86_64", "fedora-44-aarch64"
@@ -38,9 +39,10 @@ def srpm_at(path: Path) -> Srpm:
 class CoprBench:
     """The other side's levers that a contract test may pull. ``doubt`` outlives every request."""
 
+    spared = ChrootState.SUCCEEDED
+
     def __init__(self, farm: Farm, srpm: Path, state_dir: Path, project: str) -> None:
         self.farm = farm
-        self.doubt = {"doubt_seconds": FAST["request_timeout"]}
         self.fence: dict[str, Any] = {}
         self.doubt = {"doubt_seconds": FAST["request_timeout"]}
         self.state_dir = state_dir

@@ -152,7 +152,7 @@ def test_the_sample_release_is_built_and_a_signal_stops_everything(up: Up) -> No
     assert f"{up.url} is ready" in up.said()
     assert "builds are simulated" in up.said()
     assert "delivered the sample release cri-o/cri-o v1.32.1" in up.said()
-    assert wait_until(lambda: build_states(up) == ["succeeded"] * 4, 120), build_states(up)
+    assert wait_until(lambda: build_states(up) == ["succeeded"] * 8, 120), build_states(up)
     assert up.children().keys() == CHILDREN.keys()
     up.send(signal.SIGINT)
     assert up.process is not None

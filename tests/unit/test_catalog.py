@@ -63,6 +63,22 @@ def test_built_in_catalogue() -> None:
     assert catalog.branches["rawhide"].branch.number == 46
 
 
+def test_koji_targets_come_with_a_profile() -> None:
+    catalog = load(None, copr_owner="@crio", koji_profile="fedora")
+    koji = [target for target in catalog.targets if target.system == "koji"]
+    assert [target.id for target in koji] == ["f43-koji", "f44-koji", "f45-koji", "rawhide-koji"]
+    assert {target.project for target in koji} == {"fedora"}
+    names = [target.options["koji_target"] for target in koji]
+    assert names == ["f43-candidate", "f44-candidate", "f45-candidate", "rawhide"]
+    assert all(target.options["scratch"] is True for target in koji)
+
+
+@pytest.mark.parametrize("profile", ["a b", "a/b", "{x}", "ö", "x" * 200])
+def test_bad_profile(profile: str) -> None:
+    with pytest.raises(BadCatalog, match="KOJI_PROFILE"):
+        load(None, copr_owner="x", koji_profile=profile)
+
+
 def test_four_copr_targets() -> None:
     catalog = load(None, copr_owner="@crio")
     assert [target.id for target in catalog.targets] == ["f43-copr", "f44-copr", "f45-copr", "rawhide-copr"]

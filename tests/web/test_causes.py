@@ -20,10 +20,6 @@ KNOWN = [
     "x: undefined reference to `github.com/tetratelabs/wazero/a.entrypoint'",
     "<script>alert(1)</script>",
 ]
-    "before",
-    "x: undefined reference to `github.com/tetratelabs/wazero/a.entrypoint'",
-    "<script>alert(1)</script>",
-]
 ODD = ["\x1b[31mfrob: error: <b>odd</b> gizmo"]
 
 

@@ -76,6 +76,13 @@ class BuildSystem(Protocol):
         """
         ...
 
+    def reopen(self, target: BuildTarget, fence: Fence) -> Fence:
+        """The same before a second submission: the new fence still tells the first one's traces from older ones.
+
+        Only after a certain search. The answer is written down before the submission, as the first fence was.
+        """
+        ...
+
     def submit(
         self, work: Srpm | ScmCommit, target: BuildTarget, key: SubmissionKey, fence: Fence
     ) -> BuildRef:

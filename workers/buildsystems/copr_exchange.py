@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import email.utils
 import re
-import socket
-import threading
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -20,14 +18,12 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import requests
-from requests.adapters import HTTPAdapter
-from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
-from urllib3.exceptions import HTTPError, MaxRetryError, NewConnectionError
+from urllib3.exceptions import HTTPError
+
+from workers.buildsystems.bounded_http import LOOPBACK, Watch, WatchedAdapter, took_no_connection
 
 LONGEST_WAIT = 3600.0
 TEXT_LIMIT = 300
-LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
 class Kind(StrEnum):
@@ -98,11 +94,11 @@ class Exchange:
         if left <= 0:
             raise CoprTrouble(Kind.NOT_SENT, "no time was left to ask COPR")
         timeouts = (min(self._connect, left), min(self._read, left))
-        with _Watch(left) as watch, requests.Session() as session:
+        with Watch(left) as watch, requests.Session() as session:
             # What a proxy calls loopback is its own.
             session.trust_env = urlsplit(str(request["url"])).hostname not in LOOPBACK
-            session.mount("http://", _WatchedAdapter())
-            session.mount("https://", _WatchedAdapter())
+            session.mount("http://", WatchedAdapter())
+            session.mount("https://", WatchedAdapter())
             try:
                 response = session.request(**request, timeout=timeouts, allow_redirects=False)
             except (requests.exceptions.RequestException, HTTPError, OSError, ValueError) as error:
@@ -150,8 +146,7 @@ def _whole(body: dict[str, Any]) -> dict[str, Any]:
 def _broken(error: Exception, cut: bool, timeouts: tuple[float, float]) -> CoprTrouble:
     if isinstance(error, requests.exceptions.ConnectTimeout):
         return CoprTrouble(Kind.NOT_SENT, f"COPR took no connection within {timeouts[0]:.0f} s")
-    cause = error.args[0] if error.args else None
-    if isinstance(cause, MaxRetryError) and isinstance(cause.reason, NewConnectionError):
+    if took_no_connection(error):
         return CoprTrouble(Kind.NOT_SENT, "COPR could not be reached: no connection")
     if cut:
         return CoprTrouble(Kind.UNCLEAR, "COPR's answer took too long and was cut off")
@@ -171,81 +166,3 @@ def _retry_after(text: str) -> float:
             if date.tzinfo is not None:
                 seconds = (date - datetime.now(UTC)).total_seconds()
     return min(max(seconds, 0.0), LONGEST_WAIT)
-
-
-_current = threading.local()
-
-
-class _Watch:
-    """Shuts the sockets of one exchange down when its time is over, so that every blocked call returns."""
-
-    def __init__(self, seconds: float) -> None:
-        self.cut = False
-        self._lock = threading.Lock()
-        self._sockets: list[socket.socket] = []
-        self._timer = threading.Timer(seconds, self._cut)
-        self._timer.daemon = True
-
-    def __enter__(self) -> _Watch:
-        _current.watch = self
-        self._timer.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._timer.cancel()
-        _current.watch = None
-
-    def take(self, sock: socket.socket) -> None:
-        with self._lock:
-            self._sockets.append(sock)
-            if self.cut:
-                _shut(sock)
-
-    def _cut(self) -> None:
-        with self._lock:
-            self.cut = True
-            for sock in self._sockets:
-                _shut(sock)
-
-
-def _shut(sock: socket.socket) -> None:
-    # Past the TLS layer, whose state belongs to the blocked thread.
-    with suppress(OSError):
-        socket.socket.shutdown(sock, socket.SHUT_RDWR)
-
-
-class _Watched:
-    sock: socket.socket | None
-
-    def connect(self) -> None:
-        super().connect()  # type: ignore[misc]
-        watch = getattr(_current, "watch", None)
-        if watch is not None and self.sock is not None:
-            watch.take(self.sock)
-
-
-class _WatchedHTTP(_Watched, HTTPConnection):
-    pass
-
-
-class _WatchedHTTPS(_Watched, HTTPSConnection):
-    pass
-
-
-class _HTTPPool(HTTPConnectionPool):
-    ConnectionCls = _WatchedHTTP
-
-
-class _HTTPSPool(HTTPSConnectionPool):
-    ConnectionCls = _WatchedHTTPS
-
-
-class _WatchedAdapter(HTTPAdapter):
-    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        super().init_poolmanager(*args, **kwargs)
-        self.poolmanager.pool_classes_by_scheme = {"http": _HTTPPool, "https": _HTTPSPool}
-
-    def proxy_manager_for(self, *args: Any, **kwargs: Any) -> Any:
-        manager = super().proxy_manager_for(*args, **kwargs)
-        manager.pool_classes_by_scheme = {"http": _HTTPPool, "https": _HTTPSPool}
-        return manager

@@ -1,0 +1,75 @@
+"""Reading ``targets.toml``: Fedora's branches, and which of them is built where."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import timedelta
+
+from service.catalog.checks import NO_EPEL
+from service.catalog.tables import Table
+from service.domain.causes import RemedyPolicy
+from service.domain.errors import BadName
+from service.domain.fedora import Branch
+from service.domain.planning import BranchPolicy, BuildTarget
+
+_ENTERPRISE = re.compile(r"epel|el\d|rhel|centos", re.IGNORECASE)
+
+
+def read_branches(targets: Table) -> Mapping[str, BranchPolicy]:
+    """The branches by name. Raises BadCatalog."""
+    rawhide = targets.number("rawhide", low=10, high=999)
+    branches = {}
+    for name, table in targets.named("branches"):
+        if _ENTERPRISE.match(name):
+            raise targets.wrong(f"branches.{name}", NO_EPEL)
+        try:
+            branch = Branch.parse(name, rawhide_number=rawhide)
+        except BadName as error:
+            raise targets.wrong(f"branches.{name}", str(error)) from error
+        if branch.name != "rawhide" and branch.number >= rawhide:
+            raise targets.wrong(f"branches.{name}", f"rawhide is {rawhide}; a branch must be older")
+        branches[name] = BranchPolicy(branch, table.day("eol"))
+        table.done()
+    return branches
+
+
+def known_branch(table: Table, key: str, branches: Mapping[str, BranchPolicy]) -> Branch | None:
+    """The branch that a key names, or None without one. Raises BadCatalog."""
+    if not table.has(key):
+        return None
+    name = table.text(key)
+    if name not in branches:
+        raise table.wrong(key, f"unknown branch {name[:40]!r}")
+    return branches[name].branch
+
+
+def read_target(
+    row: Table, branches: Mapping[str, BranchPolicy], accounts: Mapping[str, str]
+) -> tuple[BuildTarget, bool]:
+    """A target, and whether every account that its project names is known. Raises BadCatalog."""
+    branch = known_branch(row, "branch", branches)
+    if branch is None:
+        raise row.wrong("branch", "is missing")
+    streams = row.streams()
+    pattern = row.pattern("project", {"owner", "profile"}, needed=set())
+    has_account = all(known or f"{{{name}}}" not in pattern for name, known in accounts.items())
+    target = BuildTarget(
+        id=row.text("id"),
+        branch=branch,
+        system=row.text("system"),
+        project=pattern.format(**accounts),
+        chroots=row.texts("chroots", ()),
+        families=row.texts("families"),
+        strategy=row.text("strategy", "default"),
+        style=row.text("style", "srpm"),
+        first_stream=streams.first,
+        last_stream=streams.last,
+        enabled=row.flag("enabled", True),
+        deadline=timedelta(hours=row.number("deadline_hours", low=1, high=24 * 30, default=24)),
+        remedy=row.word("remedy", RemedyPolicy, RemedyPolicy.SUGGEST),
+        require_sound=row.flag("require_sound", False),
+        options=row.mapping("options"),
+    )
+    row.done()
+    return target, has_account
