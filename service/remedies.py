@@ -146,10 +146,9 @@ def _pointless(catalog: Catalog, build: PackageBuild, remedy: Remedy) -> str:
         return ""
     if build.strategy == remedy.strategy:
         return f"it was built with strategy {remedy.strategy} already"
-    strategy = catalog.strategies[remedy.strategy]
-    if strategy.first_stream is not None and Version.parse(build.version).stream < strategy.first_stream:
-        return f"strategy {remedy.strategy} begins with stream {strategy.first_stream}"
-    return ""
+    vendored = {name for name in ("wazero", "nri") if build.release.facts.get(name)}
+    stream = Version.parse(build.version).stream
+    return catalog.strategy_refusal(catalog.families[build.family], stream, remedy.strategy, vendored)
 
 
 def _attempt(

@@ -50,6 +50,7 @@ from sandbox.real_build import Toolchain
 
 DEFAULT_PACE = 3.0
 REAL = ("off", "auto", "on")
+PATIENCE = 30.0
 # Importing these modules is what registers their endpoints, methods and commands.
 API_MODULES = (
     copr_accounts,
@@ -201,7 +202,14 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
         "--real-builds",
         choices=REAL,
         default="off",
-        help="compile this machine's own architecture: on (refuse to start without Go), auto (where Go is), off",
+        help="compile this machine's own architecture: on (refuse to start without Go), auto (where Go is and the "
+        "machine is not busy), off",
+    )
+    parser.add_argument(
+        "--patience",
+        type=float,
+        default=PATIENCE,
+        help="with auto: seconds before a build is simulated instead",
     )
     parser.add_argument("--go-cache", type=Path, help="Go's build cache (default: below the state folder)")
     parser.add_argument("--stop-at-eof", action="store_true", help="stop when the pipe at its input closes")
@@ -212,7 +220,10 @@ def _tools(options: argparse.Namespace) -> Toolchain | str | None:
     """The toolchain if one is wanted and there, None for simulated builds, or what is missing where it must be."""
     if options.real_builds == "off":
         return None
-    found = Toolchain.find(options.go_cache or options.state_dir.resolve() / "go-cache")
+    cache = options.go_cache or options.state_dir.resolve() / "go-cache"
+    # Who only runs the demonstration must not wait for a busy machine; who asks for real builds gets them.
+    patience = options.patience if options.real_builds == "auto" else float("inf")
+    found = Toolchain.find(cache, patience=patience)
     if isinstance(found, str) and options.real_builds == "auto":
         return None
     return found

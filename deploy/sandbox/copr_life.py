@@ -265,6 +265,7 @@ class BuildLife:
             built["release"] = header.release_on(self.sandbox.dist(name))
             packages = [{**built, "arch": "src"}, {**built, "arch": arch}]
         folder = self.sandbox.results / results_path(project, build, name)
+        copr_results.change_face(folder, face)
         copr_results.finish(folder, state, text or default(nvr, name), {"packages": packages}, face)
         self.set_chroot(
             build["id"], name, state=state, ended_on=int(time.time()), packages=json.dumps(packages)

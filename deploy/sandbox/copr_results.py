@@ -36,6 +36,13 @@ def start_log(folder: Path, title: str, lines: list[str], face: str = FACE) -> N
     _write(folder / LIVE_LOG, f"[{_stamp()}] {title}\n" + "".join(f"{line}\n" for line in lines), face)
 
 
+def change_face(folder: Path, face: str) -> None:
+    """Another first line for the live log: what was to be built may have been simulated in the end."""
+    path = folder / LIVE_LOG
+    if path.exists():
+        _write(path, path.read_text().partition("\n")[2], face)
+
+
 def append_log(folder: Path, text: str) -> None:
     """More text at the end of the live log; a log that is gone already is left alone."""
     path = folder / LIVE_LOG

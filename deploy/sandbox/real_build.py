@@ -42,10 +42,14 @@ class Toolchain:
     rpmbuild: Path
     arch: str
     cache: Path
+    patience: float = float("inf")
 
     @classmethod
-    def find(cls, cache: Path) -> Toolchain | str:
-        """The toolchain, or the name of what is missing. Go may lie beside this Python."""
+    def find(cls, cache: Path, *, patience: float = float("inf")) -> Toolchain | str:
+        """The toolchain, or the name of what is missing. Go may lie beside this Python.
+
+        ``patience``: seconds after which a build that has not ended, or not begun, is simulated instead.
+        """
         path = f"{Path(sys.executable).parent}:{os.environ.get('PATH', os.defpath)}"
         found = {
             name: shutil.which(name, path=path) for name in ("go", "gcc", "rpmbuild", "make", "readelf", "nm")
@@ -55,7 +59,9 @@ class Toolchain:
             return (
                 ", ".join(missing) or f"a machine that Go's assembly is there for, not {platform.machine()}"
             )
-        return cls(Path(str(found["go"])), Path(str(found["rpmbuild"])), platform.machine(), cache)
+        return cls(
+            Path(str(found["go"])), Path(str(found["rpmbuild"])), platform.machine(), cache, patience
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 Where the sandbox has a toolchain, a chroot of the machine's own architecture is compiled, one at a time, beside the
 farm's clock. Its sisters of other architectures wait for it and show its log again, and say so. A scripted outcome
-goes before both.
+goes before both. Where the toolchain's patience ends first, the chroot is simulated and its log says so.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import os
 import shutil
 import signal
 import subprocess
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -56,7 +57,8 @@ class RealFarm:
         self.sandbox = sandbox
         self.tools = tools
         self._tasks: dict[tuple[int, str], asyncio.Task[Built]] = {}
-        self._processes: set[subprocess.Popen[bytes]] = set()
+        self._asked_at: dict[tuple[int, str], float] = {}
+        self._processes: dict[tuple[int, str], subprocess.Popen[bytes]] = {}
         self._one_at_a_time = asyncio.Semaphore(1)
         self._closed = False
 
@@ -82,7 +84,10 @@ class RealFarm:
         path = self.sandbox.results / results_path(project, build_row, sister) / "build.log.gz"
         if state not in {"succeeded", "failed"} or not path.exists():
             return None
-        text = gzip.decompress(path.read_bytes()).decode().removeprefix(FACE)
+        text = gzip.decompress(path.read_bytes()).decode()
+        if not text.startswith(FACE):
+            return None
+        text = text.removeprefix(FACE)
         return End(state, _as_of(text, sister, chroot), replayed(chroot, sister))
 
     def _scripted(self, build_row: Row, chroot: str) -> bool:
@@ -100,15 +105,22 @@ class RealFarm:
         }
         return native if native in names else None
 
-    def _built(self, build_row: Row, project: Row, chroot: str) -> End | Waiting:
+    def _built(self, build_row: Row, project: Row, chroot: str) -> End | Waiting | None:
         key = (build_row["id"], chroot)
         task = self._tasks.get(key)
         if task is None:
+            self._asked_at[key] = time.monotonic()
             source = self.sandbox.results / str(build_row["source_url"]).removeprefix("/results/")
             self._tasks[key] = asyncio.create_task(self._compile(key, source), name=f"compile {key}")
             return Waiting()
         if not task.done():
-            return Waiting()
+            assert self.tools is not None, "only with a toolchain is anything compiled"
+            if time.monotonic() - self._asked_at[key] < self.tools.patience:
+                return Waiting()
+            del self._tasks[key]
+            task.cancel()
+            self._kill(key)
+            return None
         del self._tasks[key]
         built = task.result()
         folder = self.sandbox.results / results_path(project, build_row, chroot)
@@ -123,7 +135,7 @@ class RealFarm:
             try:
                 return await asyncio.to_thread(
                     build, self.tools, source, self._folder(key),
-                    dist=self.sandbox.dist(key[1]), started=self._started,
+                    dist=self.sandbox.dist(key[1]), started=lambda process: self._started(key, process),
                 )  # fmt: skip
             except OSError as error:
                 log.exception("build %s cannot be compiled", key)
@@ -134,21 +146,22 @@ class RealFarm:
     def _folder(self, key: tuple[int, str]) -> Path:
         return self.sandbox.state_dir / "compile" / f"{key[0]}-{key[1]}"
 
-    def _started(self, process: subprocess.Popen[bytes]) -> None:
-        self._processes.add(process)
-        if self._closed:
-            self._kill()
+    def _started(self, key: tuple[int, str], process: subprocess.Popen[bytes]) -> None:
+        self._processes[key] = process
+        if self._closed or key not in self._tasks:
+            self._kill(key)
 
-    def _kill(self) -> None:
-        for process in self._processes:
-            if process.poll() is None:
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(process.pid, signal.SIGKILL)
+    def _kill(self, key: tuple[int, str]) -> None:
+        process = self._processes.get(key)
+        if process is not None and process.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
 
     def close(self) -> None:
         """End what still compiles: the next start compiles it again."""
         self._closed = True
-        self._kill()
+        for key in list(self._processes):
+            self._kill(key)
 
 
 def replayed(chroot: str, sister: str) -> str:

@@ -39,10 +39,12 @@ class Farm:
         publish: str = "latest",
         hold_back: tuple[str, ...] = (),
         go_cache: Path | None = None,
+        options: tuple[str, ...] = (),
     ) -> None:
         self.state_dir = Path(state_dir)
         self.pace = pace
         self._options = ["--publish", publish, *(["--hold-back", *hold_back] if hold_back else [])]
+        self._options += options
         if go_cache is not None:
             self._options += ["--real-builds", "on", "--go-cache", str(go_cache)]
         self._ports = (0, 0, 0)
