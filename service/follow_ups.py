@@ -77,7 +77,8 @@ def claim_follow_up(
 ) -> FollowUpWork | None:
     """Lease a follow-up that is due, for as long as its kind needs; None if there is nothing to do.
 
-    One whose claims ended without an answer ``max_tries`` times kills its worker, and ends here.
+    One whose claims ended without an answer ``max_tries`` times kills its worker, and ends here; the search for
+    surplus builds does not, because a new attempt at the cell relies on it: its lease is long instead.
     """
     with db.transaction() as session:
         now = database_now(session)
@@ -94,7 +95,7 @@ def claim_follow_up(
         if row is None:
             return None
         build = session.get_one(PackageBuild, row.build_id)
-        if row.tries >= max_tries:
+        if row.tries >= max_tries and row.kind != SURPLUS:
             _end(session, build, row, now, f"gave up after {row.tries} tries that ended without an answer")
             return None
         return FollowUpWork(

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 from service.domain.specs import SourceFacts, SourceLayout
+from service.domain.vendoring import vendored_modules
 from service.domain.versions import Version
 
 _BLOCK = 512
@@ -93,7 +94,6 @@ def inspect(
     )
 
 
-MODULES_LIMIT = 2000
 _BAD_ARCHIVE = (
     tarfile.TarError,
     gzip.BadGzipFile,
@@ -261,22 +261,6 @@ def _go(go_mod: str, layout: SourceLayout) -> str:
     if not line:
         raise SourceRefused("go.mod in the archive has no go line")
     return line[1]
-
-
-def vendored_modules(text: str) -> dict[str, str]:
-    """Every module of vendor/modules.txt and its version; of a replaced one the version that replaces it.
-
-    At most MODULES_LIMIT of them, each name cut at 200 letters: what a source says must not fill a row.
-    """
-    found: dict[str, str] = {}
-    for line in text.splitlines():
-        words = line.split()
-        if len(words) < 3 or words[0] != "#" or words[2] == "=>" or len(found) >= MODULES_LIMIT:
-            continue
-        version = words[-1] if "=>" in words and len(words) > 5 else words[2]
-        if _MODULE_VERSION.fullmatch(version):
-            found[words[1][:200]] = version[:100]
-    return found
 
 
 def _vendored(modules: str) -> dict[str, str]:

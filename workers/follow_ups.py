@@ -41,10 +41,12 @@ def run_follow_up(ctx: Context, follow_up_id: int) -> None:
     """Run one follow-up if it is due. Never raises for trouble of the outside: that becomes a reason."""
     settings = ctx.settings
 
-    def lease(kind: str) -> float:
-        return settings.poll_lease_seconds if kind == SURPLUS else settings.step_lease_seconds
-
-    work = claim_follow_up(ctx.db, follow_up_id, lease_seconds=lease, max_tries=FOLLOW_UP_TRIES + 1)
+    work = claim_follow_up(
+        ctx.db,
+        follow_up_id,
+        lease_seconds=lambda kind: settings.step_lease_seconds,
+        max_tries=FOLLOW_UP_TRIES + 1,
+    )
     if work is None:
         return
     try:
@@ -62,7 +64,8 @@ def run_follow_up(ctx: Context, follow_up_id: int) -> None:
 
 
 def _later(ctx: Context, work: FollowUpWork, reason: str, retry_after: float, *, spend_try: bool) -> None:
-    if spend_try and work.tries >= FOLLOW_UP_TRIES:
+    # A search that gave up would let a second build begin beside the one that it did not end.
+    if spend_try and work.tries >= FOLLOW_UP_TRIES and work.kind != SURPLUS:
         end_follow_up(ctx.db, work, f"gave up after {work.tries} tries: {reason}")
         return
     if work.past_deadline and reason:

@@ -40,7 +40,7 @@ from service.board.releases import (
 )
 from service.board.rows import BuildRow, ChrootRow, arch_of
 from service.board.rules import ProofRow, RuleRow, StoredTrial, rules
-from service.board.specs import Spec, SpecChange, spec_change, spec_of
+from service.board.specs import Spec, SpecChange, spec_beside, spec_change, spec_of
 
 __all__ = [
     "FAILING",
@@ -98,6 +98,7 @@ __all__ = [
     "release_detail",
     "remedies_of",
     "rules",
+    "spec_beside",
     "spec_change",
     "spec_of",
     "status_of",

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import ForeignKey, String, UniqueConstraint
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy import ForeignKey, String, UniqueConstraint, select
+from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from service.store.base import Base, Id, Json
 
@@ -30,3 +31,10 @@ class Buildroot(Base):
     build_id: Mapped[int] = mapped_column(ForeignKey("package_builds.id"))
     chroot: Mapped[str] = mapped_column(String(60))
     tools: Mapped[dict[str, Any]] = mapped_column(Json)
+
+
+def keep_modules(session: Session, release_id: int, modules: Mapping[str, str]) -> None:
+    """Write down what a release vendors, once. The release's row must be locked; the caller commits."""
+    known = select(VendoredModules.id).where(VendoredModules.release_id == release_id)
+    if modules and session.scalar(known) is None:
+        session.add(VendoredModules(release_id=release_id, modules=dict(modules)))

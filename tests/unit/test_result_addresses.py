@@ -8,7 +8,7 @@ from workers.buildsystems.koji_reports import KojiResults
 
 RESULTS = "https://copr.example/results/o/p/fedora-44-x86_64/00000007-cri-o1.35/"
 COPR = ResultPlace(BuildRef("copr", "o/p", "7"), "fedora-44-x86_64", RESULTS, f"{RESULTS}builder-live.log")
-WORK = "https://koji.example/work/tasks/31/31"
+WORK = "https://koji.example/kojifiles/tasks/31/31"
 KOJI = ResultPlace(
     BuildRef("koji", "p", "30"), "fedora-44-x86_64", "https://koji.example/koji/task", f"{WORK}/build.log"
 )
