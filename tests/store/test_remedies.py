@@ -19,7 +19,7 @@ from service.domain.causes import RemedyPolicy
 from service.domain.diagnosis import diagnose
 from service.domain.states import BuildState
 from service.domain.versions import Version
-from service.releases import withdraw
+from service.withdrawals import withdraw
 from service.remedies import settle_remedy
 from service.store.diagnoses import AppliedRemedy, Diagnosis
 from service.store.schema import AuditEntry, PackageBuild
