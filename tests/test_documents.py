@@ -62,7 +62,7 @@ def test_commands_that_pages_name_exist() -> None:
         text = page.read_text(encoding="utf-8")
         quoted = re.findall(r"`([^`\n]+)`", text) + re.findall(r"^ {4,}(.*)$", text, re.MULTILINE)
         told |= {match for code in quoted for match in COMMAND.findall(code)}
-    groups = {"build", "release", "delivery", "catalog", "token", "rules"}
+    groups = {"build", "release", "delivery", "catalog", "token", "rules", "target", "stream", "branch"}
     commands = {tuple(words.split()[: 2 if words.split()[0] in groups else 1]) for words in told}
     assert len(commands) > 8
     for command in sorted(commands):
