@@ -66,10 +66,10 @@ def answered(live: LiveApp) -> int:
     return int(sum(float(count) for count in REQUESTS.findall(live.get("/metrics").text)))
 
 
-@pytest.mark.parametrize("known", [True, False], ids=["with a token", "without"])
+@pytest.mark.parametrize("known", [True, False], ids=["token", "stranger"])
 def test_a_short_run(world: LiveApp, tmp_path: Path, known: bool) -> None:
     token = create_token(world.context.db, "fuzz", ["admin"], by="root").text if known else ""
-    assert fuzz(world, tmp_path, token=token, seconds=12, examples=8, seed=20261125) > 100
+    assert fuzz(world, tmp_path, token=token, seconds=12, examples=4, seed=20261125) > 30
 
 
 @pytest.mark.slow
