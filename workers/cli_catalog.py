@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Annotated, Any
 
 import typer
@@ -130,4 +131,4 @@ def _family_stream(text: str) -> str:
 
 
 def _words(changes: dict[str, Any]) -> str:
-    return ", ".join(f"{key}={value}" for key, value in changes.items())
+    return ", ".join(f"{key}={json.dumps(value)}" for key, value in changes.items())

@@ -89,8 +89,8 @@ def test_doing_things_and_finding_them_in_the_audit_trail(cryopack: Run, live: L
     dry = cryopack("build", "rebuild", "--branch", "f44", "--dry-run")
     assert "cancel it or wait" in dry.stdout
     assert "1.34.3 is planned" in cryopack("release", "add", "v1.34.3").stdout
-    assert "enabled = False" in cryopack("target", "pause", "f44-copr", "--why", "moved").stdout
-    assert "enabled=False" in cryopack("catalog", "overrides").stdout
+    assert "enabled = false" in cryopack("target", "pause", "f44-copr", "--why", "moved").stdout
+    assert "enabled=false" in cryopack("catalog", "overrides").stdout
     assert cryopack("target", "edit", "f44-copr", "--strategy", "compat", "--why", "x").returncode == 0
     assert cryopack("catalog", "drop", "1", "--why", "done").returncode == 0
     assert cryopack("stream", "confirm", "cri-o/1.99", "--why", "read it").returncode == 0
