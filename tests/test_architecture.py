@@ -69,11 +69,17 @@ ARROWS = {
         f"workers.{name}": Arrow(
             (
                 "service.domain",
-                *(f"workers.{other}" for other in ("archives", "licenses", "partial_files", "rpm_commands")),
+                *(
+                    f"workers.{other}"
+                    for other in ("archives", "licenses", "partial_files", "rpm_commands", "specs_check")
+                ),
             ),
             ("httpx2",),
         )
-        for name in ("archives", "partial_files", "sources", "rpm_commands", "specs_check", "srpm")
+        for name in (
+            *("archives", "partial_files", "sources", "rpm_commands"),
+            *("specs_check", "specs_lint", "srpm"),
+        )
     },
     "workers.downloads": Arrow((), ("httpx2",)),
     "workers.rpm_contents": Arrow(("service.domain", "workers.rpm_commands")),

@@ -107,11 +107,13 @@ def check() -> None:
     """Load the catalogue's files and render and parse every spec that they can make."""
     with told():
         settings = load_settings()
-        catalog = offline.check_catalog(
+        catalog, notes = offline.check_catalog(
             settings.catalog_dir,
             copr_owner=settings.copr_owner or NO_OWNER,
             koji_profile=settings.koji_profile,
         )
+    for note in notes:
+        typer.echo(f"note: {note}", err=True)
     streams = sum(len(family.streams) for family in catalog.families.values())
     typer.echo(
         f"the catalogue is sound: {len(catalog.families)} families, {streams} streams, "

@@ -12,6 +12,8 @@ from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 
+import structlog
+
 from service.domain.errors import DomainError
 from service.domain.facts import computed_license, license_question
 from service.domain.reports import Srpm
@@ -25,8 +27,10 @@ from workers.context import Context
 from workers.licenses import Computed, compute, same
 from workers.sources import SourceUnavailable, fetch
 from workers.specs_check import SpecRefused, check_spec
+from workers.specs_lint import lint_spec
 from workers.srpm import SrpmFailed, build_srpm
 
+log = structlog.get_logger()
 LOCK_SECONDS = 60.0
 
 
@@ -68,7 +72,9 @@ def prepare_srpm(ctx: Context, work: BuildWork) -> Prepared:
         spec = render_spec(
             _request(work, version, facts, day, reserved.number, reserved.changelog), ctx.catalog
         )
-        check_spec(spec, branch=work.target.branch)
+        check_spec(spec, branch=work.target.branch, archive=archive.name)
+        if note := lint_spec(spec, branch=work.target.branch):
+            log.warning(note, build=work.id, spec=spec.name)
     except (DomainError, SpecRefused) as error:
         raise PreparationFailed(f"spec: {error}") from error
     srpm = _pack(ctx, work, spec, archive, reserved.made_on)

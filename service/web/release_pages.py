@@ -69,10 +69,12 @@ def show_release(request: Request, family: str, version: str) -> Response:
         shown = next((build for build in with_spec if build.target == wanted), None)
         shown = shown or (with_spec[0] if with_spec else None)
         change = board.spec_change(session, shown.id) if shown else None
+        beside = board.spec_beside(session, shown.id) if shown else None
     srpms = {build.srpm_name: build.srpm_sha256 for build in detail.latest if build.srpm_name}
     values = {
         "detail": detail,
         "change": change,
+        "beside": beside,
         "with_spec": with_spec,
         "srpms": sorted(srpms.items()),
         "now": now,

@@ -66,6 +66,12 @@ def test_a_page_that_is_not_there(scene: LiveApp, path: str) -> None:
         assert "Not here" in answer.text and BANNER in answer.text and 'href="/"' in answer.text
 
 
+def test_a_release_shows_its_spec_beside_the_neighbouring_stream(scene: LiveApp) -> None:
+    page = scene.get("/releases/cri-o/1.34.2").text
+    assert "Beside the neighbouring stream: cri-o1.33" in page
+    assert re.search(r'aria-label="How the spec differs from cri-o1\.33"', page)
+
+
 def test_no_banner_outside_the_sandbox(sqlite_url: str) -> None:
     with serving(sqlite_url) as live:
         assert "Sandbox" not in live.get("/").text
