@@ -19,12 +19,12 @@ from service.domain.causes import RemedyPolicy
 from service.domain.diagnosis import diagnose
 from service.domain.states import BuildState
 from service.domain.versions import Version
-from service.withdrawals import withdraw
 from service.remedies import settle_remedy
 from service.store.diagnoses import AppliedRemedy, Diagnosis
 from service.store.schema import AuditEntry, PackageBuild
 from service.store.session import Database, database_now
 from service.store.transitions import move_build
+from service.withdrawals import withdraw
 from tests.store.releases import builds, deliver, payload
 
 R1 = "x: undefined reference to `github.com/tetratelabs/wazero/internal/engine/wazevo.entrypoint'"
