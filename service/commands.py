@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from service.audit import note_audit
 from service.catalog import Catalog
+from service.domain.facts import LICENSE_CHANGED
 from service.domain.planning import PlannedBuild, target_refusal
 from service.domain.states import ENDED_BUILD, BuildState, ChrootState, DeliveryState
 from service.domain.versions import parse_tag
@@ -141,27 +142,55 @@ def request_cancel(db: Database, build_id: int, *, by: str, address: str = "") -
 def resume_build(db: Database, catalog: Catalog, build_id: int, *, by: str, address: str = "") -> Requested:
     """Let a held build go on: from the start, or from the search if it was handed over. CommandRefused if not held.
 
-    It gets its target's whole time anew: what passed while it waited for a person is not the build's.
+    It gets its target's whole time anew: what passed while it waited for a person is not the build's. A build that
+    was held for a changed license takes all such builds of its release with it, and the license is accepted.
     """
     with db.transaction() as session:
+        release = session.scalars(
+            select(UpstreamRelease)
+            .join(PackageBuild, PackageBuild.release_id == UpstreamRelease.id)
+            .where(PackageBuild.id == build_id)
+            .with_for_update(of=UpstreamRelease)
+        ).one_or_none()
         build = session.get(PackageBuild, build_id, with_for_update=True)
-        if build is None:
+        if build is None or release is None:
             raise NotFound(f"there is no build {build_id}")
         if build.state != BuildState.HELD:
             raise CommandRefused(f"build {build_id} is {build.state}, not held")
         at = database_now(session)
-        target = next((t for t in catalog.targets if t.id == build.target), None)
-        build.deadline_at = at + (target.deadline if target else build.deadline_at - build.created_at)
-        if build.submission_key is None:
-            move_build(session, build, BuildState.PENDING, at=at, reason=f"resumed by {by}", due_at=at)
-        else:
-            _back_to_search(session, build, at=at, reason=f"resumed by {by}")
-        detail = f"goes on as {build.state}"
+        going = [build]
+        detail = ""
+        if build.reason.startswith(LICENSE_CHANGED):
+            going = _held_for_license(session, release)
+            release.facts = {**release.facts, "license_accepted_by": by[:100]}
+            detail = f"accepts the license {release.facts.get('license')}; "
+        for held in going:
+            target = next((t for t in catalog.targets if t.id == held.target), None)
+            held.deadline_at = at + (target.deadline if target else held.deadline_at - held.created_at)
+            if held.submission_key is None:
+                move_build(session, held, BuildState.PENDING, at=at, reason=f"resumed by {by}", due_at=at)
+            else:
+                _back_to_search(session, held, at=at, reason=f"resumed by {by}")
+        detail += f"goes on as {build.state}"
         note_audit(
             session, at=at, by=by, address=address, action="build.resume", subject=f"build {build_id}",
             detail=detail, before={"state": BuildState.HELD.value}, after={"state": build.state},
         )  # fmt: skip
         return Requested(build.id, f"build {build_id} goes on")
+
+
+def _held_for_license(session: Session, release: UpstreamRelease) -> list[PackageBuild]:
+    found = session.scalars(
+        select(PackageBuild)
+        .where(
+            PackageBuild.release_id == release.id,
+            PackageBuild.state == BuildState.HELD.value,
+            PackageBuild.reason.startswith(LICENSE_CHANGED),
+        )
+        .order_by(PackageBuild.id)
+        .with_for_update()
+    )
+    return list(found)
 
 
 def give_up_build(

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-SECRET_FIELDS = ("database_url", "broker_url", "github_webhook_secrets", "github_token")
+SECRET_FIELDS = ("database_url", "broker_url", "github_webhook_secrets", "github_token", "oidc_client_secret")
 
 
 class SettingsError(Exception):
@@ -50,6 +51,19 @@ class Settings(BaseSettings):
     koji_build_seconds: float = Field(20.0, gt=0)
     api_read: Literal["public", "token"] = "public"
 
+    oidc_discovery_url: str = ""
+    oidc_client_id: str = ""
+    oidc_client_secret: SecretStr = SecretStr("")
+    oidc_scopes: str = "openid profile"
+    oidc_groups_claim: str = "groups"
+    oidc_name_claim: str = "preferred_username"
+    oidc_group_scopes: str = ""
+    session_seconds: float = Field(8 * 3600.0, gt=0)
+
+    write_limit_per_minute: int = Field(60, ge=1)
+    address_limit_per_minute: int = Field(120, ge=1)
+    bad_signature_limit_per_minute: int = Field(60, ge=1)
+    body_limit: int = Field(64 * 1024, ge=1024)
     webhook_body_limit: int = Field(25 * 1024 * 1024, ge=1024)
     webhook_in_flight_limit: int = Field(128 * 1024 * 1024, ge=1024)
 
@@ -79,6 +93,26 @@ class Settings(BaseSettings):
             raise ValueError("must start with http:// or https://")
         return value.rstrip("/")
 
+    @field_validator("oidc_discovery_url")
+    @classmethod
+    def _https_or_this_machine(cls, value: str) -> str:
+        url = urlsplit(value)
+        on_loopback = url.scheme == "http" and url.hostname in ("127.0.0.1", "localhost", "::1")
+        if value and not (url.scheme == "https" and url.hostname) and not on_loopback:
+            raise ValueError(
+                "must be an https address, such as https://id.example.org/.well-known/openid-configuration"
+            )
+        return value
+
+    @field_validator("oidc_group_scopes")
+    @classmethod
+    def _groups_have_scopes(cls, value: str) -> str:
+        for part in filter(None, (part.strip() for part in value.split(","))):
+            group, equals, scopes = part.partition("=")
+            if not group.strip() or not equals or not scopes.split():
+                raise ValueError("must be like packagers=builds:write releases:write,admins=admin")
+        return value
+
     @field_validator("source_url_template")
     @classmethod
     def _fillable_template(cls, value: str) -> str:
@@ -93,6 +127,19 @@ class Settings(BaseSettings):
         if self.step_lease_seconds <= self.step_limit_seconds:
             raise ValueError("STEP_LEASE_SECONDS must be greater than STEP_LIMIT_SECONDS")
         return self
+
+    @model_validator(mode="after")
+    def _oidc_is_whole(self) -> Settings:
+        if self.oidc_discovery_url and not (
+            self.oidc_client_id and self.oidc_client_secret.get_secret_value()
+        ):
+            raise ValueError("OIDC_DISCOVERY_URL needs OIDC_CLIENT_ID and OIDC_CLIENT_SECRET")
+        return self
+
+    def group_scopes(self) -> dict[str, frozenset[str]]:
+        """The provider's groups and the scopes that each gives."""
+        parts = (part.partition("=") for part in self.oidc_group_scopes.split(",") if part.strip())
+        return {group.strip(): frozenset(scopes.split()) for group, _, scopes in parts}
 
     def database(self) -> str:
         """The database's URL; without one, a SQLite file under the state directory.

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import select
+from sqlalchemy.orm import Session
 
+from service.domain.facts import NOT_COMPUTED, computed_license, license_holds
 from service.domain.reports import BuildRef, SubmissionKey
 from service.domain.specs import ChangelogEntry, SourceFacts, SpecFile
 from service.domain.states import BuildState, ChrootState
@@ -27,6 +29,7 @@ from service.store.transitions import move_build, move_chroot, note_event
 from service.work import BuildWork, work_of
 
 CHANGELOG_LENGTH = 15
+_LICENSE_FACTS = ("license", "licensed_by", "license_accepted_by", "license_waits")
 
 
 @dataclass(frozen=True)
@@ -43,11 +46,14 @@ class RecordedSource:
     """What was kept of a source. ``contradiction`` says why it is not the one seen before, else it is empty.
 
     ``released_on`` is fixed by the first record: it stands in the spec, and what upstream's list says of the day
-    later must not make another content of the same source.
+    later must not make another content of the same source. ``facts`` are the release's as they are kept now, and
+    ``license_before`` is the last expression of the stream that holds.
     """
 
     contradiction: str
     released_on: date
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    license_before: str = ""
 
 
 def record_source_facts(db: Database, release_id: int, facts: SourceFacts) -> RecordedSource:
@@ -68,12 +74,42 @@ def record_source_facts(db: Database, release_id: int, facts: SourceFacts) -> Re
         if facts.commit and note_commit(release, facts.commit):
             what = f"{release.mark}: the archive is not of the commit that was announced"
             return RecordedSource(what, day)
+        # A license that was computed once stays: another worker may lack the tool, and a person may have agreed.
+        settled = computed_license(release.facts)
+        told = {key: release.facts.get(key, "") for key in _LICENSE_FACTS if settled}
         release.facts = {
             "origin": facts.origin, "go": facts.go, "wazero": facts.wazero, "nri": facts.nri,
             "commit": facts.commit, "sha256": facts.sha256, "url": facts.url, "size": facts.size,
-            "released_on": day.isoformat(),
+            "partial": facts.partial, "released_on": day.isoformat(),
+            "license": facts.license or NOT_COMPUTED, "licensed_by": facts.licensed_by, **told,
         }  # fmt: skip
-        return RecordedSource("", day)
+        return RecordedSource("", day, release.facts, license_before(session, release))
+
+
+def license_before(session: Session, release: UpstreamRelease) -> str:
+    """The expression of the newest older release of the stream whose license was computed and holds; else empty.
+
+    A release that still waits for a person's word about its license is no measure for others.
+    """
+    older = session.scalars(
+        select(UpstreamRelease.facts)
+        .where(
+            UpstreamRelease.family == release.family,
+            UpstreamRelease.stream == release.stream,
+            UpstreamRelease.sort_key < release.sort_key,
+        )
+        .order_by(UpstreamRelease.sort_key.desc())
+    )
+    return next((computed_license(facts) for facts in older if license_holds(facts)), "")
+
+
+def note_license_question(db: Database, release_id: int) -> None:
+    """Remember that a release's license is not settled, before its builds are held for it."""
+    with db.transaction() as session:
+        release = session.scalars(
+            select(UpstreamRelease).where(UpstreamRelease.id == release_id).with_for_update()
+        ).one()
+        release.facts = {**release.facts, "license_waits": True}
 
 
 def mark_release(db: Database, release_id: int, mark: str) -> None:

@@ -37,7 +37,7 @@ PHASES = [
 ]
 WEB = (
     *("fastapi", "starlette", "anyio", "pydantic", "jinja2", "markupsafe"),
-    *("prometheus_client", "sqlalchemy", "structlog"),
+    *("prometheus_client", "sqlalchemy", "structlog", "limits", "httpx2", "joserfc"),
 )
 
 ARROWS = {
@@ -62,12 +62,13 @@ ARROWS = {
         f"workers.{name}": Arrow(
             (
                 "service.domain",
-                *(f"workers.{other}" for other in ("archives", "partial_files", "rpm_commands")),
+                *(f"workers.{other}" for other in ("archives", "licenses", "partial_files", "rpm_commands")),
             ),
             ("httpx2",),
         )
         for name in ("archives", "partial_files", "sources", "rpm_commands", "specs_check", "srpm")
     },
+    "workers.licenses": Arrow(("workers.rpm_commands",), ("license_expression",)),
     "workers.binaries": Arrow(("service.domain",), ("elftools",)),
     # A proof needs the table of workarounds and a toolchain, and neither database nor network.
     **{

@@ -59,7 +59,8 @@ def inspect(
     Refused are: more than the one root folder; absolute paths, ``..`` and links that lead out; anything but
     files, folders and links; a name twice; more bytes, members or compression than ``limits``; a cut-off
     archive; another version inside; no go.mod, no ``vendor/modules.txt``. The commit comes from the pax
-    header that ``git archive`` writes, and is empty where there is none.
+    header that ``git archive`` writes, and is empty where there is none. An archive without the files of some
+    vendored packages is passed and said to be partial.
 
     Raises SourceRefused, and OSError for our disk's sake.
     """
@@ -77,7 +78,8 @@ def inspect(
     for name in sorted(wanted - set(walk.texts)):
         raise SourceRefused(f"the archive has no {name}")
     _check_version(walk.texts, version, layout)
-    vendored = _vendored(walk.texts["vendor/modules.txt"])
+    modules = walk.texts["vendor/modules.txt"]
+    vendored = _vendored(modules)
     return SourceFacts(
         origin="archive",
         go=_go(walk.texts["go.mod"], layout),
@@ -86,6 +88,7 @@ def inspect(
         commit=walk.commit,
         sha256=sha256,
         size=size,
+        partial=_partial(modules, walk.vendored),
     )
 
 
@@ -144,6 +147,7 @@ class _Walk:
         self._stream = _Bounded(handle, limits)
         self._names: set[str] = set()
         self._links: set[str] = set()
+        self.vendored: set[str] = set()
         self.texts: dict[str, str] = {}
         self.commit = ""
 
@@ -181,6 +185,8 @@ class _Walk:
         if name in self._names:
             raise SourceRefused(f"the archive holds {shown} twice")
         self._names.add(name)
+        if len(parts) > 2 and parts[1] == "vendor":
+            self.vendored.add("/".join(parts[2:-1]))
         if member.issym():
             self._judge_link(posixpath.dirname(name), member.linkname, shown)
             self._links.add(name)
@@ -267,6 +273,15 @@ def _vendored(modules: str) -> dict[str, str]:
             raise SourceRefused(f"vendor/modules.txt in the archive names no version of {words[1]}")
         found[_VENDORED[words[1]]] = version
     return found
+
+
+def _partial(modules: str, folders: set[str]) -> str:
+    """Which packages of modules.txt have no file in the archive, in words; empty where each has one."""
+    named = [line for line in modules.splitlines() if line and not line.startswith("#")]
+    missing = [package for package in named if package not in folders]
+    if not missing:
+        return ""
+    return f"{len(missing)} of {len(named)} vendored packages have no file in it, such as {_line(missing[0])}"
 
 
 def _line(error: object) -> str:

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import json
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 
 from service.domain.errors import DomainError
+from service.domain.facts import computed_license, license_question
 from service.domain.reports import Srpm
 from service.domain.specs import ChangelogEntry, SourceFacts, SpecFile, SpecRequest
 from service.domain.versions import Version
 from service.specs.render import render_spec
-from service.submissions import record_source_facts, reserve_release_number
+from service.submissions import note_license_question, record_source_facts, reserve_release_number
 from service.work import BuildWork
 from workers.archives import SourceRefused, inspect
 from workers.context import Context
+from workers.licenses import Computed, compute, same
 from workers.sources import fetch
 from workers.specs_check import SpecRefused, check_spec
 from workers.srpm import SrpmFailed, build_srpm
@@ -26,6 +29,10 @@ from workers.srpm import SrpmFailed, build_srpm
 
 class PreparationFailed(Exception):
     """The package itself is at fault; ``str(error)`` is the reason that the build's page shows."""
+
+
+class LicenseQuestion(Exception):
+    """A person must look at the license first; ``str(error)`` says what changed and how to go on."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +47,8 @@ class Prepared:
 def prepare_srpm(ctx: Context, work: BuildWork) -> Prepared:
     """Fetch, inspect, render, check and pack. Repeatable: the same inputs give the same SRPM, byte by byte.
 
-    Raises SourceUnavailable, SourceChanged, SourceRefused, PreparationFailed, and OSError for our own machine's sake.
+    Raises SourceUnavailable, SourceChanged, SourceRefused, LicenseQuestion, PreparationFailed, and OSError for our
+    own machine's sake.
     """
     version = Version.parse(work.version)
     archive, facts, day = _sources(ctx, work, version)
@@ -96,20 +104,39 @@ def _sources(ctx: Context, work: BuildWork, version: Version) -> tuple[Path, Sou
             # What was refused must not be taken for the release's source by the next attempt.
             fetched.path.unlink(missing_ok=True)
             raise
-    facts = SourceFacts(
-        origin=facts.origin,
-        go=facts.go,
-        wazero=facts.wazero,
-        nri=facts.nri,
-        commit=facts.commit,
+        found = _license(fetched.path, packaging.layout.root_folder(version), fetched.sha256)
+    facts = replace(
+        facts,
         sha256=fetched.sha256,
         url=url,
         size=fetched.size,
+        license=found.expression,
+        licensed_by=found.by,
     )
     recorded = record_source_facts(ctx.db, work.release_id, facts)
     if recorded.contradiction:
         raise SourceRefused(recorded.contradiction)
+    kept, before = computed_license(recorded.facts), recorded.license_before
+    question = license_question(recorded.facts, before, same=same(kept, before))
+    if question:
+        note_license_question(ctx.db, work.release_id)
+        raise LicenseQuestion(question)
+    facts = replace(facts, license=kept, licensed_by=str(recorded.facts.get("licensed_by", "")))
     return fetched.path, facts, recorded.released_on
+
+
+def _license(archive: Path, root: str, sha256: str) -> Computed:
+    """Computed once an archive, and kept beside it: it takes minutes, and four targets of a release want it."""
+    note = archive.with_name(f"{archive.name}.license.json")
+    with suppress(OSError, ValueError, TypeError, KeyError):
+        known = json.loads(note.read_text(encoding="utf-8"))
+        if known["sha256"] == sha256:
+            return Computed(str(known["expression"]), str(known["by"]))
+    found = compute(archive, root, folder=archive.parent)
+    if found.expression:
+        text = json.dumps({"sha256": sha256, "expression": found.expression, "by": found.by})
+        note.write_text(text, encoding="utf-8")
+    return found
 
 
 def _request(

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from service.domain.fedora import Branch
 from service.domain.specs import SpecFile
+from workers.licenses import BadLicense, checked
 from workers.rpm_commands import definitions, macro_files, run
 
 SECONDS = 30.0
@@ -40,7 +41,8 @@ def check_spec(spec: SpecFile, *, branch: Branch, seconds: float = SECONDS) -> M
     """Parse ``spec`` as ``branch`` would see it and compare it with the plan.
 
     Refused are: what rpmspec refuses or warns about; macros in comments; macros left unexpanded; a name,
-    version, release or Source0 other than planned; a small source without a Source line. About 10 ms.
+    version, release or Source0 other than planned; a License that is no SPDX expression; a small source without
+    a Source line. About 10 ms.
 
     Returns the first value of each preamble tag. Raises SpecRefused, and RpmTrouble where rpmspec is missing
     or too slow.
@@ -65,6 +67,7 @@ def check_spec(spec: SpecFile, *, branch: Branch, seconds: float = SECONDS) -> M
     _compare(spec, tags, "Version", spec.version)
     _compare(spec, tags, "Release", f"{spec.release}{branch.dist}")
     _compare(spec, tags, "Source0", spec.source_url)
+    _check_license(spec, tags.get("License", ""))
     sources = {value.rpartition("/")[2] for tag, value in tags.items() if tag.startswith("Source")}
     for name in spec.files:
         if name not in sources:
@@ -127,11 +130,18 @@ def _preamble(expanded: str) -> Mapping[str, str]:
     return tags
 
 
+def _check_license(spec: SpecFile, expression: str) -> None:
+    try:
+        checked(expression)
+    except BadLicense as error:
+        raise SpecRefused(f"{spec.name}:{_tag_line(spec, 'License')}: License: {error}") from error
+
+
+def _tag_line(spec: SpecFile, tag: str) -> int:
+    return next((n for n, text in enumerate(spec.text.splitlines(), 1) if text.startswith(f"{tag}:")), 0)
+
+
 def _compare(spec: SpecFile, tags: Mapping[str, str], tag: str, planned: str) -> None:
     found = tags.get(tag, "nothing")
     if found != planned:
-        line = next(
-            (n for n, text in enumerate(spec.text.splitlines(), 1) if text.startswith(f"{tag}:")),
-            0,
-        )
-        raise SpecRefused(f"{spec.name}:{line}: {tag} is {found}, planned was {planned}")
+        raise SpecRefused(f"{spec.name}:{_tag_line(spec, tag)}: {tag} is {found}, planned was {planned}")

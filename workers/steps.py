@@ -28,7 +28,7 @@ from workers.buildsystems import (
     SubmissionUnknown,
 )
 from workers.context import Context
-from workers.preparation import PreparationFailed, prepare_srpm, restore_srpm
+from workers.preparation import LicenseQuestion, PreparationFailed, prepare_srpm, restore_srpm
 from workers.sources import SourceChanged, SourceUnavailable
 
 log = structlog.get_logger()
@@ -51,6 +51,8 @@ def advance(ctx: Context, build_id: int) -> None:
         end_build(ctx.db, work, BuildState.FAILED, f"source: {error}")
     except SourceDamaged as error:
         _try_again(ctx, work, f"source: {error}; downloading it again")
+    except LicenseQuestion as error:
+        end_build(ctx.db, work, BuildState.HELD, str(error))
     except (SourceRefused, PreparationFailed) as error:
         end_build(ctx.db, work, BuildState.FAILED, str(error))
     except BuildSystemUnavailable as error:

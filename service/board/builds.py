@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from service.board.pages import LIMIT, Page, cut, read_cursor
 from service.board.rows import BUILD_COLUMNS, BuildRow, build_row, build_rows, chroots_of
 from service.domain.states import BuildState
-from service.store.schema import BuildEvent, ChrootBuild, PackageBuild
+from service.store.schema import BuildEvent, ChrootBuild, PackageBuild, UpstreamRelease
 
 ATTEMPTS_SHOWN = 50
 EVENTS_SHOWN = 500
@@ -55,7 +55,8 @@ class EventRow:
 class BuildDetail:
     """One build with what its page needs. ``events`` are oldest first, and ``attempts`` newest first.
 
-    ``last_good`` is the newest build of the same package and target that succeeded before this one.
+    ``last_good`` is the newest build of the same package and target that succeeded before this one. ``partial``
+    says what the source archive lacks; empty for a whole one.
     """
 
     build: BuildRow
@@ -73,6 +74,7 @@ class BuildDetail:
     events: tuple[EventRow, ...]
     attempts: tuple[BuildRow, ...]
     last_good: BuildRow | None
+    partial: str = ""
 
 
 def list_builds(
@@ -119,7 +121,10 @@ def build_detail(session: Session, build_id: int) -> BuildDetail | None:
             *BUILD_COLUMNS, b.release_id, b.sort_key, b.strategy, b.workarounds, b.submission_key,
             b.submissions,
             b.source_log_url, b.observed_at, b.deadline_at, b.due_at, b.tries, b.cancel_requested,
-        ).where(b.id == build_id)
+            UpstreamRelease.facts.label("release_facts"),
+        )
+        .join(UpstreamRelease, UpstreamRelease.id == b.release_id)
+        .where(b.id == build_id)
     ).one_or_none()  # fmt: skip
     if row is None:
         return None
@@ -158,6 +163,7 @@ def build_detail(session: Session, build_id: int) -> BuildDetail | None:
         events=build_events(session, build_id, limit=EVENTS_SHOWN),
         attempts=shown,
         last_good=build_row(good) if good is not None else None,
+        partial=str((row.release_facts or {}).get("partial", "")),
     )
 
 

@@ -15,9 +15,10 @@ from service.board.deliveries import DeliveryRow, delivery_row
 from service.board.pages import LIMIT, Page, cut, read_cursor
 from service.board.rows import BUILD_COLUMNS, BuildRow, build_rows
 from service.catalog import Catalog
+from service.domain.facts import Disagreement, disagreements
 from service.domain.planning import NotPlanned, plan
 from service.domain.states import LIVE_BUILD, BuildState, ReleaseState
-from service.domain.versions import Version
+from service.domain.versions import Stream, Version
 from service.store.schema import PackageBuild, PackageSrpm, UpstreamRelease
 
 
@@ -47,7 +48,8 @@ class ReleaseRow:
 class ReleaseDetail:
     """One release with its decision, its source and its builds, newest attempt of a target first.
 
-    ``not_planned`` is what the catalogue says today of the targets that do not build it.
+    ``not_planned`` is what the catalogue says today of the targets that do not build it, and ``disagreements``
+    where its facts are not the source's. ``confirmed`` is False until a person has looked at the stream.
     """
 
     release: ReleaseRow
@@ -56,6 +58,8 @@ class ReleaseDetail:
     delivery: DeliveryRow | None
     builds: tuple[BuildRow, ...]
     not_planned: tuple[NotPlanned, ...]
+    disagreements: tuple[Disagreement, ...] = ()
+    confirmed: bool = True
 
     @property
     def latest(self) -> tuple[BuildRow, ...]:
@@ -165,7 +169,17 @@ def release_detail(
         delivery=delivery_row(session, delivery_id) if delivery_id is not None else None,
         builds=ordered,
         not_planned=not_planned,
+        disagreements=_disagreements(release, facts, catalog),
+        confirmed=catalog.is_confirmed(release.family, Stream.parse(release.stream)),
     )
+
+
+def _disagreements(
+    release: ReleaseRow, facts: Mapping[str, Any], catalog: Catalog
+) -> tuple[Disagreement, ...]:
+    family = catalog.families.get(release.family)
+    policy = family.policy(Stream.parse(release.stream)) if family else None
+    return disagreements(facts, policy.facts) if policy else ()
 
 
 def _decision(release: ReleaseRow, catalog: Catalog, now: datetime) -> tuple[str, tuple[NotPlanned, ...]]:

@@ -168,6 +168,12 @@ class Catalog:
         wanted = repository.lower()
         return next((f for f in self.families.values() if f.repository.lower() == wanted), None)
 
+    def is_confirmed(self, family: str, stream: Stream) -> bool:
+        """Whether a person has looked at the stream; not so where the catalogue has no such stream at all."""
+        known = self.families.get(family)
+        policy = known.policy(stream) if known else None
+        return policy is not None and policy.confirmed
+
     def is_built(self, family: str) -> bool:
         """Whether any target takes the family."""
         return any(family in target.families for target in self.targets)

@@ -12,11 +12,11 @@ from starlette.responses import JSONResponse, PlainTextResponse, RedirectRespons
 
 from service import board
 from service.domain.states import BuildState, DeliveryState, ReleaseState
+from service.domain.versions import Stream
 from service.web import schemas
 from service.web.audit_shapes import AuditPage
 from service.web.auth import needs
 from service.web.badges import badge_svg
-from service.web.errors import Problem
 from service.web.feed import feed_xml
 from service.web.parameters import (
     DEFAULT_LIMIT,
@@ -28,6 +28,7 @@ from service.web.parameters import (
     Word,
     WordInPath,
 )
+from service.web.problem import Problem
 from service.web.problems import problems
 from service.web.rule_shapes import ProvedWorkarounds, proved_workaround
 from service.web.shapes import (
@@ -126,7 +127,9 @@ def list_builds(
 @router.get("/builds/{build_id}", response_model=schemas.BuildWithHistory, tags=["builds"])
 def get_build(context: Context, build_id: BuildId) -> Any:
     """One build with how it was made."""
-    return build_shape(_build(context, build_id))
+    detail = _build(context, build_id)
+    stream = Stream.parse(detail.build.stream)
+    return build_shape(detail, confirmed=context.catalog.is_confirmed(detail.build.family, stream))
 
 
 @router.get("/builds/{build_id}/events", response_model=schemas.Events, tags=["builds"])

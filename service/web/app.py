@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
 
 from anyio import to_thread
 from fastapi import FastAPI
@@ -18,24 +17,28 @@ from service.web import (
     api,
     catalog_actions,
     dashboard,
+    forms,
     release_pages,
     rule_pages,
     service_pages,
+    sign_in,
 )
 from service.web.answers import EveryAnswer
 from service.web.context import WebContext
 from service.web.errors import (
     DATABASE_AWAY,
-    Problem,
     on_bad_cursor,
     on_database_away,
     on_http_exception,
     on_invalid_request,
     on_problem,
 )
+from service.web.etags import Tags
 from service.web.health import healthz, metrics, readyz
+from service.web.limits import WriteLimits
 from service.web.log import configure_log
-from service.web.schemas import ProblemShape
+from service.web.openapi import described
+from service.web.problem import Problem
 from service.web.webhooks import receive_github
 
 # Measured on two cores: four threads serve more than forty, which only wait for each other.
@@ -66,7 +69,10 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         redoc_url=None,
         lifespan=lifespan,
     )
-    app.openapi = lambda: _described(app)  # type: ignore[method-assign]
+    app.openapi = lambda: described(app)  # type: ignore[method-assign]
+    # The last one added is the outermost.
+    app.add_middleware(Tags)
+    app.add_middleware(WriteLimits, body_limit=chosen.body_limit)
     app.add_middleware(EveryAnswer)
     app.include_router(service_pages.router)
     app.include_router(api.router)
@@ -74,6 +80,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.include_router(catalog_actions.router)
     app.include_router(dashboard.router)
     app.include_router(release_pages.router)
+    app.include_router(sign_in.router)
+    app.include_router(forms.router)
     app.include_router(rule_pages.router)
     app.add_exception_handler(Problem, on_problem)
     app.add_exception_handler(HTTPException, on_http_exception)
@@ -87,11 +95,3 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_route("/readyz", readyz, methods=["GET"], include_in_schema=False)
     app.add_route("/metrics", metrics, methods=["GET"], include_in_schema=False)
     return app
-
-
-def _described(app: FastAPI) -> dict[str, Any]:
-    """The OpenAPI document, with the shape of errors, which no route returns by its model."""
-    if app.openapi_schema is None:
-        document = FastAPI.openapi(app)
-        document["components"]["schemas"]["ProblemShape"] = ProblemShape.model_json_schema()
-    return app.openapi_schema or {}

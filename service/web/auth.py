@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hmac
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from hashlib import sha256
+from typing import Annotated, Any
+from urllib.parse import parse_qsl
 
 from fastapi import Depends
 from starlette.requests import Request
@@ -13,7 +15,7 @@ from starlette.requests import Request
 from service import tokens
 from service.sign_ins import who_is
 from service.web.context import context_of
-from service.web.errors import Problem
+from service.web.problem import Problem
 
 COOKIE = "cryopack_session"
 # The __Host- prefix binds the cookie to this host and to https; browsers refuse it on plain http.
@@ -114,18 +116,48 @@ def page_needs(scope: str) -> Any:
 
     def check(request: Request) -> Caller:
         caller = caller_by_cookie(request)
+        request.state.caller = caller
         if caller.may(scope):
             return caller
         if not caller.known:
-            raise Problem(401, "Sign in to see this.", sign_in=True)
+            raise Problem(401, "Sign in to see this.")
         raise Problem(403, f"{caller.name} has not the scope {scope}; an admin of this service can give it.")
 
     return Depends(_declared(check, scope))
 
 
-def check_form(caller: Caller, given: str) -> None:
+async def form_fields(request: Request) -> dict[str, str]:
+    """The fields of a form, each once. Bounded: the limits have read the body already. Raises Problem 415, 422."""
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type != "application/x-www-form-urlencoded":
+        raise Problem(415, "Send the form as application/x-www-form-urlencoded.")
+    try:
+        pairs = parse_qsl((await request.body()).decode("ascii"), keep_blank_values=True, max_num_fields=50)
+    except ValueError:
+        raise Problem(422, "The form cannot be read.") from None
+    return dict(pairs)
+
+
+Form = Annotated[dict[str, str], Depends(form_fields)]
+
+
+def check_form(caller: Caller, form: Mapping[str, str]) -> None:
     """Raise Problem 403 unless the form came from a page of this caller's session."""
-    if not caller.form_word or not hmac.compare_digest(caller.form_word.encode(), given.encode()):
+    _check_word(caller.form_word, form)
+
+
+def check_seed(seed: str, form: Mapping[str, str]) -> None:
+    """The same before there is a session: the form must come from the sign-in page of this browser."""
+    _check_word(seed_word(seed) if seed else "", form)
+
+
+def seed_word(seed: str) -> str:
+    """The word that the sign-in's form carries."""
+    return sha256(f"form:{seed}".encode()).hexdigest()
+
+
+def _check_word(word: str, form: Mapping[str, str]) -> None:
+    if not word or not hmac.compare_digest(word.encode(), form.get(FORM_WORD, "").encode()):
         raise Problem(
             403, "This form is not from your session. Open the page again and press the button there."
         )

@@ -16,6 +16,8 @@ from service.wake import Wake
 from service.web.budget import Budget
 from service.web.figures import Figures
 from service.web.inbox import Inbox
+from service.web.oidc import Provider
+from service.web.rates import Rates
 
 # Where no owner is set nothing can be submitted, but the catalogue and with it every page must still load.
 NO_OWNER = "nobody"
@@ -36,6 +38,8 @@ class WebContext:
     inbox: Inbox
     budget: Budget
     figures: Figures
+    rates: Rates
+    provider: Provider | None = None
     body_seconds: float = BODY_SECONDS
     large_body_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     probes: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(PROBES_AT_ONCE))
@@ -52,7 +56,18 @@ class WebContext:
         inbox = Inbox(db)
         inbox.start()
         budget = Budget(settings.webhook_in_flight_limit)
-        return cls(settings, db, LiveCatalog(db, files), Wake(settings), inbox, budget, Figures())
+        provider = Provider(settings) if settings.oidc_discovery_url else None
+        return cls(
+            settings,
+            db,
+            LiveCatalog(db, files),
+            Wake(settings),
+            inbox,
+            budget,
+            Figures(),
+            Rates(settings),
+            provider,
+        )
 
     @property
     def catalog(self) -> Catalog:

@@ -13,9 +13,10 @@ from starlette.responses import Response
 
 from service import board
 from service.domain.states import BuildState
+from service.web.auth import page_needs
 from service.web.context import context_of
-from service.web.errors import Problem
 from service.web.pages import page
+from service.web.problem import Problem
 
 RECENT = 15
 EMPTY = "empty"
@@ -28,7 +29,7 @@ CHIP_STATES = (
 
 _WORD = re.compile(r"[!-~]{1,100}", re.ASCII)
 
-router = APIRouter(include_in_schema=False)
+router = APIRouter(include_in_schema=False, dependencies=[page_needs("read")])
 
 
 def word(query: QueryParams, name: str) -> str:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
 from http import HTTPStatus
-from typing import Any
 
 import structlog
 from fastapi.exceptions import RequestValidationError
@@ -16,29 +14,12 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from service.web.pages import error_page
+from service.web.problem import Problem
 
 PROGRAM_PATHS = ("/api/", "/webhooks/", "/healthz", "/readyz", "/metrics", "/static/")
 DATABASE_AWAY = (OperationalError, InterfaceError, PoolTimeout)
 
 log = structlog.get_logger()
-
-
-class Problem(Exception):
-    """An answer that is an error. ``detail`` is one line that says what to do, ``extra`` further members."""
-
-    def __init__(
-        self,
-        status: int,
-        detail: str,
-        *,
-        headers: Mapping[str, str] | None = None,
-        **extra: Any,
-    ) -> None:
-        super().__init__(detail)
-        self.status = status
-        self.detail = detail
-        self.headers = dict(headers or {})
-        self.extra = extra
 
 
 class ProblemResponse(JSONResponse):

@@ -59,9 +59,15 @@ def page(
     status: int = 200,
     headers: Mapping[str, str] | None = None,
 ) -> Response:
-    """Render one page. ``values`` are added to ``now``, ``path`` and ``sandbox``."""
+    """Render one page. ``values`` are added to ``now``, ``path``, ``sandbox`` and ``caller`` (None: not asked)."""
     context = context_of(request)
-    known = {"sandbox": context.settings.sandbox, "path": request.url.path, "now": datetime.now(UTC)}
+    known = {
+        "sandbox": context.settings.sandbox,
+        "path": request.url.path,
+        "now": datetime.now(UTC),
+        # Set where the route asked who calls; an error's page may come before anybody asked.
+        "caller": getattr(request.state, "caller", None),
+    }
     html = environment.get_template(template).render({**known, **values})
     return HTMLResponse(html, status, headers={"Cache-Control": "no-cache", **(headers or {})})
 

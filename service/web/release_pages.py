@@ -11,14 +11,16 @@ from starlette.responses import Response
 
 from service import board
 from service.domain.states import BuildState, ReleaseState
+from service.domain.versions import Stream
+from service.web.auth import page_needs
 from service.web.context import context_of
 from service.web.dashboard import known_word, word
-from service.web.errors import Problem
 from service.web.pages import page
+from service.web.problem import Problem
 
 _ID = re.compile(r"[1-9]\d{0,17}", re.ASCII)
 
-router = APIRouter(include_in_schema=False)
+router = APIRouter(include_in_schema=False, dependencies=[page_needs("read")])
 
 
 @router.get("/releases")
@@ -126,4 +128,11 @@ def show_build(request: Request, build_id: str) -> Response:
         if detail is None:
             raise Problem(404, f"There is no build {build_id}.")
         change = board.spec_change(session, int(build_id)) if detail.build.spec_sha256 else None
-    return page(request, "build.html", {"detail": detail, "build": detail.build, "change": change})
+    values = {
+        "detail": detail,
+        "build": detail.build,
+        "change": change,
+        "partial": detail.partial,
+        "confirmed": context.catalog.is_confirmed(detail.build.family, Stream.parse(detail.build.stream)),
+    }
+    return page(request, "build.html", values)

@@ -8,6 +8,7 @@ from starlette.responses import Response
 
 from service import board
 from service.domain.proofs import MEANINGS, SCENARIOS, Verdict
+from service.web.auth import page_needs
 from service.web.context import context_of
 from service.web.pages import page
 from service.web.rule_shapes import trial_words
@@ -21,7 +22,7 @@ _SHADES = {
     Verdict.UNTRIED: "errored",
 }
 
-router = APIRouter(include_in_schema=False)
+router = APIRouter(include_in_schema=False, dependencies=[page_needs("read")])
 
 
 @router.get("/rules")

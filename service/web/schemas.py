@@ -92,6 +92,8 @@ class BuildWithHistory(Build):
     cancel_requested: str | None
     attempts: list[int] = Field(description="Ids of all attempts at this cell, newest first.")
     last_good: int | None = Field(description="The build that succeeded here before this one.")
+    partial: str = Field(description="What the source archive lacks; empty for a whole one.")
+    confirmed: bool = Field(description="False until a person has looked at the stream.")
 
 
 class SpecShape(Shape):
@@ -169,6 +171,14 @@ class Skipped(Shape):
     reason: str
 
 
+class DisagreementShape(Shape):
+    """A fact in which source and catalogue differ; the source wins. Empty: there is none."""
+
+    name: str
+    source: str
+    catalogue: str
+
+
 class ReleaseWithBuilds(Release):
     """A release with its source and all its builds."""
 
@@ -177,6 +187,8 @@ class ReleaseWithBuilds(Release):
     delivery: str | None = Field(description="The delivery that announced it.")
     attempts: list[Build]
     not_planned: list[Skipped]
+    disagreements: list[DisagreementShape]
+    confirmed: bool = Field(description="False until a person has looked at the stream.")
 
 
 class LastGood(Shape):

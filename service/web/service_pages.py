@@ -14,17 +14,19 @@ from starlette.responses import Response
 from service import board
 from service.domain.states import DeliveryState
 from service.web.assets import asset_at
+from service.web.auth import page_needs
+from service.web.catalog_actions import overrides_shown
 from service.web.context import context_of
 from service.web.dashboard import known_word, word
-from service.web.errors import Problem
 from service.web.glossary import SECTIONS
 from service.web.pages import page
+from service.web.problem import Problem
 
 # What a person may want to read of a payload; the whole of it is in the database.
 PAYLOAD_READ = 256 * 1024
 PAYLOAD_SHOWN = 64 * 1024
 
-router = APIRouter(include_in_schema=False)
+router = APIRouter(include_in_schema=False, dependencies=[page_needs("read")])
 
 
 async def serve_asset(request: Request) -> Response:
@@ -102,6 +104,25 @@ def show_audit(request: Request) -> Response:
             cursor=values["cursor"],
         )
     return page(request, "audit.html", {"entries": found.items, "next": found.next, "values": values})
+
+
+@router.get("/catalogue")
+def show_catalogue(request: Request) -> Response:
+    """What is built where, and what maintainers changed of it."""
+    context = context_of(request)
+    catalog, now = context.catalog, datetime.now(UTC)
+    with context.db.reader() as session:
+        streams = board.streams(session, catalog, now)
+    values = {
+        "overrides": overrides_shown(context),
+        "targets": board.columns_of(catalog, now.date()),
+        "branches": sorted(catalog.branches.values(), key=lambda policy: policy.branch),
+        "streams": streams,
+        "today": now.date(),
+        "may": request.state.caller.may("catalog:write"),
+        "now": now,
+    }
+    return page(request, "catalogue.html", values)
 
 
 @router.get("/health")

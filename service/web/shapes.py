@@ -52,19 +52,20 @@ def age_seconds(build: board.BuildRow, now: datetime) -> int:
     return max(int((now - (build.ended_at or build.created_at)).total_seconds()), 0)
 
 
-def build_shape(detail: board.BuildDetail) -> schemas.BuildWithHistory:
+def build_shape(detail: board.BuildDetail, *, confirmed: bool) -> schemas.BuildWithHistory:
     """One build with how it was made."""
     own = schemas.Build.model_validate(detail.build).model_dump()
     rest: dict[str, Any] = {
         name: getattr(detail, name)
         for name in schemas.BuildWithHistory.model_fields
-        if name not in own and name not in ("attempts", "last_good")
+        if name not in own and name not in ("attempts", "last_good", "confirmed")
     }
     return schemas.BuildWithHistory(
         **own,
         **rest,
         attempts=[attempt.id for attempt in detail.attempts],
         last_good=detail.last_good.id if detail.last_good else None,
+        confirmed=confirmed,
     )
 
 
@@ -77,6 +78,8 @@ def release_shape(detail: board.ReleaseDetail) -> schemas.ReleaseWithBuilds:
         delivery=detail.delivery.guid if detail.delivery else None,
         attempts=[schemas.Build.model_validate(build) for build in detail.builds],
         not_planned=[schemas.Skipped.model_validate(skipped) for skipped in detail.not_planned],
+        disagreements=[schemas.DisagreementShape.model_validate(each) for each in detail.disagreements],
+        confirmed=detail.confirmed,
     )
 
 

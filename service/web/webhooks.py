@@ -15,8 +15,9 @@ from starlette.responses import JSONResponse, Response
 from service.intake import Incoming
 from service.web.budget import Reservation
 from service.web.context import WebContext, context_of
-from service.web.errors import Problem, problem_response
+from service.web.errors import problem_response
 from service.web.inbox import InboxUnavailable
+from service.web.problem import Problem
 
 # Parsing more than this on the event loop would be felt by everybody else.
 PARSE_ON_LOOP = 256 * 1024
@@ -46,7 +47,7 @@ async def _receive(request: Request, context: WebContext) -> Response:
     reservation = context.budget.reservation()
     try:
         body, digests = await _read_body(request, context, reservation, secrets)
-        _check_signature(request.headers.getlist("x-hub-signature-256"), digests)
+        _check_signature(request, context, digests)
         if not await _is_json_object(body, context):
             raise Problem(400, "The body is not a JSON object.")
         guid = _header(request, "X-GitHub-Delivery", _GUID)
@@ -100,7 +101,20 @@ async def _read_body(
     return b"".join(chunks), [mac.digest() for mac in macs]
 
 
-def _check_signature(headers: Sequence[str], digests: Sequence[bytes]) -> None:
+def _check_signature(request: Request, context: WebContext, digests: Sequence[bytes]) -> None:
+    """Raise Problem 401 for a wrong signature, 429 for too many of them from one address.
+
+    Only wrong ones are counted: GitHub's addresses are everybody's, and whoever has the secret is always let in.
+    """
+    try:
+        _compare_signature(request.headers.getlist("x-hub-signature-256"), digests)
+    except Problem:
+        address = request.client.host if request.client else ""
+        context.rates.take("signature", address, "wrongly signed deliveries from one address")
+        raise
+
+
+def _compare_signature(headers: Sequence[str], digests: Sequence[bytes]) -> None:
     match = _SIGNATURE.fullmatch(headers[0]) if len(headers) == 1 else None
     if match is None:
         raise Problem(401, "X-Hub-Signature-256 is missing or malformed.")

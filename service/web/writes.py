@@ -23,7 +23,7 @@ from service.store.access import KeptAnswer
 from service.store.session import Database, JoinedDatabase, database_now
 from service.web.auth import Caller
 from service.web.context import WebContext, context_of
-from service.web.errors import Problem
+from service.web.problem import Problem
 
 KEPT_FOR = timedelta(hours=24)
 

@@ -16,7 +16,7 @@ PAGES = [
     "/branches/f42", "/packages/cri-o1.34", "/packages/cri-o1.99", "/packages/cri-o1.29",
     "/packages/cri-o1.36",
     "/deliveries", "/deliveries?state=ignored", "/deliveries/guid-v1.34.2", "/deliveries/guid-star",
-    "/deliveries/guid-waiting", "/audit", "/rules", "/health", "/glossary", "/api/v1/docs",
+    "/deliveries/guid-waiting", "/catalogue", "/audit", "/rules", "/sign-in", "/health", "/glossary", "/api/v1/docs",
 ]  # fmt: skip
 MISSING = ["/nothing", "/builds/0", "/builds/x", "/builds/99999", "/releases/cri-o/7.7.7", "/branches/f7",
            "/packages/none", "/deliveries/none", "/static/none.css"]  # fmt: skip

@@ -43,6 +43,28 @@ def test_facts(file: Path) -> None:
     assert re.fullmatch("[0-9a-f]{64}", facts.sha256)
 
 
+def test_a_partial_archive_says_what_it_lacks(file: Path) -> None:
+    files = tree()
+    file.write_bytes(Made(files=files).packed())
+    lacking = "1 of 1 vendored packages have no file in it, such as github.com/tetratelabs/wazero"
+    assert inspect(file, VERSION, LAYOUT).partial == lacking
+    # A file further down is another package's.
+    deeper = files | {"vendor/github.com/tetratelabs/wazero/api/wasm.go": b"package api\n"}
+    file.write_bytes(Made(files=deeper).packed())
+    assert inspect(file, VERSION, LAYOUT).partial == lacking
+    whole = files | {"vendor/github.com/tetratelabs/wazero/runtime.go": b"package wazero\n"}
+    file.write_bytes(Made(files=whole).packed())
+    assert inspect(file, VERSION, LAYOUT).partial == ""
+
+
+def test_a_module_s_former_name_is_known(file: Path) -> None:
+    former = replace(LAYOUT, module="example.org/new", former_modules=("github.com/cri-o/cri-o",))
+    file.write_bytes(Made().packed())
+    assert inspect(file, VERSION, former).go == "1.23"
+    with pytest.raises(SourceRefused, match=r"not that of example\.org/new"):
+        inspect(file, VERSION, replace(former, former_modules=()))
+
+
 @pytest.mark.parametrize(
     ("modules", "wazero", "nri"),
     [

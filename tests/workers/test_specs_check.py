@@ -52,6 +52,11 @@ def test_a_good_spec_and_its_tags() -> None:
         ("Release:        0.2", "Release:        0.3", "Release is 0.3.fc44, planned was 0.2.fc44"),
         ("Source0:        %{gosource}", "Source0:        x.tar.gz", "Source0 is x.tar.gz, planned was https"),
         ("Source2:        go-vendor-tools.toml\n", "", "%SOURCE2 is left unexpanded|No source number 2"),
+        (
+            "License:        Apache-2.0 AND",
+            "License:        ASL 2.0 and",
+            "License: .* is no SPDX expression: Unknown",
+        ),
         ("%prep\n", "%prep\n%prep\n", "second %prep"),
         ("# -k keeps", "# %goprep keeps", "the comment holds the macro %goprep"),
         ("\n* Mon Nov 02", "\n* Tue Nov 02", "bogus date"),

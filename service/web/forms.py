@@ -1,0 +1,238 @@
+"""The buttons of the pages: first a page that says what will happen, then a plain POST. Same commands as the API."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import quote
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from service import board, commands, overrides, rebuilds
+from service.store.session import Database, JoinedDatabase
+from service.web.auth import Caller, Form, check_form, page_needs
+from service.web.context import WebContext, context_of
+from service.web.dashboard import known_word
+from service.web.pages import page
+from service.web.problem import Problem
+from service.web.writes import Done, hint, refused
+
+router = APIRouter(include_in_schema=False)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One press of a button: on what, by whom, and what the form says besides."""
+
+    context: WebContext
+    subject: str
+    caller: Caller
+    form: Mapping[str, str]
+
+    @property
+    def build_id(self) -> int:
+        if not (self.subject.isascii() and self.subject.isdigit() and len(self.subject) < 18):
+            raise Problem(404, "There is no such build.")
+        return int(self.subject)
+
+    @property
+    def by(self) -> dict[str, str]:
+        return {"by": self.caller.name, "address": self.caller.address}
+
+    def build(self) -> board.BuildDetail:
+        """The build that it is about. Raises Problem 404."""
+        with self.context.db.reader() as session:
+            detail = board.build_detail(session, self.build_id)
+        if detail is None:
+            raise Problem(404, f"There is no build {self.subject}.")
+        return detail
+
+
+@dataclass(frozen=True)
+class Button:
+    """``what`` says what will happen, ``act`` does it in a given transaction, ``back`` is where to look then."""
+
+    name: str
+    scope: str
+    label: str
+    what: Callable[[Asked], str]
+    act: Callable[[Asked, Database], Done]
+    back: Callable[[str], str]
+    needs_why: bool = False
+    choices: Callable[[Asked], Mapping[str, Mapping[str, str]]] = field(default=lambda asked: {})
+
+
+def _cell(asked: Asked) -> str:
+    build = asked.build().build
+    return f"{build.nvr or build.package + ' ' + build.version} on {build.target} (build {build.id}, {build.state})"
+
+
+def _strategies(asked: Asked) -> dict[str, dict[str, str]]:
+    known = asked.context.catalog.strategies
+    return {
+        "strategy": {"": "as before", **{name: f"{name}: {row.why}"[:120] for name, row in known.items()}}
+    }
+
+
+def _retry(asked: Asked, db: Database) -> Done:
+    strategy = asked.form.get("strategy") or None
+    catalog = asked.context.catalog
+    rebuilds.check_retry(db, catalog, asked.build_id, strategy)
+    return _one(commands.request_build(db, catalog, asked.build_id, strategy=strategy, **asked.by))
+
+
+def _one(done: commands.Requested) -> Done:
+    return Done({"build": done.build_id}, builds=(done.build_id,))
+
+
+def _replay(asked: Asked, db: Database) -> Done:
+    return Done({}, deliveries=(commands.replay_delivery(db, asked.subject, **asked.by),))
+
+
+def _wish(asked: Asked) -> rebuilds.Wish:
+    """``release/cri-o/1.35.6`` for what failed of a release, ``stream/cri-o/1.35``, ``branch/cri-o/f44``."""
+    kind, family, name = [*asked.subject.split("/"), "", ""][:3]
+    if kind not in ("release", "stream", "branch") or not name:
+        raise Problem(404, "There are no such cells.")
+    known = {
+        "release": {"version": name, "failed_only": True},
+        "stream": {"stream": name},
+        "branch": {"branch": name},
+    }
+    return rebuilds.Wish(family=family, strategy=asked.form.get("strategy") or None, **known[kind])  # type: ignore[arg-type]
+
+
+def _what_rebuild(asked: Asked) -> str:
+    found = rebuilds.preview_rebuild(asked.context.db, asked.context.catalog, _wish(asked))
+    ready = [f"{cell.package} {cell.version} on {cell.target}" for cell in found.cells if not cell.refusal]
+    left = [f"{cell.package} on {cell.target}: {cell.refusal}" for cell in found.cells if cell.refusal]
+    if not ready:
+        raise commands.CommandRefused(f"nothing can be built again: {'; '.join(left)}")
+    return "\n".join([f"{len(ready)} new builds:", *ready, *(["Left alone:", *left] if left else [])])
+
+
+def _rebuild(asked: Asked, db: Database) -> Done:
+    done = rebuilds.request_rebuild(db, asked.context.catalog, _wish(asked), **asked.by)
+    return Done({}, builds=done.builds)
+
+
+def _override(
+    kind: str, action: str, changes: Callable[[], Mapping[str, Any]]
+) -> Callable[[Asked, Database], Done]:
+    def act(asked: Asked, db: Database) -> Done:
+        overrides.change_catalog(
+            db, asked.context.live_catalog.files, kind, asked.subject, changes(),
+            why=asked.form.get("why", ""), action=action, **asked.by,
+        )  # fmt: skip
+        return Done({}, replan=True)
+
+    return act
+
+
+def _today() -> str:
+    return datetime.now(UTC).date().isoformat()
+
+
+def _to_build(subject: str) -> str:
+    return f"/builds/{subject}"
+
+
+BUTTONS = (
+    Button(
+        "build-retry", "builds:write", "Build again",
+        lambda asked: f"A new attempt at the cell of {_cell(asked)} begins at once. This build stays as it is.",
+        _retry, _to_build, choices=_strategies,
+    ),
+    Button(
+        "build-cancel", "builds:write", "Cancel the build",
+        lambda asked: f"The end of {_cell(asked)} is asked for; the next step carries it out, at the build system too.",
+        lambda asked, db: _one(commands.request_cancel(db, asked.build_id, **asked.by)), _to_build,
+    ),
+    Button(
+        "build-resume", "builds:write", "Let it go on",
+        lambda asked: f"{_cell(asked)} goes on. If it was handed over before, it is looked for first: never two.",
+        lambda asked, db: _one(commands.resume_build(db, asked.context.catalog, asked.build_id, **asked.by)), _to_build,
+    ),
+    Button(
+        "rebuild", "builds:write", "Build these cells again", _what_rebuild, _rebuild,
+        lambda subject: "/builds", choices=_strategies,
+    ),
+    Button(
+        "delivery-replay", "releases:write", "Look at it again",
+        lambda asked: f"Delivery {asked.subject} is processed again, with the catalogue as it is now.",
+        _replay, lambda subject: f"/deliveries/{quote(subject)}",
+    ),
+    Button(
+        "stream-confirm", "catalog:write", "Confirm the stream",
+        lambda asked: f"Stream {asked.subject} is built, and no longer marked as unconfirmed.",
+        _override("stream", "stream.confirm", lambda: {"confirmed": True, "build": True}),
+        lambda subject: "/catalogue", needs_why=True,
+    ),
+    Button(
+        "stream-end", "catalog:write", "Mark the stream as end-of-life",
+        lambda asked: f"Nothing new is built of stream {asked.subject}. What is built stays.",
+        _override("stream", "stream.end", lambda: {"build": False, "eol": _today()}),
+        lambda subject: "/catalogue", needs_why=True,
+    ),
+    Button(
+        "branch-end", "catalog:write", "Mark the branch as end-of-life",
+        lambda asked: f"Branch {asked.subject} gets no new builds. What is built stays.",
+        _override("branch", "branch.end", lambda: {"eol": _today()}),
+        lambda subject: "/catalogue", needs_why=True,
+    ),
+    Button(
+        "target-pause", "catalog:write", "Pause the target",
+        lambda asked: f"Nothing new is planned for {asked.subject}. What is under way goes on.",
+        _override("target", "target.pause", lambda: {"enabled": False}),
+        lambda subject: "/catalogue", needs_why=True,
+    ),
+    Button(
+        "target-resume", "catalog:write", "Resume the target",
+        lambda asked: f"{asked.subject} is planned for again; the newest patch of each stream that it missed is built.",
+        _override("target", "target.resume", lambda: {"enabled": True}),
+        lambda subject: "/catalogue", needs_why=True,
+    ),
+)  # fmt: skip
+
+
+def _routes(button: Button) -> None:
+    def show(request: Request, subject: str) -> Response:
+        asked = Asked(context_of(request), known_word(subject, "thing"), request.state.caller, {})
+        try:
+            what, choices = button.what(asked), button.choices(asked)
+        except Exception as error:
+            raise refused(error) from error
+        values = {
+            "button": button,
+            "what": what,
+            "choices": choices,
+            "subject": subject,
+            "back": button.back(subject),
+        }
+        return page(request, "confirm.html", values, headers={"Cache-Control": "no-store"})
+
+    def press(request: Request, subject: str, form: Form) -> Response:
+        caller: Caller = request.state.caller
+        check_form(caller, form)
+        asked = Asked(context_of(request), known_word(subject, "thing"), caller, form)
+        try:
+            with asked.context.db.transaction() as session:
+                done = button.act(asked, JoinedDatabase(session))
+        except Exception as error:
+            raise refused(error) from error
+        hint(asked.context, done)
+        return RedirectResponse(
+            _to_build(str(done.body["build"])) if "build" in done.body else button.back(subject), 303
+        )
+
+    address = f"/do/{button.name}/{{subject:path}}"
+    router.add_api_route(address, show, methods=["GET"], dependencies=[page_needs(button.scope)])
+    router.add_api_route(address, press, methods=["POST"], dependencies=[page_needs(button.scope)])
+
+
+for each in BUTTONS:
+    _routes(each)
