@@ -27,7 +27,8 @@ from tests.flow.processes import ROOT, environment
 from tests.store.releases import deliver, payload
 
 WORKERS = 3
-STARTING = 3.0
+LIFE = (0.2, 4.0)
+PR_SET_PDEATHSIG = 1
 SLOW = 1.0
 KINDS = (
     "dropped",
@@ -39,17 +40,6 @@ KINDS = (
     "late_commit",
     "hang",
     "twice",
-)
-METHODS = (
-    "login",
-    "getLoggedInUser",
-    "multiCall",
-    "listTasks",
-    "upload",
-    "checkUpload",
-    "logout",
-    "build",
-    "build",
 )
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
@@ -106,24 +96,21 @@ class Storm:
         """Go on until every build is submitted, at most so many seconds."""
         started = time.monotonic()
         faults = threading.Thread(target=self._weather, daemon=True)
-        workers = [self._worker() for _ in range(WORKERS)]
         faults.start()
+        workers = [Victim(self) for _ in range(WORKERS)]
         try:
             while self._open() and time.monotonic() - started < seconds:
-                time.sleep(self.random.uniform(0.5, 2.5))
-                unlucky = self.random.randrange(WORKERS)
-                # A worker that is killed while it still starts teaches nothing.
-                if time.monotonic() - workers[unlucky][1] > STARTING:
-                    workers[unlucky][0].kill()
-                    workers[unlucky][0].wait(10)
-                    workers[unlucky] = self._worker()
-                    self.outcome.kills += 1
+                time.sleep(0.05)
+                for place, worker in enumerate(workers):
+                    if worker.is_doomed():
+                        worker.kill()
+                        workers[place] = Victim(self)
+                        self.outcome.kills += 1
         finally:
             self._over.set()
             faults.join(30)
-            for process, _ in workers:
-                process.kill()
-                process.wait(10)
+            for worker in workers:
+                worker.kill()
         # Calls that were held back arrive within this time, or never.
         time.sleep(SLOW + 0.5)
         self.farm.clear_faults()
@@ -132,37 +119,32 @@ class Storm:
         self.db.dispose()
         return self.outcome
 
-    def _worker(self) -> tuple[subprocess.Popen[bytes], float]:
-        path = os.pathsep.join([str(ROOT), str(ROOT / "deploy")])
-        variables: dict[str, Any] = {
-            **os.environ, **environment(self.settings), "PYTHONPATH": path, "CRYOPACK_TEST_SRPM": str(self.srpm),
-        }  # fmt: skip
-        process = subprocess.Popen(
-            [sys.executable, "-m", "tests.flow.storm_worker"], env=variables, cwd=ROOT,
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-            preexec_fn=lambda: _LIBC.prctl(1, signal.SIGKILL),
-        )  # fmt: skip
-        return process, time.monotonic()
-
     def _weather(self) -> None:
-        """One fault after the other, each for the next call of a random method."""
+        """One fault after the other, counted in calls, so that a slow machine has no worse weather than a fast one."""
         hub = self.farm.koji
         while not self._over.is_set():
-            kind = self.random.choice((*KINDS, *KINDS, "outage", "sessions"))
-            self.outcome.faults[kind] += 1
+            kind = self.random.choice((*KINDS, "outage", "sessions"))
             with contextlib.suppress(OSError):
                 if kind == "outage":
                     hub.outage(self.random.choice(("database outage", "Server disabled for maintenance")))
-                    self._over.wait(0.15)
+                    self._over.wait(0.1)
                     hub.outage("")
                 elif kind == "sessions":
                     hub.sessions(self.random.choice(("expire", "close", "delete")))
+                elif self.random.random() < 0.5:
+                    self._wait_for(hub.fault(kind, "build", skip=self.random.randrange(2), seconds=SLOW))
                 else:
-                    # One rule at a time: piled up, they would leave no call whole.
-                    self.farm.clear_faults()
-                    hub.fault(kind, self.random.choice(METHODS), seconds=SLOW)
-            self._over.wait(self.random.uniform(0.1, 0.5))
+                    self._wait_for(hub.fault(kind, "*", skip=self.random.randrange(16), seconds=SLOW))
+                self.outcome.faults[kind] += 1
         hub.outage("")
+
+    def _wait_for(self, rule: int) -> None:
+        """Wait until the rule has spoiled its call."""
+        while not self._over.wait(0.05):
+            rules = {one["id"]: one for one in self.farm.call("GET", "/faults")["rules"]}
+            if rules[rule]["served"] > rules[rule]["skip"]:
+                self.farm.clear_faults(rule)
+                return
 
     def _open(self) -> int:
         with self.db.reader() as session:
@@ -185,3 +167,36 @@ class Storm:
         for task in self.farm.koji.tasks():
             token = task["request"][2]["custom_user_metadata"]["cryopack_submission"]
             outcome.tasks.setdefault(token, []).append(task["id"])
+
+
+class Victim:
+    """A worker that lives for a random while once it is at work: one that is killed as it starts teaches nothing."""
+
+    def __init__(self, storm: Storm) -> None:
+        self._life = storm.random.uniform(*LIFE)
+        self._doom = 0.0
+        path = os.pathsep.join([str(ROOT), str(ROOT / "deploy")])
+        variables: dict[str, Any] = {
+            **os.environ, **environment(storm.settings), "PYTHONPATH": path, "CRYOPACK_TEST_SRPM": str(storm.srpm),
+        }  # fmt: skip
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.flow.storm_worker"], env=variables, cwd=ROOT,
+            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+            preexec_fn=lambda: _LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL),
+        )  # fmt: skip
+        assert self._process.stdout is not None
+        os.set_blocking(self._process.stdout.fileno(), False)
+
+    def is_doomed(self) -> bool:
+        """Whether its time has come; a worker that ended by itself is replaced too."""
+        assert self._process.stdout is not None
+        if not self._doom and self._process.stdout.read(1):
+            self._doom = time.monotonic() + self._life
+        return self._process.poll() is not None or 0 < self._doom < time.monotonic()
+
+    def kill(self) -> None:
+        """SIGKILL, wherever it stands."""
+        self._process.kill()
+        self._process.wait(10)
+        assert self._process.stdout is not None
+        self._process.stdout.close()

@@ -35,6 +35,7 @@ def main() -> None:
     """Take what is due, for ever; ends by being killed."""
     steps.prepare_srpm, steps.restore_srpm = prepare, ready_srpm
     context = Context.create(load_settings())
+    print("ready", flush=True)
     while True:
         due = find_due(context.db)
         for build in due.builds:

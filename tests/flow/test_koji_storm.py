@@ -14,8 +14,8 @@ from service.settings import Settings
 from tests.contract.conftest import make_srpm
 from tests.flow.storm import Storm
 
-SUBMISSIONS = int(os.environ.get("CRYOPACK_TEST_STORM", "24"))
-LONGEST = 60.0 + 3.0 * SUBMISSIONS
+SUBMISSIONS = int(os.environ.get("CRYOPACK_TEST_STORM", "16"))
+LONGEST = 120.0 + 6.0 * SUBMISSIONS
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def test_no_submission_is_lost_and_none_is_doubled(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     settings = make_settings(
-        postgres_url, step_limit_seconds=2.0, step_lease_seconds=2.5, retry_seconds=0.2, retry_max_seconds=0.5,
+        postgres_url, step_limit_seconds=4.0, step_lease_seconds=5.0, retry_seconds=0.2, retry_max_seconds=0.5,
         max_tries=1000, **{**koji_settings, "koji_call_seconds": 0.8, "koji_build_seconds": 0.5},
     )  # fmt: skip
     storm = Storm(farm, settings, make_srpm(tmp_path / "srpm", "storm"), SUBMISSIONS, seed=4149)
