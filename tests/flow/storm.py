@@ -27,7 +27,7 @@ from tests.flow.processes import ROOT, environment
 from tests.store.releases import deliver, payload
 
 WORKERS = 3
-LIFE = (0.2, 4.0)
+LIFE = (0.2, 8.0)
 PR_SET_PDEATHSIG = 1
 SLOW = 1.0
 KINDS = (

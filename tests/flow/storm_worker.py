@@ -35,6 +35,9 @@ def main() -> None:
     """Take what is due, for ever; ends by being killed."""
     steps.prepare_srpm, steps.restore_srpm = prepare, ready_srpm
     context = Context.create(load_settings())
+    # Imports and the first connection take longer than some lives.
+    context.system("koji")
+    find_due(context.db)
     print("ready", flush=True)
     while True:
         due = find_due(context.db)

