@@ -7,7 +7,7 @@ import platform
 import sys
 from collections.abc import Callable
 
-from bench import koji, pages, release, specs, webhook
+from bench import koji, logs, pages, release, specs, webhook
 
 PARTS: dict[str, Callable[[], None]] = {
     "webhook": webhook.run,
@@ -15,6 +15,7 @@ PARTS: dict[str, Callable[[], None]] = {
     "pages": pages.run,
     "release": release.run,
     "koji": koji.run,
+    "logs": logs.run,
 }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import random
+import shutil
 import subprocess
 import tempfile
 from datetime import date
@@ -11,10 +12,12 @@ from pathlib import Path
 
 from bench.table import Figure, print_figures, spread, timed
 from service.catalog import load
+from service.domain.fedora import Branch
 from service.domain.reports import Srpm
 from service.domain.specs import SpecFile
 from workers import offline
-from workers.specs_check import check_spec
+from workers.specs_check import check_spec, check_text
+from workers.specs_lint import NOT_INSTALLED, lint_spec
 from workers.srpm import build_srpm
 
 TAG = "v1.35.6"
@@ -43,6 +46,22 @@ def _plain(folder: Path, spec: SpecFile, source: Path) -> None:
     )  # fmt: skip
 
 
+def _lint(spec: SpecFile, branch: Branch) -> str:
+    if lint_spec(spec, branch=branch) == NOT_INSTALLED:
+        return NOT_INSTALLED
+    return spread(timed(lambda: lint_spec(spec, branch=branch), rounds=10))
+
+
+def _bare_lint() -> str:
+    """The start of rpmlint's interpreter, which is most of what it costs."""
+    if shutil.which("rpmlint") is None:
+        return ""
+    start = timed(
+        lambda: subprocess.run(["rpmlint", "--version"], check=True, capture_output=True), rounds=10
+    )
+    return f"rpmlint --version: {spread(start)}"
+
+
 def run() -> None:
     """Measure and print."""
     catalog = load(None, copr_owner="bench")
@@ -56,11 +75,16 @@ def run() -> None:
         def pack() -> Srpm:
             return build_srpm(made.spec, [source], directory=folder / "srpms", epoch=epoch)
 
+        plain = timed(lambda: offline.render(catalog, TAG), rounds=200)
         figures = [
-            Figure("render one spec", spread(timed(lambda: offline.render(catalog, TAG), rounds=200)), PEER),
-            Figure("check it (rpmspec, leftovers, names)",
+            Figure("render one spec", spread(plain), PEER),
+            Figure("render it and check its text (all pure checks)",
+                   spread(timed(lambda: check_text(offline.render(catalog, TAG).spec), rounds=200)),
+                   f"limit: 20 ms; plain rendering: {spread(plain)}"),
+            Figure("check it (text, rpmspec, leftovers, names)",
                    spread(timed(lambda: check_spec(made.spec, branch=branch), rounds=50)),
                    "one rpmspec parse: about 12.6 ms (measured elsewhere)"),
+            Figure("rpmlint with our filters", _lint(made.spec, branch), _bare_lint()),
             Figure("SRPM, 12 MB source, reproducible", spread(timed(pack, rounds=10)),
                    "plain rpmbuild -bs: " + spread(timed(lambda: _plain(folder, made.spec, source), rounds=10))),
         ]  # fmt: skip

@@ -3,7 +3,7 @@
 #
 #   deploy/install.sh run     what the service and its workers need
 #   deploy/install.sh check   the same and the linters, type checker and test tools
-#   deploy/install.sh test    the same, a browser and a C compiler
+#   deploy/install.sh test    the same, a browser, a C compiler and rpmlint
 #   deploy/install.sh lock    resolve the dependencies again and write both locks
 #
 # A second call with nothing to do needs no network and takes a fraction of a second.
@@ -85,6 +85,9 @@ install_system() {
   fi
   if [ "$1" = test ] && ! find_browser; then
     missing+=("$(package_for chromium)")
+  fi
+  if [ "$1" = test ] && ! have rpmlint; then
+    missing+=("$(package_for rpmlint)")
   fi
   if [ "$1" = test ] && ! can_compile; then
     # Several words, each a package.

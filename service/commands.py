@@ -19,6 +19,7 @@ from service.releases import BY_HAND, Announced, Announcement, add_attempt, anno
 from service.store.schema import PackageBuild, UpstreamRelease, WebhookDelivery
 from service.store.session import Database, database_now
 from service.store.transitions import move_build, move_chroot, move_delivery, note_event
+from service.work import deadline_of
 
 
 class CommandRefused(Exception):
@@ -165,8 +166,7 @@ def resume_build(db: Database, catalog: Catalog, build_id: int, *, by: str, addr
             release.facts = {**release.facts, "license_accepted_by": by[:100]}
             detail = f"accepts the license {release.facts.get('license')}; "
         for held in going:
-            target = next((t for t in catalog.targets if t.id == held.target), None)
-            held.deadline_at = at + (target.deadline if target else held.deadline_at - held.created_at)
+            held.deadline_at = at + deadline_of(held)
             if held.submission_key is None:
                 move_build(session, held, BuildState.PENDING, at=at, reason=f"resumed by {by}", due_at=at)
             else:

@@ -30,7 +30,7 @@ SOURCE_STEP = "source"
 KEPT_ELSEWHERE = timedelta(days=14)
 """How long COPR keeps logs and results of failed and superseded builds (facts of its backend's pruning)."""
 
-AFTER_LOGS: Mapping[str, str] = {}
+AFTER_LOGS: Mapping[str, str] = {ChrootState.SUCCEEDED.value: VERIFY}
 """What comes after the logs of a chroot, by the chroot's state; ``failed`` also stands for the source step."""
 
 Record = Callable[[Session, PackageBuild, datetime], None]
@@ -74,7 +74,8 @@ def claim_follow_up(
 ) -> FollowUpWork | None:
     """Lease a follow-up that is due, for as long as its kind needs; None if there is nothing to do.
 
-    One whose claims ended without an answer ``max_tries`` times kills its worker, and ends here.
+    One whose claims ended without an answer ``max_tries`` times kills its worker, and ends here; the search for
+    surplus builds does not, because a new attempt at the cell relies on it: its lease is long instead.
     """
     with db.transaction() as session:
         now = database_now(session)
@@ -91,7 +92,7 @@ def claim_follow_up(
         if row is None:
             return None
         build = session.get_one(PackageBuild, row.build_id)
-        if row.tries >= max_tries:
+        if row.tries >= max_tries and row.kind != SURPLUS:
             _end(session, build, row, now, f"gave up after {row.tries} tries that ended without an answer")
             return None
         return FollowUpWork(
@@ -127,7 +128,7 @@ def end_follow_up(db: Database, work: FollowUpWork, outcome: str, record: Record
     ``record`` writes the findings in the same transaction. False: the lease was lost, nothing was written.
     """
     with db.transaction() as session:
-        row = _leased(session, work)
+        row = leased_row(session, work)
         if row is None:
             return False
         now = database_now(session)
@@ -167,7 +168,7 @@ def postpone_follow_up(
     Trouble of the other side spends no try (``spend_try=False``).
     """
     with db.transaction() as session:
-        row = _leased(session, work)
+        row = leased_row(session, work)
         if row is None:
             return
         now = database_now(session)
@@ -221,7 +222,8 @@ def _after_logs(session: Session, build: PackageBuild, subject: str, now: dateti
         _add(session, build, kind, [subject], now)
 
 
-def _leased(session: Session, work: FollowUpWork) -> FollowUp | None:
+def leased_row(session: Session, work: FollowUpWork) -> FollowUp | None:
+    """The claimed follow-up, locked, if its lease is still the claim's."""
     return session.scalars(
         select(FollowUp).where(FollowUp.id == work.id, FollowUp.lease_token == work.token).with_for_update()
     ).one_or_none()

@@ -4,38 +4,42 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import and_, or_, select
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, undefer
 
 from service.catalog import Catalog
 from service.domain.errors import BadPayload, BadTag
 from service.domain.states import DeliveryState, ReleaseState
 from service.domain.versions import parse_tag
-from service.releases import Announcement, announce, lock_stream, withdraw
+from service.payloads import clean_text, read_address, read_object, read_time
+from service.releases import Announcement, announce, lock_stream
 from service.store.schema import UpstreamRelease, WebhookDelivery
 from service.store.session import Database, database_now
 from service.store.transitions import move_delivery
+from service.withdrawals import withdraw
 
 PUBLISHING = frozenset({"published", "released", "prereleased"})
 WITHDRAWING = frozenset({"deleted", "unpublished"})
 ANNOUNCING = PUBLISHING | {"edited"}
-# GitHub is younger than 1970, and nobody publishes after 9000.
-FIRST_YEAR, LAST_YEAR = 1970, 9000
 
 
 @dataclass(frozen=True)
 class Incoming:
-    """One delivery as it came: ``guid`` is X-GitHub-Delivery, ``payload`` the raw body, ``sender`` the address."""
+    """One delivery as it came: ``guid`` is X-GitHub-Delivery, ``payload`` the raw body, ``sender`` the address.
+
+    ``arrived_at`` tells the order of deliveries: they are stored in groups, and within a group in another order.
+    """
 
     guid: str
     event: str
     payload: bytes
     sender: str = ""
+    arrived_at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
 
 @dataclass(frozen=True)
@@ -81,8 +85,8 @@ def _insert_new(session: Session, batch: Sequence[Incoming], now: datetime) -> d
         [
             {
                 "guid": incoming.guid, "event": incoming.event, "action": "", "repository": "", "tag": "",
-                "payload": incoming.payload, "sender": incoming.sender, "reason": "", "received_at": now,
-                "due_at": now, "state": DeliveryState.RECEIVED.value,
+                "payload": incoming.payload, "sender": incoming.sender, "reason": "",
+                "received_at": incoming.arrived_at, "due_at": now, "state": DeliveryState.RECEIVED.value,
             }
             for incoming in batch
         ],
@@ -91,7 +95,12 @@ def _insert_new(session: Session, batch: Sequence[Incoming], now: datetime) -> d
 
 
 def _repeat(session: Session, guid: str, now: datetime) -> Accepted:
-    row = session.scalars(select(WebhookDelivery).where(WebhookDelivery.guid == guid).with_for_update()).one()
+    wanted = select(WebhookDelivery).where(WebhookDelivery.guid == guid)
+    # Who is just understanding the first one holds its row; a repeat must not make the whole inbox wait for that.
+    row = session.scalars(wanted.with_for_update(skip_locked=True)).one_or_none()
+    if row is None:
+        known = session.scalars(wanted).one()
+        return Accepted(known.id, known.guid, known.state, True, False)
     row.repeats += 1
     errored = row.state == DeliveryState.ERRORED
     if errored:
@@ -135,9 +144,9 @@ def _understand(session: Session, delivery: WebhookDelivery, catalog: Catalog, n
         return _ignored("the body is not JSON")
     if not isinstance(payload, dict):
         return _ignored("the body is not a JSON object")
-    delivery.action = _text(payload.get("action"))[:60]
-    delivery.repository = _text(_object(payload.get("repository")).get("full_name"))[:200]
-    delivery.tag = _text(_object(payload.get("release")).get("tag_name"))[:200]
+    delivery.action = clean_text(payload.get("action"))[:60]
+    delivery.repository = clean_text(read_object(payload.get("repository")).get("full_name"))[:200]
+    delivery.tag = clean_text(read_object(payload.get("release")).get("tag_name"))[:200]
     if delivery.event != "release":
         return _ignored(f"event '{delivery.event}' is not one that we act on; only 'release' is")
     try:
@@ -163,9 +172,13 @@ def _release_event(
     version = parse_tag(delivery.tag)
     # Two deliveries of one release queue up here, so that the later one of them is seen by the other.
     lock_stream(session, family, version.stream)
-    later = _later_word(session, delivery)
-    if later:
-        return _ignored(f"{version.tag} was {later} by a delivery that came after this one")
+    if release.get("draft") is True and action != "unpublished":
+        return _ignored(f"{version.tag} is a draft ({action}); only what is published is built or withdrawn")
+    later = _later_deliveries(session, delivery)
+    opposite = PUBLISHING if action in WITHDRAWING else WITHDRAWING
+    undone = next((word for word, _ in later if word in opposite), "")
+    if undone:
+        return _ignored(f"{version.tag} was {undone} by a delivery that came after this one")
     if action in WITHDRAWING:
         known = withdraw(
             session,
@@ -177,8 +190,6 @@ def _release_event(
         if not known:
             return _ignored(f"{version.tag} was {action} before we knew it")
         return Outcome(DeliveryState.PROCESSED, f"{version.tag} is marked as withdrawn; existing builds stay")
-    if release.get("draft") is True:
-        return _ignored(f"{version.tag} is a draft; nothing is built before it is published")
     if action == "edited" and _is_withdrawn(session, family.name, str(version)):
         return _ignored(f"{version.tag} is withdrawn; an edit alone does not bring it back")
     done = announce(
@@ -188,9 +199,9 @@ def _release_event(
         version,
         Announcement(
             origin="webhook",
-            prerelease=release.get("prerelease") is True,
+            prerelease=later[-1][1] if later else release.get("prerelease") is True,
             published_at=read_time(release.get("published_at")),
-            html_url=_web_address(release.get("html_url")),
+            html_url=read_address(release.get("html_url")),
             delivery_id=delivery.id,
         ),
         at=now,
@@ -198,28 +209,34 @@ def _release_event(
     return Outcome(DeliveryState.PROCESSED, done.sentence, done.builds)
 
 
-def _later_word(session: Session, delivery: WebhookDelivery) -> str:
-    """What a later delivery, understood before this one, did to the release's being there; empty if none.
+def _later_deliveries(session: Session, delivery: WebhookDelivery) -> list[tuple[str, bool]]:
+    """Action and pre-release flag of deliveries about the release that came later and were understood before.
 
     Deliveries come in order and are not always understood in order: one whose worker was killed waits for its lease.
+    Those about a draft say nothing of the release.
     """
-    withdraws = delivery.action in WITHDRAWING
-    opposite = PUBLISHING if withdraws else WITHDRAWING
-    return (
-        session.scalar(
-            select(WebhookDelivery.action)
-            .where(
-                WebhookDelivery.id > delivery.id,
-                WebhookDelivery.event == "release",
-                WebhookDelivery.repository == delivery.repository,
-                WebhookDelivery.tag == delivery.tag,
-                WebhookDelivery.action.in_(opposite),
-                WebhookDelivery.state != DeliveryState.RECEIVED.value,
-            )
-            .limit(1)
+    rows = session.scalars(
+        select(WebhookDelivery)
+        .where(
+            WebhookDelivery.event == "release",
+            WebhookDelivery.repository == delivery.repository,
+            WebhookDelivery.tag == delivery.tag,
+            WebhookDelivery.action.in_(ANNOUNCING | WITHDRAWING),
+            WebhookDelivery.state != DeliveryState.RECEIVED.value,
+            or_(
+                WebhookDelivery.received_at > delivery.received_at,
+                and_(WebhookDelivery.received_at == delivery.received_at, WebhookDelivery.id > delivery.id),
+            ),
         )
-        or ""
+        .order_by(WebhookDelivery.received_at, WebhookDelivery.id)
+        .options(undefer(WebhookDelivery.payload))
     )
+    later = []
+    for row in rows:
+        told = read_object(read_object(json.loads(row.payload)).get("release"))
+        if told.get("draft") is not True or row.action == "unpublished":
+            later.append((row.action, told.get("prerelease") is True))
+    return later
 
 
 def _is_withdrawn(session: Session, family: str, version: str) -> bool:
@@ -256,36 +273,5 @@ def back_off_delivery(
         delivery.reason = reason
 
 
-def read_time(value: object) -> datetime | None:
-    """GitHub's RFC 3339 time to a datetime in UTC; None for anything else, and for years that cannot be meant.
-
-    A time at the edge of the calendar has no UTC form, and a delivery must not fail for a decoration.
-    """
-    if not isinstance(value, str):
-        return None
-    try:
-        told = datetime.fromisoformat(value)
-        utc = told.astimezone(UTC) if told.tzinfo else None
-    except (ValueError, OverflowError):
-        return None
-    return utc if utc and FIRST_YEAR <= utc.year <= LAST_YEAR else None
-
-
 def _ignored(reason: str) -> Outcome:
     return Outcome(DeliveryState.IGNORED, reason)
-
-
-def _object(value: object) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
-def _text(value: object) -> str:
-    # PostgreSQL cannot store NUL, and a lone surrogate cannot be encoded; hostile payloads hold both.
-    if not isinstance(value, str):
-        return ""
-    return value.replace("\x00", "\ufffd").encode("utf-8", "replace").decode("utf-8")
-
-
-def _web_address(value: object) -> str:
-    text = _text(value)
-    return text[:500] if text.startswith(("https://", "http://")) else ""

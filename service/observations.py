@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from service.domain.reports import BuildRef, BuildReport, PollProblem
 from service.domain.states import ENDED_CHROOT, BuildState, ChrootState, rollup
-from service.follow_ups import look_for_surplus
+from service.follow_ups import follow_ends, look_for_surplus
 from service.progress import take_lease
 from service.store.schema import ChrootBuild, PackageBuild
 from service.store.session import Database, database_now
@@ -18,6 +18,8 @@ from service.store.transitions import move_build, move_chroot, note_event
 from service.work import PollWork
 
 POLL_LIMIT = 100
+# A build that ended well while nobody could read it must not be lost to one bad answer after its deadline.
+UNREAD_GRACE = timedelta(hours=1)
 
 
 def claim_polls(
@@ -45,7 +47,7 @@ def claim_polls(
         ).all()
         doubtful = [row for row in rows if row.tries >= max_tries]
         for row in doubtful:
-            if now > row.deadline_at:
+            if now > row.deadline_at + UNREAD_GRACE:
                 why = f"no end by its deadline, and {row.tries} polls ended without an answer"
                 _abandon(session, row, now, why)
                 return []
@@ -56,6 +58,7 @@ def claim_polls(
                 ref=ref_of(row),
                 cancel_requested=row.cancel_requested or "",
                 past_deadline=now > row.deadline_at,
+                long_past=now > row.deadline_at + UNREAD_GRACE,
             )
             for row in (doubtful[:1] or rows)
         ]
@@ -89,10 +92,11 @@ def record_report(
         if state is BuildState.RUNNING:
             build.reason = ""
             _next_poll(build, now, poll_seconds)
-            return state
-        if report.ended:
-            _close_chroots(session, build, state, report.reason, now)
-        move_build(session, build, state, at=now, reason=_end_reason(build, state, report.reason))
+        else:
+            if report.ended:
+                _close_chroots(session, build, state, report.reason, now)
+            move_build(session, build, state, at=now, reason=_end_reason(build, state, report.reason))
+        follow_ends(session, build, now)
         return state
 
 
@@ -113,7 +117,8 @@ def record_poll_problem(
         if build.reason != problem.reason:
             note_event(session, build, at=now, kind="retry", text=problem.reason)
         build.reason = problem.reason
-        _next_poll(build, now, poll_seconds)
+        # What this round had no time for comes first in the next one, or the same few would be read for ever.
+        _next_poll(build, now, 0.0 if problem.unread else poll_seconds)
         return BuildState.RUNNING
 
 
@@ -133,6 +138,7 @@ def give_up_polling(db: Database, poll: PollWork, reason: str, *, cancel_confirm
             return True
         _close_chroots(session, build, BuildState.CANCELED, reason, now)
         move_build(session, build, BuildState.ERRORED, at=now, reason=reason)
+        follow_ends(session, build, now)
         return True
 
 
@@ -227,8 +233,26 @@ def _leased(session: Session, poll: PollWork) -> PackageBuild | None:
     ).one_or_none()
 
 
-def release_polls(db: Database, polls: Sequence[PollWork], reason: str, *, delay_seconds: float) -> None:
-    """Give leased builds back when the whole other side is away: the same state, the reason shown, due later."""
+def renew_polls(db: Database, polls: Sequence[PollWork], *, lease_seconds: float) -> list[PollWork]:
+    """Lengthen the leases before the builds are read; those that are still ours."""
+    with db.transaction() as session:
+        until = database_now(session) + timedelta(seconds=lease_seconds)
+        kept = []
+        for poll in polls:
+            build = _leased(session, poll)
+            if build is not None:
+                build.lease_until = build.due_at = until
+                kept.append(poll)
+        return kept
+
+
+def release_polls(
+    db: Database, polls: Sequence[PollWork], reason: str, *, delay_seconds: float, spend_try: bool = False
+) -> None:
+    """Give leased builds back when the whole other side is away: the same state, the reason shown, due later.
+
+    ``spend_try`` keeps the count of claims: for trouble of our own, which one of the builds may be the cause of.
+    """
     with db.transaction() as session:
         now = database_now(session)
         for poll in polls:
@@ -238,4 +262,6 @@ def release_polls(db: Database, polls: Sequence[PollWork], reason: str, *, delay
             if build.reason != reason:
                 note_event(session, build, at=now, kind="retry", text=reason)
             build.reason = reason
+            tries = build.tries
             _next_poll(build, now, delay_seconds)
+            build.tries = tries if spend_try else 0

@@ -14,12 +14,14 @@ from service.domain.versions import Version
 from service.store.schema import FollowUp, PackageBuild, UpstreamRelease, WebhookDelivery
 from service.store.session import Database, database_now
 from service.store.transitions import move_build, move_delivery, note_event
-from service.work import BuildWork, Due, work_of
+from service.work import BuildWork, Due, deadline_of, work_of
 
 STEPS_BEFORE_RUNNING = (BuildState.PENDING.value, BuildState.PREPARING.value, BuildState.SUBMITTING.value)
 SWEEP_LIMIT = 200
 # Seconds between two looks at whether an earlier attempt has surely ended.
 EARLIER_PAUSE = 5.0
+# In ``submitting`` tries count only what killed its worker; the search itself spends none.
+SUBMITTING_TRIES = 2
 
 
 def claim_delivery(db: Database, delivery_id: int, *, lease_seconds: float, max_tries: int) -> str | None:
@@ -54,7 +56,8 @@ def claim_build(db: Database, build_id: int, *, lease_seconds: float, max_tries:
     """Lease a build that is due and not running yet; None if there is nothing to do.
 
     What needs no step is settled here: superseded by a newer patch, canceled before anything was submitted,
-    past its deadline, out of tries. In ``submitting`` nothing is settled, because the other side may have it.
+    past its deadline, out of tries. In ``submitting`` nothing is settled, because the other side may have it; but
+    what has killed its worker too often there is held for a person.
     """
     with db.transaction() as session:
         now = database_now(session)
@@ -70,7 +73,16 @@ def claim_build(db: Database, build_id: int, *, lease_seconds: float, max_tries:
         ).one_or_none()
         if build is None:
             return None
+        if build.state == BuildState.PENDING and build.tries == 0:
+            # A build that no worker could begin has not used any of its time.
+            build.deadline_at = max(build.deadline_at, now + deadline_of(build))
         if build.state != BuildState.SUBMITTING and _settle(session, build, now, max_tries):
+            return None
+        if build.state == BuildState.SUBMITTING and build.tries >= SUBMITTING_TRIES * max_tries:
+            why = (
+                f"gave up after {build.tries} tries that ended without an answer; {build.system} may have it"
+            )
+            move_build(session, build, BuildState.HELD, at=now, reason=f"{why}: resume it to look again")
             return None
         tries = build.tries
         if build.state == BuildState.PENDING:
@@ -85,7 +97,7 @@ def _settle(session: Session, build: PackageBuild, now: datetime, max_tries: int
     if build.cancel_requested:
         move_build(session, build, BuildState.CANCELED, at=now, reason=build.cancel_requested)
         return True
-    if build.release.state == ReleaseState.WITHDRAWN and not asked_for:
+    if build.release.state in (ReleaseState.WITHDRAWN, ReleaseState.UNSUPPORTED) and not asked_for:
         why = f"{build.release.reason}; this build had not begun"
         move_build(session, build, BuildState.CANCELED, at=now, reason=why)
         return True

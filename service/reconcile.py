@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -15,9 +16,10 @@ from service.domain.planning import Family
 from service.domain.states import DeliveryState, ReleaseState
 from service.domain.versions import Version, parse_tag
 from service.intake import WITHDRAWING
-from service.releases import Announcement, announce, lock_stream, note_commit, plan_release, withdraw
+from service.releases import Announcement, announce, lock_stream, plan_release
 from service.store.schema import UpstreamRelease, WebhookDelivery
 from service.store.session import Database, database_now
+from service.withdrawals import note_commit, withdraw
 
 # GitHub's list may lag behind its own webhook; a release younger than this is not taken for deleted.
 NOT_LISTED = "is not in upstream's list any more"
@@ -53,8 +55,9 @@ class UpstreamList:
 
 @dataclass
 class Reconciled:
-    """What one reconciliation did. ``builds`` are ids of builds that are now due."""
+    """What one reconciliation did. ``builds`` are ids of builds that are now due; ``problems`` what it could not do."""
 
+    problems: list[str] = field(default_factory=list)
     builds: list[int] = field(default_factory=list)
     sentences: list[str] = field(default_factory=list)
 
@@ -136,22 +139,18 @@ def _known(db: Database, family: Family) -> list[Version]:
 
 
 def unlisted_tags(db: Database, family: Family, upstream: UpstreamList) -> list[str]:
-    """Tags of known releases that a complete list does not hold, newest first: to be asked for one by one.
+    """Tags of known releases that a complete list does not hold: to be asked for one by one.
 
-    At most LOOK_UPS of them; the next reconciliation goes on. An incomplete list gives none.
+    At most LOOK_UPS of them, drawn by lot, so that none is always left out. An incomplete list gives none.
     """
     if not upstream.complete:
         return []
     listed = {version.tag for version in _readable(upstream)}
     with db.reader() as session:
         now = database_now(session)
-        rows = session.scalars(
-            select(UpstreamRelease)
-            .where(UpstreamRelease.family == family.name)
-            .order_by(UpstreamRelease.sort_key.desc())
-        )
+        rows = session.scalars(select(UpstreamRelease).where(UpstreamRelease.family == family.name))
         missing = [row.tag for row in rows if row.tag not in listed and _may_be_gone(row, now)]
-    return missing[:LOOK_UPS]
+    return random.sample(missing, min(len(missing), LOOK_UPS))
 
 
 def _withdrawn_lately(session: Session, family: Family, version: Version, now: datetime) -> bool:

@@ -16,6 +16,7 @@ from service.domain.states import BuildState, ReleaseState
 from service.domain.versions import Stream, Version
 from service.store.schema import PackageBuild, PackageStream, UpstreamRelease
 from service.store.transitions import move_build, move_release, start_build
+from service.withdrawals import handed_over, note_commit
 
 # The origin of a release that a maintainer asked for, whoever else told of it before or later.
 BY_HAND = "maintainer"
@@ -105,6 +106,9 @@ def plan_release(
             move_release(release, decision.state, reason=decision.reason)
         elif release.state == ReleaseState.UNSUPPORTED:
             release.reason = decision.reason
+        elif release.prerelease and not handed_over(session, release):
+            # Upstream says only now that it is a pre-release: what has not begun is left to its claim to cancel.
+            move_release(release, decision.state, reason=decision.reason)
         return Announced(f"{version.tag} is not built: {decision.reason}")
     if first_time:
         move_release(release, ReleaseState.PLANNED, reason="")
@@ -142,37 +146,6 @@ def _ended_unbegun(build: PackageBuild) -> bool:
     """
     ended = build.state in (BuildState.CANCELED, BuildState.SUPERSEDED)
     return ended and build.submission_key is None and not build.cancel_requested
-
-
-def withdraw(session: Session, family: str, version: Version, *, at: datetime, reason: str) -> bool:
-    """Mark a release as withdrawn: its builds stay, nothing is rebuilt. Returns whether it was known.
-
-    Builds that have not begun are left to their claim, which cancels them with this reason. The caller commits.
-    """
-    release = session.scalars(
-        select(UpstreamRelease)
-        .where(UpstreamRelease.family == family, UpstreamRelease.version == str(version))
-        .with_for_update()
-    ).one_or_none()
-    if release is None:
-        return False
-    if release.state != ReleaseState.WITHDRAWN:
-        move_release(release, ReleaseState.WITHDRAWN, reason=reason)
-        release.mark = f"withdrawn {at:%Y-%m-%d %H:%M} UTC: {reason}"
-    return True
-
-
-def note_commit(release: UpstreamRelease, commit: str) -> bool:
-    """Remember the tag's commit, or mark that the tag has moved; nothing is rebuilt for it. True if it moved."""
-    if not release.commit:
-        release.commit = commit
-        return False
-    if release.commit == commit:
-        return False
-    release.mark = (
-        f"tag moved from {release.commit[:12]} to {commit[:12]}; existing builds stay and nothing is rebuilt"
-    )
-    return True
 
 
 def lock_stream(session: Session, family: Family, stream: Stream) -> PackageStream:
@@ -252,7 +225,12 @@ def _insert_build(
         dist=target.branch.dist,
         system=target.system,
         project=target.project,
-        options={"chroots": list(target.chroots), "style": target.style, **target.options},
+        options={
+            "chroots": list(target.chroots),
+            "style": target.style,
+            "deadline_seconds": target.deadline.total_seconds(),
+            **target.options,
+        },
         strategy=planned.strategy,
         created_at=at,
         deadline_at=at + target.deadline,

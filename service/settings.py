@@ -67,6 +67,13 @@ class Settings(BaseSettings):
     webhook_body_limit: int = Field(25 * 1024 * 1024, ge=1024)
     webhook_in_flight_limit: int = Field(128 * 1024 * 1024, ge=1024)
 
+    log_size_limit: int = Field(256 * 1024 * 1024, ge=32 * 1024 * 1024)
+    log_fetch_seconds: float = Field(600.0, gt=0)
+    log_keep_days: float = Field(90.0, gt=0)
+    log_keep_bytes: int = Field(20 * 1024**3, ge=1024 * 1024)
+    log_tail_seconds: float = Field(5.0, gt=0)
+    cleaning_seconds: float = Field(3600.0, gt=0)
+
     sweep_seconds: float = Field(10.0, gt=0)
     reconcile_seconds: float = Field(900.0, gt=0)
     poll_seconds: float = Field(30.0, gt=0)

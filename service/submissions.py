@@ -16,7 +16,6 @@ from service.domain.specs import ChangelogEntry, SourceFacts, SpecFile
 from service.domain.states import BuildState, ChrootState
 from service.follow_ups import look_for_surplus
 from service.progress import held_row, take_lease
-from service.releases import note_commit
 from service.store.schema import (
     ChrootBuild,
     PackageBuild,
@@ -25,7 +24,9 @@ from service.store.schema import (
     UpstreamRelease,
 )
 from service.store.session import Database, database_now
+from service.store.surroundings import keep_modules
 from service.store.transitions import move_build, move_chroot, note_event
+from service.withdrawals import note_commit
 from service.work import BuildWork, work_of
 
 CHANGELOG_LENGTH = 15
@@ -83,6 +84,7 @@ def record_source_facts(db: Database, release_id: int, facts: SourceFacts) -> Re
             "partial": facts.partial, "released_on": day.isoformat(),
             "license": facts.license or NOT_COMPUTED, "licensed_by": facts.licensed_by, **told,
         }  # fmt: skip
+        keep_modules(session, release.id, facts.modules)
         return RecordedSource("", day, release.facts, license_before(session, release))
 
 
@@ -263,7 +265,7 @@ def record_submission(
         now = database_now(session)
         build = held_row(session, work)
         if build is None:
-            stale = session.get_one(PackageBuild, work.id)
+            stale = session.get_one(PackageBuild, work.id, with_for_update=True)
             note_event(
                 session, stale, at=now, kind="submission",
                 text=f"{ref.system} build {ref.external_id} was answered to a worker whose lease had ended",

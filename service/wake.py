@@ -17,6 +17,8 @@ POLL_PROJECT = "cryopack.poll_project"
 FOLLOW_UP = "cryopack.follow_up"
 SWEEP = "cryopack.sweep"
 RECONCILE = "cryopack.reconcile"
+TAIL_LOG = "cryopack.tail_log"
+CLEAN = "cryopack.clean"
 
 QUEUE_LIMIT = 1000
 
@@ -72,6 +74,10 @@ class Wake:
     def follow_up(self, follow_up_id: int) -> None:
         """Hint that a follow-up is due."""
         self._put(FOLLOW_UP, [follow_up_id])
+
+    def tail(self, build_id: int, chroot: str) -> None:
+        """Hint that somebody looks at a log that still grows."""
+        self._put(TAIL_LOG, [build_id, chroot])
 
     def reconcile(self) -> None:
         """Ask for a reconciliation now instead of at its next time."""

@@ -51,13 +51,17 @@ class BuildWork:
 
 @dataclass(frozen=True)
 class PollWork:
-    """A running build that is leased for one poll."""
+    """A running build that is leased for one poll.
+
+    ``long_past`` means that its deadline is so long over that it ends although it cannot be read.
+    """
 
     build_id: int
     token: str
     ref: BuildRef
     cancel_requested: str
     past_deadline: bool
+    long_past: bool
 
 
 @dataclass(frozen=True)
@@ -76,6 +80,7 @@ def target_of(build: PackageBuild) -> BuildTarget:
     """The target as it was when the build was planned: the catalogue may have changed since."""
     options = dict(build.options)
     chroots = tuple(options.pop("chroots", ()))
+    options.pop("deadline_seconds", None)
     style = str(options.pop("style", "srpm"))
     number = int(build.dist.removeprefix(".fc"))
     return BuildTarget(
@@ -87,9 +92,17 @@ def target_of(build: PackageBuild) -> BuildTarget:
         families=(build.family,),
         strategy=build.strategy,
         style=style,
-        deadline=max(build.deadline_at - build.created_at, timedelta()),
+        deadline=deadline_of(build),
         options=options,
     )
+
+
+def deadline_of(build: PackageBuild) -> timedelta:
+    """How long the build may take from its first claim, or from its last resume."""
+    seconds = build.options.get("deadline_seconds")
+    if isinstance(seconds, (int, float)):
+        return timedelta(seconds=seconds)
+    return max(build.deadline_at - build.created_at, timedelta())
 
 
 def work_of(build: PackageBuild, token: str, *, now: datetime, max_tries: int) -> BuildWork:

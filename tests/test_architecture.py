@@ -15,7 +15,7 @@ from tests.architecture_rules import Arrow
 ROOT = Path(__file__).parents[1]
 TOPS = frozenset({"service", "workers", "migrations", "sandbox", "tests", "bench"})
 PURE = ("service.domain", "service.catalog", "service.specs")
-REMEMBERS = (*PURE, "service.store", "service.wake", "service.settings")
+REMEMBERS = (*PURE, "service.store", "service.wake", "service.settings", "service.logs")
 # What one phase of a release's life is made of; phases may use each other, but never in a circle.
 PHASES = [
     "audit",
@@ -32,7 +32,11 @@ PHASES = [
     "submissions",
     "observations",
     "follow_ups",
+    "build_logs",
+    "checks",
     "contacts",
+    "payloads",
+    "withdrawals",
     "proofs",
 ]
 WEB = (
@@ -48,10 +52,13 @@ ARROWS = {
     "service.wake": Arrow(("service.settings",), ("celery", "structlog")),
     "service.store": Arrow(("service.domain",), ("sqlalchemy",)),
     **{
-        f"service.{name}": Arrow((*REMEMBERS[:4], *(f"service.{other}" for other in PHASES)), ("sqlalchemy",))
+        f"service.{name}": Arrow(
+            (*REMEMBERS[:4], "service.logs", *(f"service.{other}" for other in PHASES)), ("sqlalchemy",)
+        )
         for name in PHASES
     },
-    "service.board": Arrow(REMEMBERS[:4], ("sqlalchemy",)),
+    "service.logs": Arrow(()),
+    "service.board": Arrow((*REMEMBERS[:4], "service.logs"), ("sqlalchemy",)),
     "service.web": Arrow(("service",), WEB),
     "migrations": Arrow(("service.store",), ("alembic", "sqlalchemy")),
     "workers.buildsystems": Arrow(
@@ -62,12 +69,20 @@ ARROWS = {
         f"workers.{name}": Arrow(
             (
                 "service.domain",
-                *(f"workers.{other}" for other in ("archives", "licenses", "partial_files", "rpm_commands")),
+                *(
+                    f"workers.{other}"
+                    for other in ("archives", "licenses", "partial_files", "rpm_commands", "specs_check")
+                ),
             ),
             ("httpx2",),
         )
-        for name in ("archives", "partial_files", "sources", "rpm_commands", "specs_check", "srpm")
+        for name in (
+            *("archives", "partial_files", "sources", "rpm_commands"),
+            *("specs_check", "specs_lint", "srpm"),
+        )
     },
+    "workers.downloads": Arrow((), ("httpx2",)),
+    "workers.rpm_contents": Arrow(("service.domain", "workers.rpm_commands")),
     "workers.licenses": Arrow(("workers.rpm_commands",), ("license_expression",)),
     "workers.binaries": Arrow(("service.domain",), ("elftools",)),
     # A proof needs the table of workarounds and a toolchain, and neither database nor network.

@@ -34,6 +34,11 @@ app.conf.update(
             "schedule": settings.sweep_seconds,
             "options": {"expires": settings.sweep_seconds},
         },
+        "clean": {
+            "task": wake.CLEAN,
+            "schedule": settings.cleaning_seconds,
+            "options": {"expires": settings.cleaning_seconds},
+        },
         "reconcile": {
             "task": wake.RECONCILE,
             "schedule": settings.reconcile_seconds,

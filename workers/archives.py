@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 from service.domain.specs import SourceFacts, SourceLayout
+from service.domain.vendoring import vendored_modules
 from service.domain.versions import Version
 
 _BLOCK = 512
@@ -86,6 +87,7 @@ def inspect(
         wazero=vendored.get("wazero", ""),
         nri=vendored.get("nri", ""),
         commit=walk.commit,
+        modules=vendored_modules(walk.texts["vendor/modules.txt"]),
         sha256=sha256,
         size=size,
         partial=_partial(modules, walk.vendored),

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
 import getpass
 import os
 import sys
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -17,8 +15,9 @@ from service.settings import Settings, load_settings
 from service.store.session import database_now
 from workers import deliveries, offline, sample, up
 from workers.cli_builds import builds_app
-from workers.cli_output import Json, context, existing, fail, print_json, print_table, told
+from workers.cli_output import Json, context, fail, print_json, print_table, told
 from workers.cli_rules import rules_app
+from workers.cli_specs import render, srpm
 from workers.cli_tokens import audit, tokens_app
 from workers.context import NO_OWNER, load_catalog
 
@@ -37,6 +36,8 @@ app.add_typer(catalog_app, name="catalog")
 app.add_typer(rules_app, name="rules")
 app.add_typer(tokens_app, name="token")
 app.command()(audit)
+app.command()(render)
+app.command()(srpm)
 
 Tag = Annotated[str, typer.Argument(help="An upstream tag such as v1.32.1.")]
 Family = Annotated[str, typer.Option(help="The catalogue's family.")]
@@ -98,74 +99,6 @@ def migrate() -> None:
     with told():
         migrations.upgrade(up.running_settings(load_settings()).database())
     typer.echo("the database has the newest schema")
-
-
-@app.command()
-def render(
-    tag: Tag,
-    branch: BranchName = "rawhide",
-    strategy: StrategyName = None,
-    style: Annotated[
-        str, typer.Option(help="How release and changelog are written: srpm or dist-git.")
-    ] = "srpm",
-    source: Annotated[
-        Path | None, typer.Option(help="The source archive; without it the catalogue's facts.")
-    ] = None,
-    diff: Annotated[
-        str | None, typer.Option(help="Show the difference to the spec of this tag instead.")
-    ] = None,
-    output: Annotated[
-        Path | None, typer.Option(help="Write the spec and the files beside it to this folder instead.")
-    ] = None,
-    family: Family = "cri-o",
-) -> None:
-    """Print a spec, or write it with the files that belong beside it: no server, no database, no network."""
-    with told():
-        catalog = load_catalog(load_settings())
-        archive = existing(source) if source else None
-        made = offline.render(
-            catalog, tag, family=family, branch=branch, strategy=strategy, style=style, source=archive
-        )
-        offline.check(catalog, made, branch=branch)
-        if output is not None:
-            for path in offline.write_folder(made, output, source=archive):
-                typer.echo(path)
-            return
-        if diff is None:
-            sys.stdout.write(made.spec.text)
-            return
-        other = offline.render_text(
-            catalog, diff, family=family, branch=branch, strategy=strategy, style=style
-        )
-        sys.stdout.writelines(
-            difflib.unified_diff(
-                other.splitlines(True), made.spec.text.splitlines(True), f"{diff}.spec", f"{tag}.spec"
-            )
-        )
-
-
-@app.command()
-def srpm(
-    tag: Tag,
-    source: Annotated[Path, typer.Option(help="The upstream archive, under the name that Source0 gives it.")],
-    output: Annotated[Path, typer.Option(help="The folder for the SRPM.")] = Path("."),
-    branch: BranchName = "rawhide",
-    strategy: StrategyName = None,
-    family: Family = "cri-o",
-) -> None:
-    """Make an SRPM from an archive: no server, no database, no network."""
-    with told():
-        catalog = load_catalog(load_settings())
-        made = offline.srpm(
-            catalog,
-            tag,
-            source=existing(source),
-            directory=output,
-            family=family,
-            branch=branch,
-            strategy=strategy,
-        )
-        typer.echo(f"{made.path}  sha256 {made.sha256}")
 
 
 @app.command("send-release")
@@ -253,11 +186,13 @@ def check() -> None:
     """Load the catalogue and render and parse every spec that it can make."""
     with told():
         settings: Settings = load_settings()
-        catalog = offline.check_catalog(
+        catalog, notes = offline.check_catalog(
             settings.catalog_dir,
             copr_owner=settings.copr_owner or NO_OWNER,
             koji_profile=settings.koji_profile,
         )
+    for note in notes:
+        typer.echo(f"note: {note}", err=True)
     streams = sum(len(family.streams) for family in catalog.families.values())
     typer.echo(
         f"the catalogue is sound: {len(catalog.families)} families, {streams} streams, "

@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass, field
 
 from service.catalog import Catalog, load
+from service.logs.store import FileStore, LogStore
 from service.overrides import LiveCatalog
 from service.settings import Settings, load_settings
 from service.store.session import Database
@@ -24,13 +25,15 @@ class Context:
     db: Database
     live_catalog: LiveCatalog
     wake: Wake
+    logs: LogStore
     _systems: dict[str, BuildSystem] = field(default_factory=dict)
 
     @classmethod
     def create(cls, settings: Settings) -> Context:
         """Build a context from settings. Raises BadCatalog."""
         db = Database(settings.database())
-        return cls(settings, db, LiveCatalog(db, load_catalog(settings)), Wake(settings))
+        logs = FileStore(settings.state_dir / "logs")
+        return cls(settings, db, LiveCatalog(db, load_catalog(settings)), Wake(settings), logs)
 
     @property
     def catalog(self) -> Catalog:

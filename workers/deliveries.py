@@ -7,6 +7,7 @@ from datetime import timedelta
 
 import structlog
 
+from service.domain.planning import Family
 from service.intake import back_off_delivery, process_delivery
 from service.progress import claim_delivery, find_due
 from service.reconcile import Reconciled, reconcile_family, unlisted_tags
@@ -42,25 +43,36 @@ def sweep(ctx: Context) -> None:
     due = find_due(ctx.db)
     for delivery_id in due.deliveries:
         ctx.wake.delivery(delivery_id)
-    for build_id in due.builds:
-        ctx.wake.build(build_id)
+    # Hints are served in order: a long backlog of builds must not keep the running ones from being read.
     for system, project in due.projects:
         ctx.wake.project(system, project)
     for follow_up_id in due.follow_ups:
         ctx.wake.follow_up(follow_up_id)
+    for build_id in due.builds:
+        ctx.wake.build(build_id)
 
 
 def reconcile(ctx: Context) -> Reconciled:
     """Plan every family that a target takes again, against the catalogue and upstream's own list."""
     total = Reconciled()
     for family in filter(lambda each: ctx.catalog.is_built(each.name), ctx.catalog.families.values()):
-        upstream = fetch_list(ctx, family)
-        if upstream is not None:
-            missing = unlisted_tags(ctx.db, family, upstream)
-            upstream = replace(upstream, gone=confirm_gone(ctx, family, missing))
-        done = reconcile_family(ctx.db, ctx.catalog, family, upstream)
+        try:
+            done = _reconcile_family(ctx, family)
+        except Exception as error:
+            # The trouble of one family must not keep the others from being planned.
+            log.exception("reconciliation failed", family=family.name)
+            total.problems.append(f"{family.name} could not be reconciled: {type(error).__name__}")
+            continue
         total.builds.extend(done.builds)
         total.sentences.extend(done.sentences)
     for build_id in total.builds:
         ctx.wake.build(build_id)
     return total
+
+
+def _reconcile_family(ctx: Context, family: Family) -> Reconciled:
+    upstream = fetch_list(ctx, family)
+    if upstream is not None:
+        missing = unlisted_tags(ctx.db, family, upstream)
+        upstream = replace(upstream, gone=confirm_gone(ctx, family, missing))
+    return reconcile_family(ctx.db, ctx.catalog, family, upstream)

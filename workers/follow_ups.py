@@ -7,22 +7,28 @@ from collections.abc import Callable, Mapping
 import structlog
 
 from service.follow_ups import (
+    LOGS,
     SURPLUS,
+    VERIFY,
     FollowUpWork,
     claim_follow_up,
     end_follow_up,
     postpone_follow_up,
 )
+from workers.build_logs import fetch_logs
 from workers.context import Context
 from workers.outcomes import Done, NotYet
 from workers.surplus import search_surplus
+from workers.verification import verify
 
 FOLLOW_UP_TRIES = 8
 
 Runner = Callable[[Context, FollowUpWork], Done]
 
 RUNNERS: Mapping[str, Runner] = {
+    LOGS: fetch_logs,
     SURPLUS: search_surplus,
+    VERIFY: verify,
 }
 
 log = structlog.get_logger()
@@ -32,10 +38,12 @@ def run_follow_up(ctx: Context, follow_up_id: int) -> None:
     """Run one follow-up if it is due. Never raises for trouble of the outside: that becomes a reason."""
     settings = ctx.settings
 
-    def lease(kind: str) -> float:
-        return settings.poll_lease_seconds if kind == SURPLUS else settings.step_lease_seconds
-
-    work = claim_follow_up(ctx.db, follow_up_id, lease_seconds=lease, max_tries=FOLLOW_UP_TRIES + 1)
+    work = claim_follow_up(
+        ctx.db,
+        follow_up_id,
+        lease_seconds=lambda kind: settings.step_lease_seconds,
+        max_tries=FOLLOW_UP_TRIES + 1,
+    )
     if work is None:
         return
     try:
@@ -53,7 +61,8 @@ def run_follow_up(ctx: Context, follow_up_id: int) -> None:
 
 
 def _later(ctx: Context, work: FollowUpWork, reason: str, retry_after: float, *, spend_try: bool) -> None:
-    if spend_try and work.tries >= FOLLOW_UP_TRIES:
+    # A search that gave up would let a second build begin beside the one that it did not end.
+    if spend_try and work.tries >= FOLLOW_UP_TRIES and work.kind != SURPLUS:
         end_follow_up(ctx.db, work, f"gave up after {work.tries} tries: {reason}")
         return
     if work.past_deadline and reason:

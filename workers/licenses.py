@@ -8,6 +8,7 @@ import sys
 import tarfile
 import tempfile
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from license_expression import ExpressionError, get_spdx_licensing
@@ -34,6 +35,7 @@ class Computed:
     by: str
 
 
+@lru_cache(maxsize=256)
 def checked(expression: str) -> str:
     """An SPDX expression in its normal writing. Raises BadLicense."""
     try:

@@ -17,6 +17,7 @@ from service.domain.versions import Version, parse_tag
 from service.specs.render import catalogue_facts, check_templates, render_spec
 from workers.archives import inspect
 from workers.specs_check import check_spec
+from workers.specs_lint import lint_spec
 from workers.srpm import build_srpm
 
 # Nobody is asked for the day of the release, so it is fixed: the bytes of a spec made offline are, too.
@@ -98,6 +99,11 @@ def check(catalog: Catalog, made: Offline, *, branch: str) -> Mapping[str, str]:
     return check_spec(made.spec, branch=policy.branch)
 
 
+def lint(catalog: Catalog, made: Offline, *, branch: str) -> str:
+    """What rpmlint has to say besides errors, above all that it is not installed. Raises what ``check`` raises."""
+    return lint_spec(made.spec, branch=catalog.branches[branch].branch)
+
+
 def srpm(
     catalog: Catalog,
     tag: str,
@@ -126,10 +132,32 @@ def srpm(
         day=day,
     )
     check(catalog, made, branch=branch)
+    lint(catalog, made, branch=branch)
     if source.name != made.spec.source_name:
         raise BadSpec(f"the archive must be named {made.spec.source_name}, not {source.name[:100]!r}")
     epoch = int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp())
     return build_srpm(made.spec, [source], directory=directory, epoch=epoch)
+
+
+def previous_tag(made: Offline) -> str:
+    """The tag to compare a spec with: the patch before it, or for a first patch the same one a stream earlier.
+
+    Raises BadSpec where the catalogue has neither.
+    """
+    version = made.version
+    if version.patch > 0:
+        return f"v{version.stream}.{version.patch - 1}"
+    return neighbour_tag(made)
+
+
+def neighbour_tag(made: Offline) -> str:
+    """The same patch in the stream before; for the oldest stream in the one after. Raises BadSpec."""
+    version = made.version
+    older = [stream for stream in made.family.streams if stream < version.stream]
+    newer = [stream for stream in made.family.streams if stream > version.stream]
+    if not (older or newer):
+        raise BadSpec(f"{made.family.name} has one stream only: there is nothing to compare with")
+    return f"v{max(older) if older else min(newer)}.{version.patch}"
 
 
 def write_folder(made: Offline, folder: Path, *, source: Path | None = None) -> list[Path]:
@@ -149,14 +177,18 @@ def write_folder(made: Offline, folder: Path, *, source: Path | None = None) -> 
     return [folder / name for name in texts]
 
 
-def check_catalog(directory: Path | None, *, copr_owner: str, koji_profile: str) -> Catalog:
+def check_catalog(
+    directory: Path | None, *, copr_owner: str, koji_profile: str = ""
+) -> tuple[Catalog, tuple[str, ...]]:
     """Load and validate a catalogue with its templates and prove that every stream renders and parses.
 
     Every stream with every strategy that it can have, for every branch, on rawhide in both styles; about 10 ms each.
-    Raises BadCatalog, BadSpec, SpecRefused and RpmTrouble.
+    With it come remarks of the checks, such as that rpmlint is not installed. Raises BadCatalog, BadSpec,
+    SpecRefused and RpmTrouble.
     """
     catalog = load(directory, copr_owner=copr_owner, koji_profile=koji_profile)
     check_templates(catalog)
+    notes: dict[str, None] = {}
     for family in catalog.families.values():
         for stream in sorted(family.streams):
             for strategy in catalog.strategies.values():
@@ -172,4 +204,8 @@ def check_catalog(directory: Path | None, *, copr_owner: str, koji_profile: str)
                             family=family.name, branch=branch, strategy=strategy.id, style=style,
                         )  # fmt: skip
                         check(catalog, made, branch=branch)
-    return catalog
+        for style in STYLES:
+            # rpmlint takes half a second, so it reads the newest spec of each family and style only.
+            made = render(catalog, f"v{family.newest_known}.0", family=family.name, style=style)
+            notes |= dict.fromkeys(filter(None, [lint(catalog, made, branch="rawhide")]))
+    return catalog, tuple(notes)

@@ -18,6 +18,7 @@ from service.observations import (
     record_poll_problem,
     record_report,
     release_polls,
+    renew_polls,
 )
 from service.work import PollWork
 from workers.buildsystems import (
@@ -46,21 +47,41 @@ def poll_project(ctx: Context, system_name: str, project: str) -> None:
     try:
         system = ctx.system(system_name)
         canceled = _cancel_all(ctx, system, polls)
+        if any(poll.cancel_requested or poll.past_deadline for poll in polls):
+            polls = renew_polls(ctx.db, polls, lease_seconds=ctx.settings.poll_lease_seconds)
         seen = system.poll([poll.ref for poll in polls])
     except BuildSystemError as error:
         record_contact(ctx.db, system_name, str(error))
         wait = error.retry_after if isinstance(error, BuildSystemUnavailable) else 0.0
         reason = f"{system_name} could not be asked: {error}"
         delay = max(min(wait, ctx.settings.retry_max_seconds), ctx.settings.poll_seconds)
-        # Being away spends the deadline and nothing else; when that is over, waiting on would be for ever.
-        for poll in polls:
-            if poll.past_deadline:
-                _give_up(ctx, poll, str(error), cancel_confirmed=poll.build_id in canceled)
-        release_polls(ctx.db, polls, reason, delay_seconds=delay)
+        _release(ctx, polls, canceled, reason, delay)
+        return
+    except Exception as error:
+        # One of these builds may be the cause, so the claim counts: a build that fails again and again is read alone.
+        log.exception("poll failed", system=system_name, project=project)
+        reason = f"internal trouble while it was read: {type(error).__name__}"
+        _release(ctx, polls, canceled, reason, ctx.settings.poll_seconds, spend_try=True)
         return
     record_contact(ctx.db, system_name)
     for poll in polls:
         _record(ctx, poll, seen.get(poll.ref), cancel_confirmed=poll.build_id in canceled)
+
+
+def _release(
+    ctx: Context,
+    polls: Sequence[PollWork],
+    canceled: set[int],
+    reason: str,
+    delay_seconds: float,
+    *,
+    spend_try: bool = False,
+) -> None:
+    """Give builds back that could not be read. Being away spends the deadline; waiting on would be for ever."""
+    for poll in polls:
+        if poll.long_past:
+            _give_up(ctx, poll, reason, cancel_confirmed=poll.build_id in canceled)
+    release_polls(ctx.db, polls, reason, delay_seconds=delay_seconds, spend_try=spend_try)
 
 
 def _cancel_all(ctx: Context, system: BuildSystem, polls: Sequence[PollWork]) -> set[int]:
@@ -84,7 +105,7 @@ def _record(
     if report is None:
         report = PollProblem("the build system left this build out of its answer")
     try:
-        if poll.past_deadline and not _has_verdict(report):
+        if poll.past_deadline and not _has_verdict(poll, report):
             _give_up(ctx, poll, report.reason, cancel_confirmed=cancel_confirmed)
         elif isinstance(report, PollProblem):
             record_poll_problem(ctx.db, poll, report, poll_seconds=pace)
@@ -95,18 +116,22 @@ def _record(
         log.exception("report not stored", build=poll.build_id)
         what = f"what {poll.ref.system} said of it could not be stored ({type(error).__name__})"
         with suppress(Exception):
-            if poll.past_deadline:
+            if poll.long_past:
                 _give_up(ctx, poll, what, cancel_confirmed=cancel_confirmed)
             else:
                 record_poll_problem(ctx.db, poll, PollProblem(what), poll_seconds=pace)
 
 
-def _has_verdict(report: BuildReport | PollProblem) -> bool:
-    """Whether the build ended by itself; a cancel that we sent because of the deadline is no verdict."""
+def _has_verdict(poll: PollWork, report: BuildReport | PollProblem) -> bool:
+    """Whether the build is not to be given up: it ended by itself, or it could not be read and may have.
+
+    A cancel that we sent because of the deadline is no verdict; one that somebody asked for is.
+    """
     if isinstance(report, PollProblem):
-        return report.vanished
+        return report.vanished or not poll.long_past
     ended = report.ended or rollup(chroot.state for chroot in report.chroots)
-    return ended in (BuildState.SUCCEEDED, BuildState.FAILED)
+    verdicts = {BuildState.SUCCEEDED, BuildState.FAILED}
+    return ended in (verdicts | {BuildState.CANCELED} if poll.cancel_requested else verdicts)
 
 
 def _give_up(ctx: Context, poll: PollWork, said: str, *, cancel_confirmed: bool) -> None:
@@ -124,7 +149,7 @@ def _cancel(ctx: Context, system: BuildSystem, poll: PollWork) -> bool:
         system.cancel(poll.ref)
     except BuildVanished:
         return True
-    except BuildSystemError as error:
+    except Exception as error:
         # The trouble of one build: its neighbours are still read.
         note_cancel_sent(ctx.db, poll, f"{poll.ref.system} did not take the cancel: {error}")
         return False

@@ -5,11 +5,14 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from pathlib import Path
+
+import structlog
 
 from service.domain.errors import DomainError
 from service.domain.facts import computed_license, license_question
@@ -22,13 +25,21 @@ from service.work import BuildWork
 from workers.archives import SourceRefused, inspect
 from workers.context import Context
 from workers.licenses import Computed, compute, same
-from workers.sources import fetch
+from workers.sources import SourceUnavailable, fetch
 from workers.specs_check import SpecRefused, check_spec
+from workers.specs_lint import lint_spec
 from workers.srpm import SrpmFailed, build_srpm
+
+log = structlog.get_logger()
+LOCK_SECONDS = 60.0
 
 
 class PreparationFailed(Exception):
     """The package itself is at fault; ``str(error)`` is the reason that the build's page shows."""
+
+
+class SrpmLost(Exception):
+    """The SRPM of the first submission is gone and cannot be made again: our fault, not the package's."""
 
 
 class LicenseQuestion(Exception):
@@ -61,7 +72,9 @@ def prepare_srpm(ctx: Context, work: BuildWork) -> Prepared:
         spec = render_spec(
             _request(work, version, facts, day, reserved.number, reserved.changelog), ctx.catalog
         )
-        check_spec(spec, branch=work.target.branch)
+        check_spec(spec, branch=work.target.branch, archive=archive.name)
+        if note := lint_spec(spec, branch=work.target.branch):
+            log.warning(note, build=work.id, spec=spec.name)
     except (DomainError, SpecRefused) as error:
         raise PreparationFailed(f"spec: {error}") from error
     srpm = _pack(ctx, work, spec, archive, reserved.made_on)
@@ -71,7 +84,7 @@ def prepare_srpm(ctx: Context, work: BuildWork) -> Prepared:
 def restore_srpm(ctx: Context, work: BuildWork) -> Srpm:
     """The SRPM that was written down before the submission: from disk, else made again and compared.
 
-    Raises PreparationFailed where it cannot be made again byte by byte, and what ``prepare_srpm`` raises.
+    Raises SrpmLost where it cannot be made again byte by byte, and what ``prepare_srpm`` raises.
     """
     path = _srpm_folder(ctx, work) / str(work.srpm_name)
     if path.is_file():
@@ -80,7 +93,7 @@ def restore_srpm(ctx: Context, work: BuildWork) -> Srpm:
             return Srpm(path, path.name, digest, path.stat().st_size)
     made = prepare_srpm(ctx, work).srpm
     if made.sha256 != work.srpm_sha256:
-        raise PreparationFailed(
+        raise SrpmLost(
             "the SRPM of the first submission is lost and cannot be made again byte by byte; retry the build"
         )
     return made
@@ -110,6 +123,7 @@ def _sources(ctx: Context, work: BuildWork, version: Version) -> tuple[Path, Sou
         sha256=fetched.sha256,
         url=url,
         size=fetched.size,
+        modules=facts.modules,
         license=found.expression,
         licensed_by=found.by,
     )
@@ -197,10 +211,22 @@ def _srpm_folder(ctx: Context, work: BuildWork) -> Path:
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """One process at a time in a folder of the state directory; the kernel frees the lock of a killed one."""
+    """One process at a time in a folder of the state directory; the kernel frees the lock of a killed one.
+
+    Raises SourceUnavailable where the other one takes longer than LOCK_SECONDS.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("w") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+        deadline = time.monotonic() + LOCK_SECONDS
+        while True:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                # Waiting for a slow download would keep this worker from everything else that is due.
+                if time.monotonic() > deadline:
+                    raise SourceUnavailable(f"another worker is busy with {folder.name}") from None
+                time.sleep(0.05)
         yield
 
 

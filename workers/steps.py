@@ -28,7 +28,7 @@ from workers.buildsystems import (
     SubmissionUnknown,
 )
 from workers.context import Context
-from workers.preparation import LicenseQuestion, PreparationFailed, prepare_srpm, restore_srpm
+from workers.preparation import LicenseQuestion, PreparationFailed, SrpmLost, prepare_srpm, restore_srpm
 from workers.sources import SourceChanged, SourceUnavailable
 
 log = structlog.get_logger()
@@ -55,6 +55,8 @@ def advance(ctx: Context, build_id: int) -> None:
         end_build(ctx.db, work, BuildState.HELD, str(error))
     except (SourceRefused, PreparationFailed) as error:
         end_build(ctx.db, work, BuildState.FAILED, str(error))
+    except SrpmLost as error:
+        end_build(ctx.db, work, BuildState.ERRORED, str(error))
     except BuildSystemUnavailable as error:
         record_contact(ctx.db, work.target.system, str(error))
         _wait(ctx, work, f"{work.target.system}: {error}", error.retry_after)

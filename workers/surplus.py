@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 
 from service.domain.reports import BuildRef, SubmissionKey
@@ -52,7 +53,10 @@ def search_surplus(ctx: Context, work: FollowUpWork) -> Done:
 
 def _cancel(ctx: Context, system: BuildSystem, twins: Sequence[BuildRef]) -> None:
     refused: BuildSystemError | None = None
+    enough = time.monotonic() + ctx.settings.step_lease_seconds / 2
     for ref in twins:
+        if time.monotonic() > enough:
+            raise NotYet("more surplus builds are cancelled in the next round", spend_try=False)
         try:
             system.cancel(ref)
         except BuildVanished:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from service import wake
-from workers import deliveries, follow_ups, polling, steps
+from workers import build_logs, deliveries, follow_ups, polling, steps
 from workers.app import app
 from workers.context import current
 
@@ -42,3 +42,15 @@ def sweep() -> None:
 def reconcile() -> None:
     """Plan again against the catalogue and upstream's list."""
     deliveries.reconcile(current())
+
+
+@app.task(name=wake.TAIL_LOG)
+def tail_log(build_id: int, chroot: str) -> None:
+    """Fetch the end of a log that somebody looks at."""
+    build_logs.tail_log(current(), build_id, chroot)
+
+
+@app.task(name=wake.CLEAN)
+def clean() -> None:
+    """Remove stored logs that are too old."""
+    build_logs.clean(current())

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
@@ -12,7 +16,7 @@ import structlog
 
 from service.contacts import record_contact, store_answer, stored_answer
 from service.domain.planning import Family
-from service.intake import read_time
+from service.payloads import clean_text, read_time
 from service.reconcile import ListedRelease, UpstreamList
 from workers.context import Context
 
@@ -20,6 +24,7 @@ PER_PAGE = 100
 MAX_PAGES = 20
 _COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?", re.ASCII)
 BODY_LIMIT = 20 * 1024 * 1024
+LIST_SECONDS = 180.0
 
 log = structlog.get_logger()
 
@@ -32,9 +37,9 @@ def fetch_list(ctx: Context, family: Family) -> UpstreamList | None:
     """The family's releases and the commits of its tags; None, and a note on the health page, if unreadable."""
     name = f"github:{family.repository}"
     try:
-        with _client(ctx) as client:
-            releases, complete = _all_pages(ctx, client, family, "releases", _release_facts)
-            tags, _ = _all_pages(ctx, client, family, "tags", _tag_facts)
+        with _reading(ctx) as reading:
+            releases, complete = _all_pages(ctx, reading, family, "releases", _release_facts)
+            tags, _ = _all_pages(ctx, reading, family, "tags", _tag_facts)
     except (UpstreamUnavailable, httpx.HTTPError) as error:
         problem = str(error) if isinstance(error, UpstreamUnavailable) else f"{type(error).__name__}"
         record_contact(ctx.db, name, f"list of releases: {problem}")
@@ -61,36 +66,66 @@ def confirm_gone(ctx: Context, family: Family, tags: Sequence[str]) -> frozenset
     """Those of ``tags`` of which upstream says that it has no such release. Trouble confirms nothing."""
     gone: set[str] = set()
     try:
-        with _client(ctx) as client:
+        with _reading(ctx) as reading:
             for tag in tags:
                 path = f"/repos/{family.repository}/releases/tags/{quote(tag, safe='')}"
-                if client.get(path).status_code == 404:
+                if reading.get(path).status == 404:
                     gone.add(tag)
-    except httpx.HTTPError as error:
-        log.warning("unlisted releases could not be asked for", repository=family.repository,
-                    problem=type(error).__name__)  # fmt: skip
+    except (UpstreamUnavailable, httpx.HTTPError) as error:
+        problem = type(error).__name__
+        log.warning("unlisted releases not asked for", repository=family.repository, problem=problem)
     return frozenset(gone)
 
 
-def _client(ctx: Context) -> httpx.Client:
+@dataclass(frozen=True)
+class _Answer:
+    status: int
+    etag: str
+    body: bytes
+
+
+@dataclass(frozen=True)
+class _Reading:
+    """One round of questions; ``until`` is its end in monotonic seconds."""
+
+    client: httpx.Client
+    until: float
+
+    def get(self, path: str, *, etag: str = "", **params: int) -> _Answer:
+        """One answer, whole and bounded: a server that drips never trips a read time-out."""
+        headers = {"If-None-Match": etag} if etag else {}
+        with self.client.stream("GET", path, params=params, headers=headers) as answer:
+            body = bytearray()
+            for piece in answer.iter_bytes():
+                body += piece
+                if len(body) > BODY_LIMIT:
+                    raise UpstreamUnavailable(f"the answer for {path} is larger than {BODY_LIMIT} bytes")
+                if time.monotonic() > self.until:
+                    raise UpstreamUnavailable(f"reading took longer than {LIST_SECONDS:g} s")
+            return _Answer(answer.status_code, answer.headers.get("ETag", ""), bytes(body))
+
+
+@contextmanager
+def _reading(ctx: Context) -> Iterator[_Reading]:
     headers = {"Accept": "application/vnd.github+json", "User-Agent": "cryopack"}
     token = ctx.settings.github_token.get_secret_value()
     if token:
         headers["Authorization"] = f"Bearer {token}"
     timeout = httpx.Timeout(20, connect=10)
-    return httpx.Client(base_url=ctx.settings.github_api_url, headers=headers, timeout=timeout)
+    with httpx.Client(base_url=ctx.settings.github_api_url, headers=headers, timeout=timeout) as client:
+        yield _Reading(client, time.monotonic() + LIST_SECONDS)
 
 
 def _all_pages(
     ctx: Context,
-    client: httpx.Client,
+    reading: _Reading,
     family: Family,
     kind: str,
     read: Callable[[dict[str, Any]], dict[str, Any] | None],
 ) -> tuple[list[dict[str, Any]], bool]:
     rows: list[dict[str, Any]] = []
     for page in range(1, MAX_PAGES + 1):
-        got = _page(ctx, client, f"/repos/{family.repository}/{kind}", page, read)
+        got = _page(ctx, reading, f"/repos/{family.repository}/{kind}", page, read)
         rows.extend(row for row in got["rows"] if row is not None)
         if got["count"] < PER_PAGE:
             return rows, True
@@ -99,46 +134,43 @@ def _all_pages(
 
 def _page(
     ctx: Context,
-    client: httpx.Client,
+    reading: _Reading,
     path: str,
     page: int,
     read: Callable[[dict[str, Any]], dict[str, Any] | None],
 ) -> dict[str, Any]:
     name = f"github:{path}?page={page}"[:200]
     kept = stored_answer(ctx.db, name)
-    headers = {"If-None-Match": kept.etag} if kept else {}
-    answer = client.get(path, params={"per_page": PER_PAGE, "page": page}, headers=headers)
-    if answer.status_code == 304 and kept:
+    answer = reading.get(path, etag=kept.etag if kept else "", per_page=PER_PAGE, page=page)
+    if answer.status == 304 and kept:
         body: dict[str, Any] = kept.body
         return body
-    if answer.status_code in (403, 429):
-        raise UpstreamUnavailable(f"GitHub's rate limit is reached (HTTP {answer.status_code}); trying later")
-    if answer.status_code != 200:
-        raise UpstreamUnavailable(f"HTTP {answer.status_code} for {path}")
-    if len(answer.content) > BODY_LIMIT:
-        raise UpstreamUnavailable(f"the answer for {path} is larger than {BODY_LIMIT} bytes")
+    if answer.status in (403, 429):
+        raise UpstreamUnavailable(f"GitHub's rate limit is reached (HTTP {answer.status}); trying later")
+    if answer.status != 200:
+        raise UpstreamUnavailable(f"HTTP {answer.status} for {path}")
     try:
-        listed = answer.json()
-    except ValueError:
+        listed = json.loads(answer.body)
+    except (ValueError, RecursionError):
         raise UpstreamUnavailable(f"the answer for {path} is not JSON") from None
     if not isinstance(listed, list):
         raise UpstreamUnavailable(f"the answer for {path} is not a list")
     body = {"count": len(listed), "rows": [read(row) for row in listed if isinstance(row, dict)]}
-    if etag := answer.headers.get("ETag", ""):
-        store_answer(ctx.db, name, etag, body)
+    if answer.etag:
+        store_answer(ctx.db, name, clean_text(answer.etag), body)
     return body
 
 
 def _release_facts(row: dict[str, Any]) -> dict[str, Any] | None:
-    tag = row.get("tag_name")
-    if not isinstance(tag, str):
+    tag = clean_text(row.get("tag_name"))
+    if not tag:
         return None
-    address = str(row.get("html_url") or "")
+    address = clean_text(row.get("html_url"))
     return {
         "tag": tag,
         "prerelease": row.get("prerelease") is True,
         "draft": row.get("draft") is True,
-        "published_at": str(row.get("published_at") or ""),
+        "published_at": clean_text(row.get("published_at")),
         "html_url": address if address.startswith(("https://", "http://")) else "",
     }
 
@@ -148,4 +180,4 @@ def _tag_facts(row: dict[str, Any]) -> dict[str, Any] | None:
     sha = commit.get("sha") if isinstance(commit, dict) else None
     if not isinstance(row.get("name"), str) or not isinstance(sha, str) or not _COMMIT.fullmatch(sha):
         return None
-    return {"tag": row["name"], "commit": sha}
+    return {"tag": clean_text(row["name"]), "commit": sha}

@@ -30,7 +30,7 @@ from service.board.releases import (
 )
 from service.board.rows import BuildRow, ChrootRow, arch_of
 from service.board.rules import ProofRow, RuleRow, StoredTrial, rules
-from service.board.specs import Spec, SpecChange, spec_change, spec_of
+from service.board.specs import Spec, SpecChange, spec_beside, spec_change, spec_of
 
 __all__ = [
     "FAILING",
@@ -80,6 +80,7 @@ __all__ = [
     "only_branch",
     "release_detail",
     "rules",
+    "spec_beside",
     "spec_change",
     "spec_of",
     "status_of",

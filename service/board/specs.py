@@ -1,4 +1,4 @@
-"""The spec of a build, and how it differs from the one before it in the same cell. Reads only."""
+"""The spec of a build, and how it differs from the one before it and from the next stream's. Reads only."""
 
 from __future__ import annotations
 
@@ -7,12 +7,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import and_, or_, select
+from sqlalchemy import and_, case, or_, select
 from sqlalchemy.orm import Session
 
+from service.domain.versions import Stream, Version
 from service.store.schema import PackageBuild
 
 CONTEXT_LINES = 3
+_B = PackageBuild
+_COLUMNS = (_B.id, _B.package, _B.version, _B.target, _B.attempt, _B.spec_sha256, _B.spec_text)
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,7 @@ class Spec:
 
 @dataclass(frozen=True)
 class SpecChange:
-    """A spec and its unified diff to the one before it in the same cell; None and empty for the first."""
+    """A spec and its unified diff to another one (``previous``); None and empty where there is no other."""
 
     spec: Spec
     previous: Spec | None
@@ -40,11 +43,7 @@ class SpecChange:
 def spec_of(session: Session, build_id: int) -> Spec | None:
     """The spec of a build; None while it has none, or where there is no such build."""
     b = PackageBuild
-    row = session.execute(
-        select(b.id, b.package, b.version, b.target, b.attempt, b.spec_sha256, b.spec_text).where(
-            b.id == build_id, b.spec_text.is_not(None)
-        )
-    ).one_or_none()
+    row = session.execute(select(*_COLUMNS).where(b.id == build_id, b.spec_text.is_not(None))).one_or_none()
     return _spec(tuple(row)) if row is not None else None
 
 
@@ -56,7 +55,7 @@ def spec_change(session: Session, build_id: int) -> SpecChange | None:
     b = PackageBuild
     sort_key = session.scalar(select(b.sort_key).where(b.id == build_id))
     row = session.execute(
-        select(b.id, b.package, b.version, b.target, b.attempt, b.spec_sha256, b.spec_text)
+        select(*_COLUMNS)
         .where(
             b.package == spec.package,
             b.target == spec.target,
@@ -66,18 +65,54 @@ def spec_change(session: Session, build_id: int) -> SpecChange | None:
         .order_by(b.sort_key.desc(), b.attempt.desc())
         .limit(1)
     ).one_or_none()
-    if row is None:
+    return _change(spec, _spec(tuple(row)) if row is not None else None)
+
+
+def spec_beside(session: Session, build_id: int) -> SpecChange | None:
+    """The spec of a build beside that of the same patch in the nearest other stream, for the same target.
+
+    The stream before it is preferred to the one after it; where it has no such patch, its newest one with a spec
+    is taken. None while the build has no spec, or where no other stream has one.
+    """
+    spec = spec_of(session, build_id)
+    if spec is None:
+        return None
+    b = PackageBuild
+    family, stream = session.execute(select(b.family, b.stream).where(b.id == build_id)).one()
+    there = (
+        b.family == family,
+        b.target == spec.target,
+        b.stream != stream,
+        b.spec_text.is_not(None),
+    )
+    own = Stream.parse(stream)
+    others = [Stream.parse(text) for text in session.scalars(select(b.stream).where(*there).distinct())]
+    older = [other for other in others if other < own]
+    if not others:
+        return None
+    nearest = max(older) if older else min(others)
+    patch = Version.parse(spec.version).patch
+    row = session.execute(
+        select(*_COLUMNS)
+        .where(*there, b.stream == str(nearest))
+        .order_by(case((b.version == f"{nearest}.{patch}", 0), else_=1), b.sort_key.desc(), b.attempt.desc())
+        .limit(1)
+    ).one()
+    return _change(spec, _spec(tuple(row)))
+
+
+def _change(spec: Spec, other: Spec | None) -> SpecChange:
+    if other is None:
         return SpecChange(spec, None, ())
-    previous = _spec(tuple(row))
     diff = difflib.unified_diff(
-        previous.text.splitlines(),
+        other.text.splitlines(),
         spec.text.splitlines(),
-        fromfile=f"{spec.package}.spec ({previous.version}, build {previous.build_id})",
+        fromfile=f"{other.package}.spec ({other.version}, build {other.build_id})",
         tofile=f"{spec.package}.spec ({spec.version}, build {spec.build_id})",
         lineterm="",
         n=CONTEXT_LINES,
     )
-    return SpecChange(spec, previous, tuple(diff))
+    return SpecChange(spec, other, tuple(diff))
 
 
 def _spec(values: Sequence[Any]) -> Spec:

@@ -68,6 +68,7 @@ def read_target(
         enabled=row.flag("enabled", True),
         deadline=timedelta(hours=row.number("deadline_hours", low=1, high=24 * 30, default=24)),
         remedy=row.word("remedy", RemedyPolicy, RemedyPolicy.SUGGEST),
+        require_sound=row.flag("require_sound", False),
         options=row.mapping("options"),
     )
     row.done()

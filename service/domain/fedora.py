@@ -45,7 +45,7 @@ class Branch:
             return cls("rawhide", rawhide_number)
         match = _BRANCH.fullmatch(name)
         if not match:
-            raise BadName(f"'{name[:40]}' is not a Fedora branch such as f43 or rawhide")
+            raise BadName(f"{name[:40]!r} is not a Fedora branch such as f43 or rawhide")
         return cls(name, int(match[1]))
 
 
@@ -64,5 +64,5 @@ class Chroot:
         """``"fedora-43-x86_64"`` to a Chroot. Raises BadName."""
         match = _CHROOT.fullmatch(text)
         if not match:
-            raise BadName(f"'{text[:60]}' is not a Fedora chroot such as fedora-43-x86_64")
+            raise BadName(f"{text[:60]!r} is not a Fedora chroot such as fedora-43-x86_64")
         return cls(match[1], match[2])

@@ -103,6 +103,7 @@ class BuildTarget:
     ``options`` is what only the build system's adapter reads. The range of streams is inclusive; None is open.
     ``style`` is how the release and the changelog of a spec are written: ``srpm`` or ``dist-git``.
     ``remedy`` says whether a diagnosed failure is met by a further attempt, by a suggestion, or not at all.
+    ``require_sound``: a build that succeeds and is degraded says on its face that it must not be shipped.
     """
 
     id: str
@@ -118,6 +119,7 @@ class BuildTarget:
     enabled: bool = True
     deadline: timedelta = timedelta(hours=24)
     remedy: RemedyPolicy = RemedyPolicy.SUGGEST
+    require_sound: bool = False
     options: Mapping[str, object] = field(default_factory=dict)
 
     def takes(self, stream: Stream) -> bool:

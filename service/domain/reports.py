@@ -119,7 +119,21 @@ class BuildReport:
 
 @dataclass(frozen=True)
 class PollProblem:
-    """Why one build of a batch could not be read; ``vanished`` means the other side does not know it."""
+    """Why one build of a batch could not be read; ``vanished`` means the other side does not know it.
+
+    ``unread`` means that nobody asked for it: there was no time left in this round.
+    """
 
     reason: str
     vanished: bool = False
+    unread: bool = False
+
+
+@dataclass(frozen=True)
+class ResultPlace:
+    """Where a chroot of a build, or its source step (``chroot`` "source"), left its results: addresses or empty."""
+
+    ref: BuildRef
+    chroot: str
+    result_url: str
+    log_url: str

@@ -17,7 +17,8 @@ class SourceFacts:
 
     ``origin`` is ``archive`` or ``catalogue``. ``go`` is go.mod's go line; ``wazero`` and ``nri`` are vendored
     versions with their leading v, empty where not vendored. ``sha256`` and ``url`` are of the archive. Facts
-    that the archive does not tell are empty text. ``license`` is the expression that was computed from the
+    that the archive does not tell are empty text. ``modules`` are the vendored modules, path to version.
+    ``license`` is the expression that was computed from the
     source, and ``licensed_by`` the tool that did it; both are empty where nobody did. ``partial`` says in words
     which vendored packages the archive lacks although its modules.txt names them; empty for a whole one.
     """
@@ -30,6 +31,7 @@ class SourceFacts:
     sha256: str = ""
     url: str = ""
     size: int = 0
+    modules: Mapping[str, str] = field(default_factory=dict, hash=False)
     license: str = ""
     licensed_by: str = ""
     partial: str = ""

@@ -97,7 +97,7 @@ DELIVERY_MOVES: Mapping[DeliveryState, frozenset[DeliveryState]] = {
 RELEASE_MOVES: Mapping[ReleaseState, frozenset[ReleaseState]] = {
     _R.KNOWN: frozenset({_R.PLANNED, _R.UNSUPPORTED, _R.WITHDRAWN}),
     # The catalogue may change, and upstream may publish again what it had taken back.
-    _R.PLANNED: frozenset({_R.WITHDRAWN}),
+    _R.PLANNED: frozenset({_R.WITHDRAWN, _R.UNSUPPORTED}),
     _R.UNSUPPORTED: frozenset({_R.PLANNED, _R.WITHDRAWN}),
     _R.WITHDRAWN: frozenset({_R.KNOWN}),
 }

@@ -33,7 +33,7 @@ class Stream:
         """``"1.32"`` to a Stream. Raises BadName."""
         match = _STREAM.fullmatch(text)
         if not match:
-            raise BadName(f"'{text[:40]}' is not a stream such as 1.32")
+            raise BadName(f"{text[:40]!r} is not a stream such as 1.32")
         return cls(int(match[1]), int(match[2]))
 
 
@@ -96,7 +96,7 @@ def parse_tag(tag: str) -> Version:
     """A git tag such as ``v1.32.1``, ``v1.100.0`` or ``v2.0.0-rc.1`` to a Version. Raises BadTag."""
     match = _TAG.fullmatch(tag)
     if not match:
-        raise BadTag(f"tag '{tag[:80]}' is not a version tag such as v1.32.1")
+        raise BadTag(f"tag {tag[:80]!r} is not a version tag such as v1.32.1")
     return Version(int(match[1]), int(match[2]), int(match[3]), match[4] or "")
 
 
@@ -125,5 +125,5 @@ class Nvr:
         """Split from the right: names may hold dashes, versions and releases may not. Raises BadName."""
         parts = text.rsplit("-", 2)
         if len(parts) != 3 or not all(parts):
-            raise BadName(f"'{text[:80]}' is not a name-version-release")
+            raise BadName(f"{text[:80]!r} is not a name-version-release")
         return cls(*parts)

@@ -43,6 +43,9 @@ class Database:
                     "keepalives_idle": 5,
                     "keepalives_interval": 2,
                     "keepalives_count": 3,
+                    # The server's side of the same: a worker that froze or vanished must not hold its locks for hours.
+                    "options": "-c idle_in_transaction_session_timeout=60000 -c lock_timeout=20000"
+                    " -c tcp_keepalives_idle=30 -c tcp_keepalives_interval=10 -c tcp_keepalives_count=3",
                 },
             )
             self._read_engine = self.engine

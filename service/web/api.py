@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from service import board
 from service.domain.states import BuildState, DeliveryState, ReleaseState
@@ -40,7 +40,6 @@ from service.web.shapes import (
 )
 
 PAYLOAD_SHOWN = 1024 * 1024
-SOURCE_STEP = "source"
 
 router = APIRouter(
     prefix="/api/v1", dependencies=[needs("read")], responses=problems(401, 403, 404, 422, 503)
@@ -160,33 +159,6 @@ def get_spec(request: Request, context: Context, build_id: BuildId) -> Response:
     if _wants_json(request):
         return JSONResponse(spec_shape(change).model_dump(mode="json"))
     return PlainTextResponse(change.spec.text)
-
-
-@router.get(
-    "/builds/{build_id}/logs/{chroot}",
-    tags=["builds"],
-    responses={200: {"model": schemas.Log}, 302: {"description": "The log at the build system."}},
-    response_class=RedirectResponse,
-    status_code=302,
-)
-def get_log(request: Request, context: Context, build_id: BuildId, chroot: WordInPath) -> Response:
-    """A chroot's log, or the source step's: a redirect, or JSON for 'Accept: application/json'."""
-    detail = _build(context, build_id)
-    if chroot == SOURCE_STEP:
-        log = schemas.Log(
-            chroot=chroot, state=detail.build.state, log_url=detail.source_log_url, result_url=""
-        )
-    else:
-        row = next((row for row in detail.build.chroots if row.chroot == chroot), None)
-        if row is None:
-            names = ", ".join(row.chroot for row in detail.build.chroots) or "none yet"
-            raise Problem(404, f"Build {build_id} has no chroot {chroot}; it has {names}.")
-        log = schemas.Log(chroot=chroot, state=row.state, log_url=row.log_url, result_url=row.result_url)
-    if _wants_json(request):
-        return JSONResponse(log.model_dump(mode="json"))
-    if not log.log_url.startswith(("http://", "https://")):
-        raise Problem(404, f"Build {build_id} has no log for {chroot} yet: it is {log.state}.")
-    return RedirectResponse(log.log_url, 302)
 
 
 @router.get("/deliveries", response_model=schemas.Deliveries, tags=["deliveries"])

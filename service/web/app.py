@@ -16,8 +16,11 @@ from service.web import (
     actions,
     api,
     catalog_actions,
+    check_api,
     dashboard,
     forms,
+    log_api,
+    log_pages,
     release_pages,
     rule_pages,
     service_pages,
@@ -76,10 +79,13 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(EveryAnswer)
     app.include_router(service_pages.router)
     app.include_router(api.router)
+    app.include_router(log_api.router)
+    app.include_router(check_api.router)
     app.include_router(actions.router)
     app.include_router(catalog_actions.router)
     app.include_router(dashboard.router)
     app.include_router(release_pages.router)
+    app.include_router(log_pages.router)
     app.include_router(sign_in.router)
     app.include_router(forms.router)
     app.include_router(rule_pages.router)

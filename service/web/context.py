@@ -9,6 +9,7 @@ from anyio import CapacityLimiter
 from starlette.requests import Request
 
 from service.catalog import Catalog, load
+from service.logs.store import FileStore, LogStore
 from service.overrides import LiveCatalog
 from service.settings import Settings
 from service.store.session import Database
@@ -38,6 +39,7 @@ class WebContext:
     inbox: Inbox
     budget: Budget
     figures: Figures
+    logs: LogStore
     rates: Rates
     provider: Provider | None = None
     body_seconds: float = BODY_SECONDS
@@ -65,6 +67,7 @@ class WebContext:
             inbox,
             budget,
             Figures(),
+            FileStore(settings.state_dir / "logs"),
             Rates(settings),
             provider,
         )

@@ -10,6 +10,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from service import board
+from service.board.changes import changes_since_good
+from service.board.checks import build_checks
+from service.board.logs import logs_of
 from service.domain.states import BuildState, ReleaseState
 from service.domain.versions import Stream
 from service.web.auth import page_needs
@@ -66,10 +69,12 @@ def show_release(request: Request, family: str, version: str) -> Response:
         shown = next((build for build in with_spec if build.target == wanted), None)
         shown = shown or (with_spec[0] if with_spec else None)
         change = board.spec_change(session, shown.id) if shown else None
+        beside = board.spec_beside(session, shown.id) if shown else None
     srpms = {build.srpm_name: build.srpm_sha256 for build in detail.latest if build.srpm_name}
     values = {
         "detail": detail,
         "change": change,
+        "beside": beside,
         "with_spec": with_spec,
         "srpms": sorted(srpms.items()),
         "now": now,
@@ -128,10 +133,16 @@ def show_build(request: Request, build_id: str) -> Response:
         if detail is None:
             raise Problem(404, f"There is no build {build_id}.")
         change = board.spec_change(session, int(build_id)) if detail.build.spec_sha256 else None
+        since = changes_since_good(session, detail)
+        checks = build_checks(session, int(build_id))
+        with_logs = {row.chroot for row in logs_of(session, int(build_id))}
     values = {
         "detail": detail,
         "build": detail.build,
         "change": change,
+        "with_logs": with_logs,
+        "checks": checks,
+        "since": since,
         "partial": detail.partial,
         "confirmed": context.catalog.is_confirmed(detail.build.family, Stream.parse(detail.build.stream)),
     }

@@ -109,15 +109,6 @@ class SpecShape(Shape):
     diff: list[str]
 
 
-class Log(Shape):
-    """Where a chroot's log is, at the build system."""
-
-    chroot: str
-    state: str
-    log_url: str
-    result_url: str
-
-
 class Delivery(Shape):
     """One webhook delivery and what became of it."""
 

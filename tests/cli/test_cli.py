@@ -74,8 +74,18 @@ def test_render_prints_a_spec_and_says_where_its_facts_come_from(cryopack: Run) 
 
 
 def test_render_diff(cryopack: Run) -> None:
-    done = cryopack("render", "v1.32.2", "--diff", "v1.32.1")
-    assert done.returncode == 0 and "+++ v1.32.2.spec" in done.stdout
+    done = cryopack("render", "v1.32.2", "--diff")
+    assert done.returncode == 0, done.stderr
+    assert "--- v1.32.1.spec\n+++ v1.32.2.spec" in done.stdout
+    assert "-Version:        1.32.1\n+Version:        1.32.2" in done.stdout
+    first = cryopack("render", "v1.33.0", "--diff")
+    assert "--- v1.32.0.spec" in first.stdout
+    other = cryopack("render", "v1.36.3", "--diff", "--against", "v1.34.11")
+    assert "--- v1.34.11.spec" in other.stdout and "+Suggests:       kubernetes-cni" in other.stdout
+    beside = cryopack("render", "v1.36.3", "--diff", "--against", "neighbour")
+    assert "--- v1.35.3.spec" in beside.stdout
+    lost = cryopack("render", "v1.36.3", "--against", "v1.34.11")
+    assert lost.returncode == 1 and lost.stderr.strip().endswith("give both")
 
 
 def test_render_writes_what_dist_git_holds(cryopack: Run, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from datetime import timedelta
 
 import pytest
 from sqlalchemy import select
@@ -194,7 +195,7 @@ def test_a_deadline_ends_a_build_that_waits_for_ever(house: House) -> None:
     house.run(lambda builds: bool(builds) and builds[0].state == "running")
     with house.context.db.transaction() as session:
         row = session.get_one(type(house.builds()[0]), 1)
-        row.deadline_at = row.created_at
+        row.deadline_at = row.created_at - timedelta(hours=2)
     house.run()
     (build,) = house.builds()
     assert build.state == "errored" and build.reason.startswith("no end by its deadline")
@@ -209,7 +210,7 @@ def test_a_deadline_also_ends_a_build_that_cannot_be_asked_for(house: House, fau
     house.farm.fault(fault, "/api_3/*", times=None)
     with house.context.db.transaction() as session:
         row = session.get_one(type(house.builds()[0]), 1)
-        row.deadline_at = row.created_at
+        row.deadline_at = row.created_at - timedelta(hours=2)
     house.run()
     (build,) = house.builds()
     assert build.state == "errored" and build.reason.startswith("no end by its deadline")

@@ -44,7 +44,7 @@ def running(house: House) -> list[int]:
 def past_deadline(house: House, build_id: int) -> None:
     with house.context.db.transaction() as session:
         row = session.get_one(PackageBuild, build_id)
-        row.deadline_at = row.created_at - timedelta(hours=1)
+        row.deadline_at = row.created_at - timedelta(hours=2)
 
 
 def outcomes(house: House) -> list[str]:

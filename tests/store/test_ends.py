@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import date, timedelta
 
@@ -14,10 +15,18 @@ from service.commands import CommandRefused, give_up_build, request_build, reque
 from service.domain.planning import BranchPolicy
 from service.domain.reports import BuildReport, ChrootReport, PollProblem
 from service.domain.states import BuildState, ChrootState
-from service.follow_ups import FollowUpWork, claim_follow_up, end_follow_up, postpone_follow_up, surplus_work
+from service.follow_ups import (
+    LOGS,
+    FollowUpWork,
+    add_follow_up,
+    claim_follow_up,
+    end_follow_up,
+    postpone_follow_up,
+    surplus_work,
+)
 from service.observations import claim_polls, give_up_polling, record_poll_problem, record_report
 from service.progress import claim_build, end_build, find_due, permit_submission
-from service.store.schema import ChrootBuild, FollowUp, PackageBuild
+from service.store.schema import BuildEvent, ChrootBuild, FollowUp, PackageBuild
 from service.store.session import Database
 from service.work import PollWork
 from tests.store.claims import change, claim, expire, record, submit
@@ -99,7 +108,7 @@ def test_a_poll_that_kills_its_worker_is_leased_alone_and_ends_at_its_deadline(
     leased = claim_polls(db, "copr", "packbot/cri-o", lease_seconds=60, max_tries=3)
     assert [work.build_id for work in leased] == [running]
     expire(db, running)
-    change(db, running, deadline_at=one(db, running).created_at - HOUR)
+    change(db, running, deadline_at=one(db, running).created_at - 2 * HOUR)
     assert claim_polls(db, "copr", "packbot/cri-o", lease_seconds=60, max_tries=3) == []
     assert one(db, running).state == "errored" and "ended without an answer" in one(db, running).reason
     assert len(find_due(db).follow_ups) == 1
@@ -108,12 +117,27 @@ def test_a_poll_that_kills_its_worker_is_leased_alone_and_ends_at_its_deadline(
 
 
 def test_a_follow_up_that_kills_its_worker_ends(db: Database, running: int) -> None:
-    assert give_up_polling(db, poll(db, running), "no end", cancel_confirmed=False)
+    with db.transaction() as session:
+        build = session.get_one(PackageBuild, running)
+        add_follow_up(session, build, LOGS, "fedora-43-x86_64", due_at=build.created_at)
     (follow_up,) = find_due(db).follow_ups
     with db.transaction() as session:
         session.get_one(FollowUp, follow_up).tries = 3
     assert look(db, follow_up) is None
     assert find_due(db).follow_ups == ()
+
+
+def test_no_number_of_tries_ends_the_search_that_a_new_attempt_waits_for(
+    db: Database, catalog: Catalog, running: int
+) -> None:
+    assert give_up_polling(db, poll(db, running), "no end", cancel_confirmed=False)
+    again = request_build(db, catalog, running, by="alice").build_id
+    (follow_up,) = find_due(db).follow_ups
+    with db.transaction() as session:
+        session.get_one(FollowUp, follow_up).tries = 1000
+    assert look(db, follow_up) is not None
+    assert claim_build(db, again, lease_seconds=60, max_tries=3) is None
+    assert "has surely ended" in one(db, again).reason
 
 
 def test_an_outage_spends_no_try_of_a_follow_up(db: Database, running: int) -> None:
@@ -240,3 +264,59 @@ def test_a_build_that_is_held_is_not_taken_for_a_surplus_one(db: Database, build
     (follow_up,) = find_due(db).follow_ups
     work = look(db, follow_up)
     assert work is not None and not surplus_work(db, work).settled
+
+
+def test_a_build_that_no_worker_could_begin_has_its_whole_time(db: Database, build_id: int) -> None:
+    change(db, build_id, deadline_at=one(db, build_id).created_at - HOUR)
+    assert not claim(db, build_id).past_deadline
+    assert one(db, build_id).deadline_at - one(db, build_id).created_at >= timedelta(hours=23)
+
+
+def test_a_submission_that_kills_its_worker_is_held_for_a_person(
+    db: Database, catalog: Catalog, build_id: int
+) -> None:
+    submit(db, claim(db, build_id))
+    for _ in range(20):
+        expire(db, build_id)
+        if claim_build(db, build_id, lease_seconds=60, max_tries=3) is None:
+            break
+    row = one(db, build_id)
+    assert (
+        row.state == "held" and row.reason.startswith("gave up after 6 tries") and "may have it" in row.reason
+    )
+    resume_build(db, catalog, build_id, by="alice")
+    assert one(db, build_id).state == "submitting"
+
+
+def test_two_answers_to_workers_whose_leases_had_ended_are_both_noted(db: Database, build_id: int) -> None:
+    old = submit(db, claim(db, build_id))
+    expire(db, build_id)
+    claim(db, build_id)
+    for turn in range(5):
+        with ThreadPoolExecutor(2) as pool:
+            said = list(pool.map(lambda n: record(db, old, str(n)), (50 + turn, 80 + turn)))
+        assert said == [False, False]
+    with db.reader() as session:
+        texts = list(session.scalars(select(BuildEvent.text).where(BuildEvent.build_id == build_id)))
+    assert sum("whose lease had ended" in text for text in texts) == 10
+
+
+def test_every_build_is_read_some_time(db: Database, build_id: int) -> None:
+    for n, build in enumerate(builds(db, "1.32.1")):
+        change(db, build.id, due_at=build.created_at)
+        assert record(db, submit(db, claim(db, build.id), key=f"b{n}xabcdef"), str(40 + n))
+    read = set()
+    for _ in range(10):
+        with db.transaction() as session:
+            for row in session.scalars(select(PackageBuild)):
+                # As if the pace of polls had passed for all alike.
+                row.due_at = (row.due_at or row.created_at) - HOUR
+        leased = claim_polls(db, "copr", "packbot/cri-o", lease_seconds=60, max_tries=99)
+        assert len(leased) == 4
+        for n, work in enumerate(leased):
+            if n < 2:
+                read.add(work.build_id)
+                record_report(db, work, BuildReport(work.ref), poll_seconds=1)
+            else:
+                record_poll_problem(db, work, PollProblem("no time left", unread=True), poll_seconds=1)
+    assert len(read) == 4

@@ -6,15 +6,18 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, text
 
 from service.catalog import Catalog
 from service.contacts import record_contact, store_answer, stored_answer
-from service.intake import Incoming, accept_deliveries, process_delivery, read_time
-from service.progress import claim_delivery, find_due
-from service.reconcile import ListedRelease, UpstreamList, reconcile_family, unlisted_tags
+from service.domain.specs import SourceFacts
+from service.intake import Incoming, accept_deliveries, process_delivery
+from service.payloads import read_time
+from service.progress import claim_build, claim_delivery, find_due
+from service.reconcile import LOOK_UPS, ListedRelease, UpstreamList, reconcile_family, unlisted_tags
 from service.store.schema import Contact, UpstreamRelease, WebhookDelivery
 from service.store.session import Database, database_now
+from service.submissions import record_source_facts
 from tests.store.releases import builds, deliver, payload, release
 
 
@@ -157,3 +160,93 @@ def test_workers_that_reach_a_side_for_the_first_time_together_do_not_collide(db
             list(pool.map(lambda n, turn=turn: store_answer(db, f"page {turn}", f"{n}", [n]), range(4)))
         answer = stored_answer(db, f"page {turn}")
         assert answer is not None and answer.body == [int(answer.etag)]
+
+
+def test_order_within_a_group_is_that_of_arrival(db: Database, catalog: Catalog) -> None:
+    deliver(db, catalog, payload("v1.32.1"))
+    first = Incoming("z", "release", payload("v1.32.1", "unpublished"))
+    second = Incoming(
+        "a", "release", payload("v1.32.1"), arrived_at=first.arrived_at + timedelta(milliseconds=5)
+    )
+    for accepted in accept_deliveries(db, [first, second]):
+        understand(db, catalog, accepted.id)
+    assert state(db) == "planned"
+
+
+def test_a_draft_that_is_deleted_takes_no_release_away(db: Database, catalog: Catalog) -> None:
+    deliver(db, catalog, payload("v1.32.1"))
+    (late,) = accept_deliveries(db, [Incoming("late", "release", payload("v1.32.1", "edited"))])
+    outcome = deliver(db, catalog, payload("v1.32.1", "deleted", draft=True))
+    assert outcome is not None and outcome.state == "ignored" and "draft" in outcome.reason
+    assert understand(db, catalog, late.id).startswith("processed") and state(db) == "planned"
+
+
+def test_the_last_word_on_a_prerelease_counts(db: Database, catalog: Catalog) -> None:
+    first = store(db, "a", "published")
+    (second,) = accept_deliveries(
+        db, [Incoming("b", "release", payload("v1.32.1", "edited", prerelease=True))]
+    )
+    understand(db, catalog, second.id)
+    understand(db, catalog, first)
+    assert state(db) == "unsupported" and not builds(db, "1.32.1")
+
+
+def test_what_turns_out_to_be_a_prerelease_is_not_built_and_the_older_patch_is(
+    db: Database, catalog: Catalog
+) -> None:
+    for tag in ("v1.32.1", "v1.32.2"):
+        deliver(db, catalog, payload(tag))
+    deliver(db, catalog, payload("v1.32.2", "edited", prerelease=True))
+    for build in builds(db, "1.32.2"):
+        assert claim_build(db, build.id, lease_seconds=60, max_tries=3) is None
+    assert {(b.state, "pre-release" in b.reason) for b in builds(db, "1.32.2")} == {("canceled", True)}
+    reconcile_family(db, catalog, catalog.families["cri-o"], None)
+    assert {b.state for b in builds(db, "1.32.1") if b.attempt == 2} == {"pending"}
+
+
+def test_a_tag_that_moved_before_its_source_was_fetched_is_built(db: Database, catalog: Catalog) -> None:
+    family = catalog.families["cri-o"]
+    for commit in ("a" * 40, "b" * 40):
+        upstream = UpstreamList([ListedRelease("v1.32.1")], {"v1.32.1": commit}, True)
+        reconcile_family(db, catalog, family, upstream)
+    row = release(db, "1.32.1")
+    assert row is not None and row.commit == "b" * 40 and "tag moved" in row.mark
+    facts = SourceFacts(origin="archive", go="1.24", commit="b" * 40, sha256="1" * 64, url="u", size=1)
+    assert record_source_facts(db, row.id, facts).contradiction == ""
+    upstream = UpstreamList([ListedRelease("v1.32.1")], {"v1.32.1": "c" * 40}, True)
+    reconcile_family(db, catalog, family, upstream)
+    row = release(db, "1.32.1")
+    assert row is not None and row.commit == "b" * 40 and "nothing is rebuilt" in row.mark
+
+
+def test_every_unlisted_release_is_asked_for_some_time(db: Database, catalog: Catalog) -> None:
+    for patch in range(LOOK_UPS + 5):
+        deliver(db, catalog, payload(f"v1.32.{patch}"))
+    age(db, timedelta(hours=1))
+    seen: set[str] = set()
+    for _ in range(200):
+        asked = unlisted_tags(db, catalog.families["cri-o"], listing("v1.33.0"))
+        assert len(asked) == LOOK_UPS
+        seen.update(asked)
+        if len(seen) == LOOK_UPS + 5:
+            return
+    pytest.fail(f"only {len(seen)} were ever asked for")
+
+
+def test_a_repeat_of_a_delivery_that_is_being_understood_waits_for_nobody(db: Database) -> None:
+    if db.is_sqlite:
+        pytest.skip("SQLite has one writer at a time: nobody can hold a row")
+    store(db, "x", "published")
+    with db.transaction() as session:
+        session.scalars(select(WebhookDelivery).where(WebhookDelivery.guid == "x").with_for_update()).one()
+        answers = accept_deliveries(db, [Incoming(guid, "release", payload("v1.32.1")) for guid in "xy"])
+    assert [(answer.guid, answer.duplicate) for answer in answers] == [("x", True), ("y", False)]
+
+
+def test_a_frozen_worker_loses_its_locks(postgres_url: str) -> None:
+    db = Database(postgres_url)
+    with db.reader() as session:
+        for name in ("lock_timeout", "idle_in_transaction_session_timeout", "tcp_keepalives_idle"):
+            shown = str(session.execute(text(f"SHOW {name}")).scalar_one())
+            assert shown not in ("0", "7200"), name
+    db.dispose()

@@ -79,7 +79,7 @@ def test_the_deadline_ends_what_was_never_submitted(db: Database, build_id: int)
 def test_in_submitting_neither_deadline_nor_tries_end_a_build(db: Database, build_id: int) -> None:
     submit(db, claim(db, build_id))
     build = builds(db, "1.32.1")[0]
-    for _ in range(5):
+    for _ in range(3):
         expire(db, build_id)
         change(db, build_id, deadline_at=build.created_at - timedelta(hours=1), cancel_requested="x")
         work = claim(db, build_id, max_tries=2)

@@ -8,11 +8,12 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 import pytest
-from sqlalchemy import event
+from sqlalchemy import event, select
 from sqlalchemy.orm import Session
 
 from service import board
 from service.catalog import Catalog
+from service.store.schema import PackageBuild
 from service.store.session import Database
 from tests.store.releases import deliver, payload
 from tests.web.scene import Scene, play
@@ -198,6 +199,8 @@ def test_a_release_tells_its_story(scene_db: Database, catalog: Catalog) -> None
         found = board.release_detail(session, catalog, NOW, "cri-o", "1.34.2")
         assert found and found.delivery
         change = board.spec_change(session, found.latest[0].id)
+        beside = board.spec_beside(session, found.latest[0].id)
+        oldest = board.spec_beside(session, oldest_with_a_spec(session))
     assert (found.release.status, found.package, found.delivery.guid) == (
         "running",
         "cri-o1.34",
@@ -208,6 +211,18 @@ def test_a_release_tells_its_story(scene_db: Database, catalog: Catalog) -> None
     assert found.facts["wazero"] == "v1.9.0"
     assert change and change.previous and change.previous.version == "1.34.1"
     assert any(line.startswith("+Version:") and "1.34.2" in line for line in change.diff)
+    # 1.33.2 does not exist, so the newest of the stream before stands beside it.
+    assert beside and beside.previous and beside.previous.package == "cri-o1.33"
+    assert beside.previous.target == change.spec.target
+    assert "+Name:           cri-o1.34" in beside.diff
+    # The oldest stream has only the one after it.
+    assert oldest and oldest.previous
+    assert (oldest.spec.package, oldest.previous.package) == ("cri-o1.31", "cri-o1.32")
+
+
+def oldest_with_a_spec(session: Session) -> int:
+    statement = select(PackageBuild.id).where(PackageBuild.spec_text.is_not(None))
+    return session.scalars(statement.order_by(PackageBuild.sort_key)).first() or 0
 
 
 @pytest.mark.parametrize(

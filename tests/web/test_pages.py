@@ -66,6 +66,12 @@ def test_a_page_that_is_not_there(scene: LiveApp, path: str) -> None:
         assert "Not here" in answer.text and BANNER in answer.text and 'href="/"' in answer.text
 
 
+def test_a_release_shows_its_spec_beside_the_neighbouring_stream(scene: LiveApp) -> None:
+    page = scene.get("/releases/cri-o/1.34.2").text
+    assert "Beside the neighbouring stream: cri-o1.33" in page
+    assert re.search(r'aria-label="How the spec differs from cri-o1\.33"', page)
+
+
 def test_no_banner_outside_the_sandbox(sqlite_url: str) -> None:
     with serving(sqlite_url) as live:
         assert "Sandbox" not in live.get("/").text
@@ -120,7 +126,7 @@ def test_an_end_of_life_branch_says_so(scene: LiveApp) -> None:
 def test_a_build_page_tells_history_and_what_to_do(scene: LiveApp) -> None:
     text = text_of(scene.get("/builds/22").text)
     assert "cryopack build retry 22" in text and "There is a later attempt" in text
-    assert "builder-live.log.gz" in scene.get("/builds/22").text
+    assert "/builds/22/logs/fedora-44-aarch64" in scene.get("/builds/22").text
     assert "Upstream went from 1.34.1 to 1.34.2" in text
     for word in ("planned for f44-copr", "submission key", "accepted: copr build"):
         assert word in text

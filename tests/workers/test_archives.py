@@ -38,6 +38,7 @@ def test_facts(file: Path) -> None:
     file.write_bytes(Made().packed())
     facts = inspect(file, VERSION, LAYOUT)
     assert (facts.origin, facts.go, facts.wazero, facts.nri) == ("archive", "1.23", "v1.8.2", "v0.9.0")
+    assert facts.modules["github.com/tetratelabs/wazero"] == "v1.8.2" and len(facts.modules) == 2
     assert facts.commit == COMMIT
     assert facts.size == file.stat().st_size
     assert re.fullmatch("[0-9a-f]{64}", facts.sha256)
@@ -85,6 +86,7 @@ def test_vendored_modules(file: Path, modules: bytes, wazero: str, nri: str) -> 
     file.write_bytes(Made(files={**tree(), "vendor/modules.txt": modules}).packed())
     facts = inspect(file, VERSION, LAYOUT)
     assert (facts.wazero, facts.nri) == (wazero, nri)
+    assert {wazero or nri} - {""} <= set(facts.modules.values())
 
 
 @pytest.mark.parametrize("commit", ["", "not a commit", "ABCDEF" * 7])

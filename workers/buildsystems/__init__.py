@@ -18,6 +18,7 @@ from service.domain.reports import (
     Fence,
     Found,
     PollProblem,
+    ResultPlace,
     ScmCommit,
     Srpm,
     SubmissionKey,
@@ -97,6 +98,17 @@ class BuildSystem(Protocol):
 
     def poll(self, refs: Sequence[BuildRef]) -> Mapping[BuildRef, BuildReport | PollProblem]:
         """Read many builds of one project at once. One bad build never spoils its neighbours."""
+        ...
+
+    def log_addresses(self, place: ResultPlace) -> Mapping[str, Sequence[str]]:
+        """Where each log of an ended chroot is: kind (builder, root, backend; source) to addresses, best first.
+
+        Asks nobody: an address may lead to nothing (yet).
+        """
+        ...
+
+    def rpm_addresses(self, place: ResultPlace) -> Sequence[str]:
+        """Where the binary RPMs of a succeeded chroot are, without those that only hold debugging data."""
         ...
 
     def cancel(self, ref: BuildRef) -> None:

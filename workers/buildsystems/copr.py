@@ -21,6 +21,7 @@ from service.domain.reports import (
     Fence,
     Found,
     PollProblem,
+    ResultPlace,
     ScmCommit,
     Srpm,
     SubmissionKey,
@@ -38,6 +39,7 @@ from workers.buildsystems.copr_client import Account, CoprClient
 from workers.buildsystems.copr_exchange import CoprTrouble, Exchange, Kind
 from workers.buildsystems.copr_polls import read_builds
 from workers.buildsystems.copr_projects import prepare_project
+from workers.buildsystems.copr_reports import log_addresses, rpm_addresses
 from workers.buildsystems.copr_searches import search_uploads
 from workers.buildsystems.copr_settings import CoprSettings, TargetSettings, split_project
 
@@ -200,6 +202,23 @@ class Copr:
             except CoprTrouble as error:
                 raise BuildSystemUnavailable(str(error), error.retry_after) from None
         return answers
+
+    def log_addresses(self, place: ResultPlace) -> Mapping[str, Sequence[str]]:
+        """The logs among a chroot's results, or the source step's."""
+        return log_addresses(place)
+
+    def rpm_addresses(self, place: ResultPlace) -> Sequence[str]:
+        """COPR names the packages of a chroot; their files lie among its results."""
+        if not place.result_url or not place.ref.external_id.isdecimal():
+            return ()
+        client = self._client(self._settings.poll_timeout)
+        try:
+            packages = client.built_packages(int(place.ref.external_id), place.chroot)
+        except CoprTrouble as error:
+            if error.kind is Kind.MISSING:
+                raise BuildVanished(f"COPR does not know the packages any more: {error}") from None
+            raise _for_good(error) from None
+        return rpm_addresses(place, packages)
 
     def cancel(self, ref: BuildRef) -> None:
         """Ask COPR to cancel; a build that has ended answers 409, which is as good. Raises BuildVanished."""

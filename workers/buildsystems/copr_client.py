@@ -155,6 +155,11 @@ class CoprClient:
         """The chroots of a build, in no order that would last."""
         return _rows(self._client.build_chroot_proxy.get_list(number))
 
+    def built_packages(self, number: int, chroot: str) -> list[Row]:
+        """The RPMs of one chroot, SRPM included: ``{"name", "epoch", "version", "release", "arch"}`` each."""
+        answer = self._client.build_chroot_proxy.get_built_packages(number, chroot)
+        return _rows(answer.get("packages"))
+
     def source_chroot(self, number: int) -> Row:
         """``{"state", "result_url"}`` of the source step; COPR answers 500 until that step runs."""
         return _plain(self._client.build_proxy.get_source_chroot(number))

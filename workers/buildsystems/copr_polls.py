@@ -33,7 +33,8 @@ def read_builds(
     silent = 0
     for ref, number in numbers.items():
         if silent >= PATIENCE or client.seconds_left <= 0:
-            answers[ref] = PollProblem(f"build {number} was not read in this round: COPR hardly answers")
+            why = f"build {number} was not read in this round: COPR hardly answers"
+            answers[ref] = PollProblem(why, unread=True)
             continue
         try:
             answers[ref] = _read(client, ref, number, listed.get(number))

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from service.domain.reports import BuildRef, BuildReport, ChrootReport, PollProblem
+from service.domain.reports import BuildRef, BuildReport, ChrootReport, PollProblem, ResultPlace
 from service.domain.states import ENDED_CHROOT, ChrootState
 from workers.buildsystems.copr_states import BUILD_STATES, CHROOT_STATES, Verdict
 
 Row = Mapping[str, Any]
+_WORD = re.compile(r"[A-Za-z0-9._+~^-]{1,100}", re.ASCII)
 
 NO_RESULTS = "failed before anything was built there; see the source log"
 SOURCE_FAILED = "COPR's source step failed: it could not read the source RPM; see the source log"
@@ -122,6 +124,39 @@ def _log(result_url: str, *, ended: bool) -> str:
     if not result_url:
         return ""
     return f"{result_url.rstrip('/')}/builder-live.log{'.gz' if ended else ''}"
+
+
+def log_addresses(place: ResultPlace) -> dict[str, tuple[str, ...]]:
+    """Every log's addresses, best first: compressed once the end is some time ago, plain until then."""
+    if place.chroot == "source":
+        return {"source": _both(place.log_url)} if place.log_url else {}
+    if not place.result_url:
+        return {}
+    folder = place.result_url.rstrip("/")
+    return {
+        "builder": (*_both(f"{folder}/builder-live.log"), f"{folder}/build.log.gz"),
+        "root": _both(f"{folder}/root.log"),
+        "backend": _both(f"{folder}/backend.log"),
+    }
+
+
+def rpm_addresses(place: ResultPlace, packages: Sequence[Row]) -> tuple[str, ...]:
+    """The binary RPMs among a chroot's results; rows that name no file are left out, as is what is for debuggers."""
+    folder = place.result_url.rstrip("/")
+    found = []
+    for row in packages:
+        words = [row.get(key) for key in ("name", "version", "release", "arch")]
+        if not folder or not all(isinstance(word, str) and _WORD.fullmatch(word) for word in words):
+            continue
+        name, version, release, arch = words
+        if arch != "src" and not str(name).endswith(("-debuginfo", "-debugsource")):
+            found.append(f"{folder}/{name}-{version}-{release}.{arch}.rpm")
+    return tuple(sorted(found))
+
+
+def _both(address: str) -> tuple[str, str]:
+    plain = address.removesuffix(".gz")
+    return f"{plain}.gz", plain
 
 
 def _source_log(build: Row, source: Row | None) -> str:

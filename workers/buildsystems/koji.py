@@ -47,7 +47,7 @@ from workers.buildsystems.koji_answers import (
 )
 from workers.buildsystems.koji_client import KojiClient, Profile
 from workers.buildsystems.koji_polls import is_number, read_tasks
-from workers.buildsystems.koji_reports import CHROOTS, TOKEN, Links
+from workers.buildsystems.koji_reports import CHROOTS, TOKEN, KojiResults, Links
 from workers.buildsystems.koji_scm import check_nvr
 from workers.buildsystems.koji_searches import newest_task, search_tasks
 from workers.buildsystems.koji_settings import KojiSettings, TargetSettings
@@ -81,7 +81,7 @@ def connect(config: AdapterConfig) -> Koji:
     return Koji(config)
 
 
-class Koji:
+class Koji(KojiResults):
     """One hub and account. Between ``open`` and ``submit`` it keeps the key of a session, in this process only."""
 
     name = "koji"

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from service.domain.reports import BuildRef, BuildReport, ChrootReport, PollProblem
+from service.domain.reports import BuildRef, BuildReport, ChrootReport, PollProblem, ResultPlace
 from service.domain.states import BuildState, ChrootState
 from workers.buildsystems.koji_states import (
     CHROOT_STATES,
@@ -201,6 +201,23 @@ def _chroot(
         log_url=links.log(arch.number, "build.log") if begun else "",
         reason=told or ("failed" if state is ChrootState.FAILED else ""),
     )
+
+
+class KojiResults:
+    """The part of the adapter that names addresses; it asks nobody."""
+
+    def log_addresses(self, place: ResultPlace) -> Mapping[str, Sequence[str]]:
+        """The build log and mock's root log of a task; the hub itself has no backend log."""
+        folder, _, name = place.log_url.rpartition("/")
+        if not name.endswith(".log"):
+            return {}
+        if place.chroot == "source":
+            return {"source": (place.log_url, f"{folder}/root.log")}
+        return {"builder": (f"{folder}/build.log",), "root": (f"{folder}/root.log",)}
+
+    def rpm_addresses(self, place: ResultPlace) -> Sequence[str]:
+        """None yet: a task tells its RPMs in its result, which is not asked for here."""
+        return ()
 
 
 def _source_log(children: Sequence[Row], links: Links) -> str:

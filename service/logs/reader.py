@@ -1,0 +1,137 @@
+"""Reading a part of a stored log: a window of lines, the hits of a search, a range of bytes."""
+
+from __future__ import annotations
+
+import time
+import zlib
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from service.logs.blocks import Block
+from service.logs.store import LogGone, LogStore
+from service.logs.text import LINE_SHOWN, shown
+
+HITS = 200
+SEARCH_SECONDS = 20.0
+EXCERPT = 160
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line to show, from 1. ``more`` is how many bytes of it are not shown."""
+
+    number: int
+    text: str
+    more: int = 0
+
+
+@dataclass(frozen=True)
+class Hits:
+    """The lines that hold what was looked for, at most ``HITS``; ``complete`` is False where there may be more."""
+
+    lines: tuple[Line, ...]
+    complete: bool
+
+
+class LogReader:
+    """One stored log. Keeps at most one block of it in memory. Every read may raise LogGone."""
+
+    def __init__(self, store: LogStore, key: str, blocks: Sequence[Block], stored: int, plain: int) -> None:
+        self._store = store
+        self._key = key
+        self._blocks = blocks
+        self._stored = stored
+        self.plain_size = plain
+
+    def window(self, first: int, count: int) -> list[Line]:
+        """``count`` lines from line ``first``; fewer at the end."""
+        return [Line(number, shown(kept), more) for number, kept, more in self._lines(first, count)]
+
+    def raw_lines(self, first: int, count: int) -> Iterator[bytes]:
+        """The same lines as bytes with their ends, each of at most ``LINE_SHOWN`` bytes."""
+        for _, kept, _ in self._lines(first, count):
+            yield kept + b"\n"
+
+    def _lines(self, first: int, count: int) -> Iterator[tuple[int, bytes, int]]:
+        # The line may begin in the block before the first one that begins with it.
+        at = max(bisect_left(self._blocks, first, key=lambda block: block.line) - 1, 0)
+        kept, length, number = bytearray(), 0, self._blocks[at].line if self._blocks else 1
+        for index in range(at, len(self._blocks)):
+            if number >= first + count:
+                return
+            full = len(kept) >= LINE_SHOWN
+            if full and index + 1 < len(self._blocks) and self._blocks[index + 1].line == number:
+                # Nothing but the middle of an endless line: what is shown of it is here already.
+                length += self._blocks[index + 1].plain - self._blocks[index].plain
+                continue
+            parts = self._block(index).split(b"\n")
+            for position, part in enumerate(parts):
+                length += len(part)
+                if len(kept) < LINE_SHOWN:
+                    kept += part[: LINE_SHOWN - len(kept)]
+                if position == len(parts) - 1:
+                    break
+                if first <= number < first + count:
+                    yield number, bytes(kept), length - len(kept)
+                number += 1
+                kept.clear()
+                length = 0
+        if length and first <= number < first + count:
+            yield number, bytes(kept), length - len(kept)
+
+    def search(self, words: str, *, hits: int = HITS, seconds: float = SEARCH_SECONDS) -> Hits:
+        """The lines that hold ``words``, whatever the case of ASCII letters; an empty text is found nowhere."""
+        needle = words.encode("utf-8", "replace").lower()
+        found: list[Line] = []
+        if not needle:
+            return Hits((), True)
+        deadline = time.monotonic() + seconds
+        carry = b""
+        last = 0
+        for index, block in enumerate(self._blocks):
+            if time.monotonic() > deadline:
+                return Hits(tuple(found), False)
+            data = carry + self._block(index)
+            low = data.lower()
+            line, counted, at = block.line, 0, low.find(needle)
+            while at >= 0:
+                line += low.count(b"\n", counted, at)
+                counted = at
+                if line > last:
+                    if len(found) == hits:
+                        return Hits(tuple(found), False)
+                    found.append(_excerpt(line, data, at, len(needle)))
+                    last = line
+                # One hit a line is enough.
+                end = low.find(b"\n", at)
+                at = low.find(needle, end) if end >= 0 else -1
+            keep = len(needle) - 1
+            carry = data[-keep:].rpartition(b"\n")[2] if keep else b""
+        return Hits(tuple(found), True)
+
+    def plain(self, start: int, end: int) -> Iterator[bytes]:
+        """The plain bytes from ``start`` to before ``end``, in pieces."""
+        at = max(bisect_right(self._blocks, start, key=lambda block: block.plain) - 1, 0)
+        for index in range(at, len(self._blocks)):
+            begins = self._blocks[index].plain
+            if begins >= end:
+                return
+            piece = self._block(index)[max(start - begins, 0) : end - begins]
+            if piece:
+                yield piece
+
+    def _block(self, index: int) -> bytes:
+        start = self._blocks[index].stored
+        end = self._blocks[index + 1].stored if index + 1 < len(self._blocks) else self._stored
+        try:
+            return zlib.decompress(self._store.read(self._key, start, end - start), 31)
+        except zlib.error as error:
+            raise LogGone(f"the stored log {self._key} is damaged: {error}") from None
+
+
+def _excerpt(line: int, data: bytes, at: int, length: int) -> Line:
+    start = max(data.rfind(b"\n", 0, at) + 1, at - EXCERPT // 2)
+    end = data.find(b"\n", at + length)
+    end = min(end if end >= 0 else len(data), start + EXCERPT + length)
+    return Line(line, shown(data[start:end]))

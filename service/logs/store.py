@@ -1,0 +1,120 @@
+"""Where stored logs lie: an object per log under a key, written whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+_KEY = re.compile(r"[0-9]{6,20}/[0-9a-f]{64}\.log\.gz", re.ASCII)
+
+
+class LogGone(Exception):
+    """The store has no object of that key (any more)."""
+
+
+@dataclass(frozen=True)
+class StoredObject:
+    """One object of the store. ``age`` is in seconds since it was written, ``size`` in bytes."""
+
+    key: str
+    size: int
+    age: float
+
+
+class LogStore(Protocol):
+    """A small object store. Keys are ``<build>/<sha256 of the plain log>.log.gz``; see ``log_key``."""
+
+    def put(self, key: str, source: Path) -> None:
+        """Store the file under the key, durably, replacing what is there; ``source`` may be moved away."""
+        ...
+
+    def read(self, key: str, start: int, length: int) -> bytes:
+        """``length`` bytes from ``start``; fewer at the end. Raises LogGone."""
+        ...
+
+    def delete(self, key: str) -> None:
+        """Remove the object; one that is not there is no error."""
+        ...
+
+    def objects(self) -> Iterator[StoredObject]:
+        """Everything that is stored, in any order."""
+        ...
+
+
+def log_key(build_id: int, sha256: str) -> str:
+    """The key of a log of a build.
+
+    The content names it, so that storing it again after a crash is harmless; the build is part of it, so that
+    removing one build's logs can never remove another's.
+    """
+    return f"{build_id:06d}/{sha256}.log.gz"
+
+
+class FileStore:
+    """Objects as files below one folder."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def put(self, key: str, source: Path) -> None:
+        """Bytes first, then the name, then the folder: after a power cut the file is whole or not there."""
+        goal = self._path(key)
+        goal.parent.mkdir(parents=True, exist_ok=True)
+        part = goal.with_name(f"{goal.name}.{os.getpid()}.part")
+        try:
+            os.replace(source, part)
+        except OSError:
+            # The spool may lie on another file system.
+            shutil.copyfile(source, part)
+            source.unlink()
+        _sync(part)
+        os.replace(part, goal)
+        _sync(goal.parent)
+
+    def read(self, key: str, start: int, length: int) -> bytes:
+        """A part of the file. Raises LogGone."""
+        try:
+            with self._path(key).open("rb") as file:
+                file.seek(start)
+                return file.read(length)
+        except FileNotFoundError:
+            raise LogGone(f"the stored log {key} is gone") from None
+
+    def delete(self, key: str) -> None:
+        """Remove the file, and its folder when that was the last one."""
+        path = self._path(key)
+        path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            path.parent.rmdir()
+
+    def objects(self) -> Iterator[StoredObject]:
+        """Files that are objects; half-written ones of a killed worker are removed after a day."""
+        now = time.time()
+        for path in sorted(self._root.glob("*/*")):
+            key = f"{path.parent.name}/{path.name}"
+            with contextlib.suppress(FileNotFoundError):
+                stat = path.stat()
+                if _KEY.fullmatch(key):
+                    yield StoredObject(key, stat.st_size, now - stat.st_mtime)
+                elif path.name.endswith(".part") and now - stat.st_mtime > 86_400:
+                    path.unlink()
+
+    def _path(self, key: str) -> Path:
+        if not _KEY.fullmatch(key):
+            raise LogGone(f"{key[:80]!r} is not the key of a log")
+        return self._root / key
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

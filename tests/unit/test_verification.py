@@ -1,0 +1,94 @@
+"""What of a built RPM is as planned: pure rules, and what a real spec promises."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from service.catalog import Catalog
+from service.domain.binaries import BinaryFacts
+from service.domain.states import Soundness
+from service.domain.verification import (
+    Expected,
+    RpmHeader,
+    build_soundness,
+    compare_files,
+    judge_binary,
+    judge_header,
+    planned_dependencies,
+    verdict,
+)
+from workers import offline
+
+HEADER = RpmHeader(
+    "cri-o1.35", "1.35.6", "0.1.fc44", "x86_64", ("cri-o1.35 = 1.35.6-0.1.fc44", "crio = 1.35.6-0.1.fc44"),
+    ("crio",), ("conmon", "rpmlib(CompressedFileNames) <= 3.0.4-1"), ("/usr/bin/crio",),
+)  # fmt: skip
+EXPECTED = Expected(
+    "cri-o1.35", "1.35.6", "0.1.fc44", "x86_64",
+    {"provides": ("crio = 1.35.6-0.1.fc44",), "conflicts": ("crio",), "requires": ("conmon",)},
+)  # fmt: skip
+SOUND = BinaryFacts("x86_64", True, True, True, True, True, True, False, False)
+
+
+def test_the_spec_that_we_render_promises_the_virtual_package(catalog: Catalog) -> None:
+    made = offline.render(catalog, "v1.35.6")
+    found = planned_dependencies(
+        made.spec.text, {"name": "cri-o1.35", "version": "1.35.6", "release": "0.1.fc44"}
+    )
+    assert "crio = 1.35.6-0.1.fc44" in found["provides"] and "crio" in found["conflicts"]
+    assert {"conmon", "socat", "iptables", "container-selinux"} <= set(found["requires"])
+    assert not any("%" in text for texts in found.values() for text in texts)
+
+
+def test_conditions_and_unknown_macros_promise_nothing() -> None:
+    spec = "%if 0\nRequires: a\n%if 1\nRequires: b\n%endif\n%endif\nRequires: c\nProvides: x = %{other}\n"
+    found = planned_dependencies(spec + "%package devel\nRequires: d\n", {})
+    assert found == {"provides": (), "conflicts": (), "requires": ("c",)}
+
+
+def test_what_is_as_planned_is_not_told() -> None:
+    assert judge_header(HEADER, EXPECTED) == []
+    assert judge_header(replace(HEADER, arch="noarch"), EXPECTED) == []
+    assert judge_header(replace(HEADER, name="cri-o1.35-doc", provides=()), EXPECTED) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "rule"),
+    [
+        ({"version": "1.35.5"}, "other-version"), ({"release": "0.2.fc44"}, "other-version"),
+        ({"arch": "aarch64"}, "other-arch"), ({"provides": ()}, "missing-provides"),
+        ({"provides": ("crio = 1.35.6-0.1.fc43",)}, "missing-provides"),
+        ({"conflicts": ()}, "missing-conflicts"), ({"requires": ()}, "missing-requires"),
+    ],
+)  # fmt: skip
+def test_what_differs_from_the_plan_is_told(changes: dict[str, object], rule: str) -> None:
+    found = judge_header(replace(HEADER, **changes), EXPECTED)  # type: ignore[arg-type]
+    assert [one.id for one in found] == [rule] and verdict(found, binaries=1) is Soundness.DEGRADED
+
+
+def test_files_that_came_or_went_are_notes() -> None:
+    after = replace(HEADER, files=("/usr/bin/crio", "/usr/share/doc/x-1.35.6/a", "/usr/lib/.build-id/ab/cd"))
+    before = ("/usr/bin/crio", "/usr/share/doc/x-1.35.5/a", "/usr/bin/pinns", "/usr/lib/.build-id/00/11")
+    (gone,) = compare_files(after, before, "1.35.5")
+    assert gone.id == "files-gone" and "/usr/bin/pinns" in gone.text and "1 files" in gone.text
+    assert verdict([gone], binaries=1) is Soundness.SOUND
+    (new,) = compare_files(after, ("/usr/share/doc/x-1.35.5/a",), "1.35.5")
+    assert new.id == "files-new" and "/usr/bin/crio" in new.text
+    assert compare_files(after, (), "") == []
+
+
+def test_a_program_of_another_machine_is_unsound() -> None:
+    assert judge_binary(HEADER, "/usr/bin/crio", SOUND, "") == []
+    (found,) = judge_binary(HEADER, "/usr/bin/crio", replace(SOUND, machine="aarch64"), "")
+    assert found.id == "other-machine"
+
+
+def test_sound_needs_every_succeeded_chroot_and_a_program() -> None:
+    assert verdict([], binaries=0) is Soundness.UNKNOWN and verdict([], binaries=1) is Soundness.SOUND
+    assert build_soundness(["a", "b"], {"a": "sound", "b": "sound"}) is Soundness.SOUND
+    assert build_soundness(["a", "b"], {"a": "sound"}) is Soundness.UNKNOWN
+    assert build_soundness(["a", "b"], {"a": "degraded"}) is Soundness.DEGRADED
+    assert build_soundness(["a"], {"a": "sound", "gone": "degraded"}) is Soundness.SOUND
+    assert build_soundness([], {}) is Soundness.UNKNOWN
