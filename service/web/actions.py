@@ -20,7 +20,9 @@ from service.web.writes import Done, IdempotencyKey, refused, write
 ForBuilds = Annotated[Caller, needs("builds:write")]
 ForReleases = Annotated[Caller, needs("releases:write")]
 
-router = APIRouter(prefix="/api/v1", responses=problems(401, 403, 404, 409, 413, 415, 422, 429, 503))
+router = APIRouter(
+    prefix="/api/v1", responses=problems(400, 401, 403, 404, 408, 409, 413, 415, 422, 429, 503)
+)
 
 
 @router.post("/releases", response_model=shapes.Announced, status_code=202, tags=["releases"])
