@@ -1,6 +1,6 @@
 # The only commands to know.  Longer shell lives in deploy/install.sh.
 .DEFAULT_GOAL := help
-.PHONY: help install run test check bench migrate golden lock
+.PHONY: help install run test check bench migrate golden fuzz lock
 
 VENV := .venv/bin
 PYTEST := $(VENV)/python -m pytest
@@ -35,6 +35,10 @@ migrate: install ## bring the configured database to the newest schema
 golden: ## write the golden files again; read their diff before you commit it
 	@deploy/install.sh check
 	@$(PYTEST) -q tests/golden --update-golden
+
+fuzz: ## ask the API ten thousand odd questions; half an hour
+	@deploy/install.sh test
+	@FUZZ_REQUESTS=10000 $(PYTEST) -s tests/web/test_fuzz.py -k ten_thousand
 
 lock: ## resolve the dependencies again and write both locks
 	@deploy/install.sh lock

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -161,7 +162,7 @@ def _reason(why: str) -> str:
 
 
 def _told(changes: Mapping[str, Any]) -> str:
-    return ", ".join(f"{key} = {value}" for key, value in changes.items())
+    return ", ".join(f"{key} = {json.dumps(value)}" for key, value in changes.items())
 
 
 def _note(

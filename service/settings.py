@@ -7,10 +7,17 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-SECRET_FIELDS = ("database_url", "broker_url", "github_webhook_secrets", "github_token", "oidc_client_secret")
+SECRET_FIELDS = (
+    "database_url",
+    "broker_url",
+    "github_webhook_secrets",
+    "github_token",
+    "oidc_client_secret",
+    "token",
+)
 
 
 class SettingsError(Exception):
@@ -31,6 +38,8 @@ class Settings(BaseSettings):
     github_token: SecretStr = SecretStr("")
     source_url_template: str = "https://github.com/{repository}/archive/{tag}/{name}-{version}.tar.gz"
     base_url: str = "http://127.0.0.1:8000"
+    server: str = ""
+    token: SecretStr = SecretStr("")
     state_dir: Path = Path("var")
     catalog_dir: Path | None = None
     sandbox: bool = False
@@ -96,9 +105,11 @@ class Settings(BaseSettings):
             return tuple(part.strip() for part in value.split(",") if part.strip())
         return value
 
-    @field_validator("base_url", "github_api_url")
+    @field_validator("base_url", "github_api_url", "server")
     @classmethod
-    def _no_trailing_slash(cls, value: str) -> str:
+    def _no_trailing_slash(cls, value: str, info: ValidationInfo) -> str:
+        if not value and info.field_name == "server":
+            return value
         if not value.startswith(("http://", "https://")):
             raise ValueError("must start with http:// or https://")
         return value.rstrip("/")

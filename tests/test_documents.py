@@ -68,7 +68,7 @@ def test_commands_that_pages_name_exist() -> None:
     unknown = []
     for words in sorted(told):
         first, _, second = words.partition(" ")
-        if first == "--help":
+        if first.startswith("--"):
             continue
         group = top.commands.get(first)
         # What follows a command that has no commands of its own is an argument.

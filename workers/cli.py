@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import os
 import sys
 from typing import Annotated
@@ -10,31 +9,35 @@ from typing import Annotated
 import typer
 
 import migrations
-from service import board, commands
-from service.settings import Settings, load_settings
-from service.store.session import database_now
-from workers import deliveries, offline, sample, up
+from service.settings import load_settings
+from workers import deliveries, sample, up
 from workers.cli_builds import builds_app
+from workers.cli_catalog import branches_app, catalog_app, streams_app, targets_app
+from workers.cli_causes import causes_app
 from workers.cli_output import Json, context, fail, print_json, print_table, told
 from workers.cli_rules import rules_app
+from workers.cli_service import choose, service
 from workers.cli_specs import render, srpm
 from workers.cli_tokens import audit, tokens_app
-from workers.context import NO_OWNER, load_catalog
+from workers.context import load_catalog
 
 app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    help="From a CRI-O release on GitHub to finished Fedora builds, kept and shown.",
 )
 release_app = typer.Typer(no_args_is_help=True, help="Releases: announce one by hand.")
 delivery_app = typer.Typer(no_args_is_help=True, help="Webhook deliveries: list and replay.")
-catalog_app = typer.Typer(no_args_is_help=True, help="The catalogue: check it.")
 app.add_typer(builds_app, name="build")
+app.add_typer(causes_app, name="cause")
 app.add_typer(release_app, name="release")
 app.add_typer(delivery_app, name="delivery")
 app.add_typer(catalog_app, name="catalog")
 app.add_typer(rules_app, name="rules")
+app.add_typer(targets_app, name="target")
+app.add_typer(streams_app, name="stream")
+app.add_typer(branches_app, name="branch")
 app.add_typer(tokens_app, name="token")
+app.callback()(choose)
 app.command()(audit)
 app.command()(render)
 app.command()(srpm)
@@ -126,20 +129,20 @@ def send_release(
 @app.command()
 def matrix(as_json: Json = False) -> None:
     """The dashboard's matrix in the terminal."""
-    with context() as ctx, ctx.db.reader() as session:
-        found = board.matrix(session, ctx.catalog, database_now(session))
-        if as_json:
-            print_json(found)
-            return
-        heads = ["PACKAGE", "UPSTREAM", *(f"{col.branch}/{col.system}" for col in found.columns)]
-        rows = []
-        for row in found.rows:
-            cells = []
-            for cell in row.cells:
-                version = cell.build.version if cell.build else "-"
-                cells.append(f"{cell.state} {version}{' (behind)' if cell.behind else ''}")
-            rows.append([row.package, row.newest or "-", *cells])
-        print_table(heads, rows)
+    with service() as asked:
+        found = asked.matrix()
+    if as_json:
+        print_json(found)
+        return
+    heads = ["PACKAGE", "UPSTREAM", *(f"{col['branch']}/{col['system']}" for col in found["targets"])]
+    rows = []
+    for row in found["rows"]:
+        cells = [
+            f"{cell['state']} {cell['version'] or '-'}{' (behind)' if cell['behind'] else ''}"
+            for cell in row["cells"]
+        ]
+        rows.append([row["package"], row["newest"] or "-", *cells])
+    print_table(heads, rows)
 
 
 @app.command()
@@ -153,51 +156,28 @@ def reconcile() -> None:
 
 @release_app.command("add")
 def add_release(tag: Tag, family: Family = "cri-o") -> None:
-    """Announce a release by hand, as its webhook would have."""
-    with context() as ctx:
-        done = commands.add_release(ctx.db, ctx.catalog, family, tag, by=getpass.getuser())
-        for build_id in done.builds:
-            ctx.wake.build(build_id)
-        typer.echo(done.sentence)
+    """Start a release by its tag, announced or not; a pre-release named here is built, too."""
+    with service() as asked:
+        typer.echo(asked.add_release(family, tag)["sentence"])
 
 
 @delivery_app.command("list")
 def list_deliveries(limit: Annotated[int, typer.Option(min=1, max=200)] = 20, as_json: Json = False) -> None:
     """Webhook deliveries, newest first, with what became of each."""
-    with context() as ctx, ctx.db.reader() as session:
-        page = board.list_deliveries(session, limit=limit)
-        if as_json:
-            print_json(page.items)
-            return
-        rows = [(d.guid, d.event, d.action, d.tag, d.state, d.reason) for d in page.items]
-        print_table(("GUID", "EVENT", "ACTION", "TAG", "STATE", "REASON"), rows)
+    with service() as asked:
+        found = asked.deliveries(limit)
+    if as_json:
+        print_json(found)
+        return
+    names = ("guid", "event", "action", "tag", "state", "reason")
+    print_table([name.upper() for name in names], [[row[name] for name in names] for row in found])
 
 
 @delivery_app.command()
 def replay(guid: Annotated[str, typer.Argument(help="The delivery's guid.")]) -> None:
     """Process an ignored or errored delivery again."""
-    with context() as ctx:
-        ctx.wake.delivery(commands.replay_delivery(ctx.db, guid, by=getpass.getuser()))
-        typer.echo(f"delivery {guid} is due again")
-
-
-@catalog_app.command()
-def check() -> None:
-    """Load the catalogue and render and parse every spec that it can make."""
-    with told():
-        settings: Settings = load_settings()
-        catalog, notes = offline.check_catalog(
-            settings.catalog_dir,
-            copr_owner=settings.copr_owner or NO_OWNER,
-            koji_profile=settings.koji_profile,
-        )
-    for note in notes:
-        typer.echo(f"note: {note}", err=True)
-    streams = sum(len(family.streams) for family in catalog.families.values())
-    typer.echo(
-        f"the catalogue is sound: {len(catalog.families)} families, {streams} streams, "
-        f"{len(catalog.targets)} targets, {len(catalog.workarounds)} workarounds"
-    )
+    with service() as asked:
+        typer.echo(asked.replay(guid)["sentence"])
 
 
 def _become(module: str, *arguments: str) -> None:

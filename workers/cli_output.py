@@ -18,6 +18,7 @@ from service.commands import CommandRefused
 from service.domain.errors import DomainError
 from service.settings import SettingsError, load_settings
 from workers.archives import SourceRefused
+from workers.cli_failures import RemoteFailed
 from workers.context import Context
 from workers.specs_check import SpecRefused
 from workers.srpm import SrpmFailed
@@ -37,7 +38,15 @@ def told() -> Iterator[None]:
     """Turn what may go wrong into one line and exit status 1."""
     try:
         yield
-    except (DomainError, CommandRefused, SettingsError, SourceRefused, SpecRefused, SrpmFailed) as error:
+    except (
+        DomainError,
+        CommandRefused,
+        RemoteFailed,
+        SettingsError,
+        SourceRefused,
+        SpecRefused,
+        SrpmFailed,
+    ) as error:
         fail(str(error))
     except SQLAlchemyError as error:
         # The texts of database errors hold whole statements, and now and then values.
@@ -87,6 +96,11 @@ def print_table(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     for row in texts:
         cells = [cell.ljust(width) for cell, width in zip(row[:-1], widths, strict=False)]
         typer.echo("  ".join([*cells, row[-1]]).rstrip())
+
+
+def read_time(text: str) -> datetime:
+    """RFC 3339 as answers have it, to a time."""
+    return datetime.fromisoformat(text)
 
 
 def age(then: datetime | None, now: datetime) -> str:

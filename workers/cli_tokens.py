@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import getpass
 import re
 from datetime import timedelta
 from typing import Annotated
 
 import typer
 
-from service import board, tokens
-from workers.cli_output import Json, context, fail, print_json, print_table
+from workers.cli_output import Json, fail, print_json, print_table, read_time
+from workers.cli_service import service
 
 tokens_app = typer.Typer(
     no_args_is_help=True, help="Tokens for the API and the dashboard: create, list, revoke."
@@ -29,38 +28,38 @@ def create(
     as_json: Json = False,
 ) -> None:
     """Make a token and print it: on stdout, once. It is not stored; only its digest is."""
-    with context() as ctx:
-        made = tokens.create_token(ctx.db, name, scope, by=getpass.getuser(), expires_in=lasting(expires))
-        if as_json:
-            print_json({"token": made.text, "row": made.row})
-            return
-        typer.echo(made.text)
-        until = f"{made.row.expires_at:%Y-%m-%d %H:%M} UTC" if made.row.expires_at else "it is revoked"
-        typer.echo(f"{name} may: {', '.join(made.row.scopes)}; until {until}. Shown this once.", err=True)
+    with service() as asked:
+        made = asked.create_token(name, scope, lasting(expires))
+    if as_json:
+        print_json(made)
+        return
+    typer.echo(made["text"])
+    until = day(made["token"]["expires_at"]) if made["token"]["expires_at"] else "it is revoked"
+    typer.echo(f"{name} may: {', '.join(made['token']['scopes'])}; until {until}. Shown this once.", err=True)
 
 
 @tokens_app.command("list")
 def show(as_json: Json = False) -> None:
     """Every token that was ever made, newest first; never their texts."""
-    with context() as ctx:
-        rows = tokens.list_tokens(ctx.db)
-        if as_json:
-            print_json(rows)
-            return
-        table = [
-            (row.name, row.state, ",".join(row.scopes), _day(row.created_at), row.created_by,
-             _day(row.expires_at), _day(row.last_used_at))
-            for row in rows
-        ]  # fmt: skip
-        print_table(("NAME", "STATE", "SCOPES", "CREATED", "BY", "EXPIRES", "LAST USED"), table)
+    with service() as asked:
+        rows = asked.list_tokens()
+    if as_json:
+        print_json(rows)
+        return
+    table = [
+        (row["name"], row["state"], ",".join(row["scopes"]), day(row["created_at"]), row["created_by"],
+         day(row["expires_at"]), day(row["last_used_at"]))
+        for row in rows
+    ]  # fmt: skip
+    print_table(("NAME", "STATE", "SCOPES", "CREATED", "BY", "EXPIRES", "LAST USED"), table)
 
 
 @tokens_app.command()
 def revoke(name: Annotated[str, typer.Argument(help="The token's name.")]) -> None:
     """End a token, and the sign-ins that stand on it, at once."""
-    with context() as ctx:
-        tokens.revoke_token(ctx.db, name, by=getpass.getuser())
-        typer.echo(f"token {name} is revoked")
+    with service() as asked:
+        asked.revoke_token(name)
+    typer.echo(f"token {name} is revoked")
 
 
 def lasting(text: str) -> timedelta | None:
@@ -73,8 +72,9 @@ def lasting(text: str) -> timedelta | None:
     return timedelta(seconds=int(match[1]) * _UNITS[match[2]])
 
 
-def _day(value: object) -> str:
-    return f"{value:%Y-%m-%d %H:%M} UTC" if value else "-"
+def day(value: str | None) -> str:
+    """A time of an answer to the minute, with its zone; a dash for none."""
+    return f"{read_time(value):%Y-%m-%d %H:%M} UTC" if value else "-"
 
 
 def audit(
@@ -84,13 +84,13 @@ def audit(
     as_json: Json = False,
 ) -> None:
     """Who asked for what, newest first."""
-    with context() as ctx, ctx.db.reader() as session:
-        page = board.list_audit(session, actor=actor, action=action, limit=limit)
-        if as_json:
-            print_json(page.items)
-            return
-        rows = [
-            (_day(row.at), row.actor, row.address or "here", row.action, row.subject, row.detail)
-            for row in page.items
-        ]
-        print_table(("TIME", "WHO", "FROM", "ACTION", "SUBJECT", "DETAIL"), rows)
+    with service() as asked:
+        entries = asked.audit({"actor": actor, "action": action}, limit)
+    if as_json:
+        print_json(entries)
+        return
+    rows = [
+        (day(row["at"]), row["actor"], row["address"] or "here", row["action"], row["subject"], row["detail"])
+        for row in entries
+    ]
+    print_table(("TIME", "WHO", "FROM", "ACTION", "SUBJECT", "DETAIL"), rows)

@@ -1,7 +1,7 @@
 """RPM's own order of versions and releases, so that nothing lower is ever pushed over something higher.
 
 The rule is rpmvercmp's (rpm.org, "Dependencies: versioning"): runs of digits and of letters are compared in turn,
-digits beat letters, ``~`` sorts before everything and ``^`` after the end. docs/decisions/0014 says why it is ours.
+digits beat letters, ``~`` sorts before everything and ``^`` after the end. docs/decisions/0015 says why it is ours.
 """
 
 from __future__ import annotations

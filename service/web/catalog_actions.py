@@ -23,7 +23,7 @@ from service.web.writes import Done, IdempotencyKey, refused, write
 
 ForCatalog = Annotated[Caller, needs("catalog:write")]
 Admin = Annotated[Caller, needs("admin")]
-WRITE_PROBLEMS = problems(401, 403, 404, 409, 413, 415, 422, 429, 503)
+WRITE_PROBLEMS = problems(400, 401, 403, 404, 408, 409, 413, 415, 422, 429, 503)
 
 router = APIRouter(prefix="/api/v1")
 

@@ -55,6 +55,8 @@ async def on_http_exception(request: Request, error: Exception) -> Response:
     """Handler for what the framework raises itself: unknown address, wrong method."""
     assert isinstance(error, HTTPException)
     details = {
+        # All that the framework says of a body that is not text.
+        400: "The body cannot be read: send JSON in UTF-8.",
         404: "There is nothing at this address.",
         405: f"{request.method} is not possible here.",
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 _TEXTS = {
+    400: "The body cannot be read.",
     401: "No token, or one that is not valid.",
     403: "The token has not the scope.",
     404: "Not known here.",
