@@ -12,7 +12,7 @@ from starlette.responses import Response
 from service import board, diagnoses
 from service.store.session import Database
 from service.web import cause_shapes as shapes
-from service.web.auth import Caller, needs
+from service.web.auth import Caller, needs, page_needs
 from service.web.context import context_of
 from service.web.pages import page
 from service.web.parameters import BuildId, Context
@@ -21,9 +21,9 @@ from service.web.problems import problems
 from service.web.writes import Done, IdempotencyKey, write
 
 Fingerprint = Annotated[str, Path(pattern=r"^[0-9a-f]{16}$", description="The name of a cluster.")]
-WRITE_PROBLEMS = problems(401, 403, 404, 409, 413, 415, 422, 429, 503)
+WRITE_PROBLEMS = problems(400, 401, 403, 404, 408, 409, 413, 415, 422, 429, 503)
 
-pages = APIRouter(include_in_schema=False)
+pages = APIRouter(include_in_schema=False, dependencies=[page_needs("read")])
 router = APIRouter(
     prefix="/api/v1",
     tags=["causes"],
