@@ -7,13 +7,14 @@ import platform
 import sys
 from collections.abc import Callable
 
-from bench import logs, pages, release, specs, webhook
+from bench import koji, logs, pages, release, specs, webhook
 
 PARTS: dict[str, Callable[[], None]] = {
     "webhook": webhook.run,
     "specs": specs.run,
     "pages": pages.run,
     "release": release.run,
+    "koji": koji.run,
     "logs": logs.run,
 }
 

@@ -30,7 +30,10 @@ SOURCE_STEP = "source"
 KEPT_ELSEWHERE = timedelta(days=14)
 """How long COPR keeps logs and results of failed and superseded builds (facts of its backend's pruning)."""
 
-AFTER_LOGS: Mapping[str, str] = {ChrootState.SUCCEEDED.value: VERIFY}
+AFTER_LOGS: Mapping[str, str] = {
+    ChrootState.SUCCEEDED.value: VERIFY,
+    ChrootState.FAILED.value: DIAGNOSE,
+}
 """What comes after the logs of a chroot, by the chroot's state; ``failed`` also stands for the source step."""
 
 Record = Callable[[Session, PackageBuild, datetime], None]

@@ -262,7 +262,8 @@ def find_due(db: Database) -> Due:
         )
         return Due(
             deliveries=deliveries,
-            builds=builds,
+            # What waited together, as for a build system that was away, goes on in the order of its planning.
+            builds=tuple(sorted(builds)),
             projects=tuple((system, project) for system, project in projects),
             follow_ups=follow_ups,
             oldest_seconds=max((now - oldest).total_seconds(), 0.0) if oldest else 0.0,

@@ -112,7 +112,7 @@ def plan_release(
         return Announced(f"{version.tag} is not built: {decision.reason}")
     if first_time:
         move_release(release, ReleaseState.PLANNED, reason="")
-    newer = superseded_by(version, _planned_versions(session, family, version.stream))
+    newer = superseded_by(version, planned_versions(session, family, version.stream))
     if newer is not None and not first_time:
         return Announced(f"{version.tag} stays as it is: {newer.tag} is newer")
     last: dict[str, int] = {}
@@ -190,7 +190,8 @@ def add_attempt(
     )
 
 
-def _planned_versions(session: Session, family: Family, stream: Stream) -> Iterable[Version]:
+def planned_versions(session: Session, family: Family, stream: Stream) -> Iterable[Version]:
+    """The versions of a stream that are planned."""
     texts = session.scalars(
         select(UpstreamRelease.version).where(
             UpstreamRelease.family == family.name,

@@ -18,7 +18,7 @@ from tests.servers import Postgres, Valkey
 
 # Settings of whoever runs the tests must not leak into them.
 for name in [name for name in os.environ if name.startswith("CRYOPACK_")]:
-    if name != "CRYOPACK_REAL_SOURCES" and not name.startswith("CRYOPACK_TEST_KOJI_"):
+    if name != "CRYOPACK_REAL_SOURCES" and not name.startswith("CRYOPACK_TEST_"):
         del os.environ[name]
 
 CHROMIUM_FLAGS = [

@@ -35,6 +35,8 @@ PHASES = [
     "build_logs",
     "checks",
     "contacts",
+    "diagnoses",
+    "remedies",
     "payloads",
     "withdrawals",
     "proofs",

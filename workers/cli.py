@@ -13,6 +13,7 @@ from service.settings import load_settings
 from workers import deliveries, sample, up
 from workers.cli_builds import builds_app
 from workers.cli_catalog import branches_app, catalog_app, streams_app, targets_app
+from workers.cli_causes import causes_app
 from workers.cli_output import Json, context, fail, print_json, print_table, told
 from workers.cli_rules import rules_app
 from workers.cli_service import choose, service
@@ -27,6 +28,7 @@ app = typer.Typer(
 release_app = typer.Typer(no_args_is_help=True, help="Releases: announce one by hand.")
 delivery_app = typer.Typer(no_args_is_help=True, help="Webhook deliveries: list and replay.")
 app.add_typer(builds_app, name="build")
+app.add_typer(causes_app, name="cause")
 app.add_typer(release_app, name="release")
 app.add_typer(delivery_app, name="delivery")
 app.add_typer(catalog_app, name="catalog")

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 import structlog
 
 from service.follow_ups import (
+    DIAGNOSE,
     LOGS,
     SURPLUS,
     VERIFY,
@@ -17,6 +18,7 @@ from service.follow_ups import (
 )
 from workers.build_logs import fetch_logs
 from workers.context import Context
+from workers.diagnosis import read_for_cause
 from workers.outcomes import Done, NotYet
 from workers.surplus import search_surplus
 from workers.verification import verify
@@ -26,6 +28,7 @@ FOLLOW_UP_TRIES = 8
 Runner = Callable[[Context, FollowUpWork], Done]
 
 RUNNERS: Mapping[str, Runner] = {
+    DIAGNOSE: read_for_cause,
     LOGS: fetch_logs,
     SURPLUS: search_surplus,
     VERIFY: verify,

@@ -195,6 +195,7 @@ def _sandbox(state: Path, ports: Mapping[str, int], held_back_stream: str) -> Se
     tags = [entry["tag"] for entry in json.loads(SANDBOX_HISTORY.read_text(encoding="utf-8"))]
     held_back = [tag for tag in tags if tag.startswith(f"v{held_back_stream}.")]
     command = [sys.executable, str(SANDBOX_FOLDER), "--state-dir", str(state / "sandbox")]
+    command += ["--real-builds", "auto"]
     for name in ("copr", "koji", "mirror"):
         command += [f"--{name}-port", str(ports[name])]
     command += ["--hold-back", *held_back]

@@ -46,8 +46,11 @@ from sandbox import (
 from sandbox.farm import Sandbox
 from sandbox.faults import Faults
 from sandbox.mirror_releases import PUBLISH
+from sandbox.real_build import Toolchain
 
 DEFAULT_PACE = 3.0
+REAL = ("off", "auto", "on")
+PATIENCE = 30.0
 # Importing these modules is what registers their endpoints, methods and commands.
 API_MODULES = (
     copr_accounts,
@@ -167,6 +170,7 @@ async def serve(sandbox: Sandbox, listeners: Sequence[socket.socket], *, stop_at
         await server.serve(list(listeners))
     finally:
         life.cancel()
+        sandbox.real.close()
         await asyncio.gather(life, return_exceptions=True)
 
 
@@ -194,8 +198,35 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--hold-back", nargs="*", default=[], metavar="TAG", help="tags to be released later by hand"
     )
+    parser.add_argument(
+        "--real-builds",
+        choices=REAL,
+        default="off",
+        help="compile this machine's own architecture: on (refuse to start without Go), auto (where Go is and the "
+        "machine is not busy), off",
+    )
+    parser.add_argument(
+        "--patience",
+        type=float,
+        default=PATIENCE,
+        help="with auto: seconds before a build is simulated instead",
+    )
+    parser.add_argument("--go-cache", type=Path, help="Go's build cache (default: below the state folder)")
     parser.add_argument("--stop-at-eof", action="store_true", help="stop when the pipe at its input closes")
     return parser.parse_args(argv)
+
+
+def _tools(options: argparse.Namespace) -> Toolchain | str | None:
+    """The toolchain if one is wanted and there, None for simulated builds, or what is missing where it must be."""
+    if options.real_builds == "off":
+        return None
+    cache = options.go_cache or options.state_dir.resolve() / "go-cache"
+    # Who only runs the demonstration must not wait for a busy machine; who asks for real builds gets them.
+    patience = options.patience if options.real_builds == "auto" else float("inf")
+    found = Toolchain.find(cache, patience=patience)
+    if isinstance(found, str) and options.real_builds == "auto":
+        return None
+    return found
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -209,9 +240,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ValueError, OSError) as error:
         print(json.dumps({"error": str(error)}), flush=True)
         return 2
+    tools = _tools(options)
+    if isinstance(tools, str):
+        print(json.dumps({"error": f"--real-builds on: this machine lacks {tools}"}), flush=True)
+        return 2
     sandbox = Sandbox(
-        options.state_dir, pace=options.pace, publish=options.publish, hold_back=tuple(options.hold_back)
-    )
+        options.state_dir, pace=options.pace, publish=options.publish, hold_back=tuple(options.hold_back),
+        tools=tools,
+    )  # fmt: skip
     sandbox.copr_url, sandbox.koji_url, sandbox.mirror_url = _url(copr), _url(koji), _url(mirrored)
     try:
         asyncio.run(serve(sandbox, [copr, koji, mirrored], stop_at_eof=options.stop_at_eof))

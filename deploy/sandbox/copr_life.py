@@ -24,6 +24,7 @@ from sandbox.copr_shapes import (
     source_path,
 )
 from sandbox.copr_sources import IMPORT, outcome_of, read_source, source_file
+from sandbox.real_farm import End, Waiting
 from sandbox.srpm_header import Header, NotAnSrpm
 from sandbox.store import Row
 
@@ -231,7 +232,10 @@ class BuildLife:
         elif row["state"] == "starting":
             lines = [f"Chroot: {name}", f"Package: {build['package']} {build['version']}"]
             copr_results.start_log(
-                self.sandbox.results / results_path(project, build, name), "Build step", lines
+                self.sandbox.results / results_path(project, build, name),
+                "Build step",
+                lines,
+                self.sandbox.real.face(build, name),
             )
             # Chroots end one after the other, so that "one succeeded, one running" is an everyday sight.
             self.set_chroot(build["id"], name, state="running", steps_left=row["position"] % 2)
@@ -242,7 +246,14 @@ class BuildLife:
 
     def _end_chroot(self, build: Row, project: Row, row: Row) -> None:
         name = row["name"]
-        outcome, text = outcome_of(self.store, build, name)
+        end = self.sandbox.real.end(build, project, name)
+        if isinstance(end, Waiting):
+            return
+        if isinstance(end, End):
+            outcome, text, face = end.outcome, end.log, end.face
+        else:
+            outcome, text = outcome_of(self.store, build, name)
+            face = copr_results.FACE
         state = "failed" if outcome == "failed" else "succeeded"
         header = Header.from_dict(json.loads(build["header"]))
         nvr = f"{header.name}-{header.version}-{header.release_on(self.sandbox.dist(name))}"
@@ -254,7 +265,8 @@ class BuildLife:
             built["release"] = header.release_on(self.sandbox.dist(name))
             packages = [{**built, "arch": "src"}, {**built, "arch": arch}]
         folder = self.sandbox.results / results_path(project, build, name)
-        copr_results.finish(folder, state, text or default(nvr, name), {"packages": packages})
+        copr_results.change_face(folder, face)
+        copr_results.finish(folder, state, text or default(nvr, name), {"packages": packages}, face)
         self.set_chroot(
             build["id"], name, state=state, ended_on=int(time.time()), packages=json.dumps(packages)
         )

@@ -13,17 +13,17 @@ FACE = "SIMULATED by cryopack's sandbox build farm: nothing was compiled and no 
 LIVE_LOG = "builder-live.log"
 
 
-def _write(path: Path, text: str) -> None:
+def _write(path: Path, text: str, face: str = FACE) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + ".part")
-    temporary.write_text(FACE + text)
+    temporary.write_text(face + text)
     temporary.replace(path)
 
 
-def _write_gz(path: Path, text: str) -> None:
+def _write_gz(path: Path, text: str, face: str = FACE) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + ".part")
-    temporary.write_bytes(gzip.compress((FACE + text).encode(), mtime=0))
+    temporary.write_bytes(gzip.compress((face + text).encode(), mtime=0))
     temporary.replace(path)
 
 
@@ -31,9 +31,16 @@ def _stamp() -> str:
     return time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime())
 
 
-def start_log(folder: Path, title: str, lines: list[str]) -> None:
-    """The live log of a step that has begun."""
-    _write(folder / LIVE_LOG, f"[{_stamp()}] {title}\n" + "".join(f"{line}\n" for line in lines))
+def start_log(folder: Path, title: str, lines: list[str], face: str = FACE) -> None:
+    """The live log of a step that has begun. ``face`` is its first line and tells what is real about it."""
+    _write(folder / LIVE_LOG, f"[{_stamp()}] {title}\n" + "".join(f"{line}\n" for line in lines), face)
+
+
+def change_face(folder: Path, face: str) -> None:
+    """Another first line for the live log: what was to be built may have been simulated in the end."""
+    path = folder / LIVE_LOG
+    if path.exists():
+        _write(path, path.read_text().partition("\n")[2], face)
 
 
 def append_log(folder: Path, text: str) -> None:
@@ -44,13 +51,13 @@ def append_log(folder: Path, text: str) -> None:
             log.write(text if text.endswith("\n") else text + "\n")
 
 
-def finish(folder: Path, state: str, log: str, results: dict[str, Any]) -> None:
+def finish(folder: Path, state: str, log: str, results: dict[str, Any], face: str = FACE) -> None:
     """Everything but the compressed live log, which follows a moment later as on the real farm."""
     append_log(folder, log)
     good = state == "succeeded"
     _write_gz(folder / "backend.log.gz", f"[{_stamp()}] The build ended in the state {state}.\n")
     _write_gz(folder / "root.log.gz", f"[{_stamp()}] No buildroot was set up.\n")
-    _write_gz(folder / "build.log.gz", log if log.endswith("\n") else log + "\n")
+    _write_gz(folder / "build.log.gz", log if log.endswith("\n") else log + "\n", face)
     _write_gz(folder / "state.log.gz", f"[{_stamp()}] {state}\n")
     _write(folder / ("success" if good else "fail"), "done\n")
     (folder / "results.json").write_text(json.dumps(results))
@@ -61,7 +68,7 @@ def compress(folder: Path) -> None:
     plain = folder / LIVE_LOG
     if not plain.exists():
         return
-    _write_gz(plain.with_name(LIVE_LOG + ".gz"), plain.read_text().removeprefix(FACE))
+    _write_gz(plain.with_name(LIVE_LOG + ".gz"), plain.read_text(), face="")
     plain.unlink()
 
 

@@ -15,6 +15,8 @@ from sandbox.copr_life import BuildLife
 from sandbox.copr_results import LIVE_LOG
 from sandbox.koji_life import KojiLife
 from sandbox.mirror_releases import Releases
+from sandbox.real_build import Toolchain
+from sandbox.real_farm import RealFarm
 from sandbox.store import Row, Store
 
 ACCOUNT = "packbot"
@@ -29,7 +31,13 @@ class Sandbox:
     """Everything that the endpoints share. ``pace`` is in seconds per step of a build's life."""
 
     def __init__(
-        self, state_dir: Path, *, pace: float, publish: str = "latest", hold_back: tuple[str, ...] = ()
+        self,
+        state_dir: Path,
+        *,
+        pace: float,
+        publish: str = "latest",
+        hold_back: tuple[str, ...] = (),
+        tools: Toolchain | None = None,
     ) -> None:
         state_dir.mkdir(parents=True, exist_ok=True)
         self.state_dir = state_dir
@@ -47,6 +55,7 @@ class Sandbox:
         with self.store.transaction():
             self._first_rows(publish, hold_back)
         self._sweep()
+        self.real = RealFarm(self, tools)
         self.life = BuildLife(self)
         self.koji_life = KojiLife(self)
 
@@ -150,5 +159,6 @@ class Sandbox:
         await asyncio.gather(self.life.run(), self.koji_life.run())
 
     def close(self) -> None:
-        """Close the database."""
+        """End what still compiles, and close the database."""
+        self.real.close()
         self.store.close()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from sandbox import mirror_go
+
 if TYPE_CHECKING:
     from sandbox.mirror_archive import Contents
 
@@ -30,18 +32,12 @@ NOTES = (
     "transfer",
     "tutorial",
 )
-MODULE = "github.com/cri-o/cri-o"
 
 
 def files(what: Contents) -> dict[str, str]:
     """Every file's path below the root, and its text."""
-    version = what.said_version or what.version
     tree = {
-        "go.mod": _go_mod(what),
-        "go.sum": "",
-        "vendor/modules.txt": _modules(what),
-        "vendor/github.com/containerd/nri/doc.go": f"// {SAYS}\npackage nri\n",
-        "internal/version/version.go": _version_go(version),
+        **mirror_go.files(what, SAYS),
         "Makefile": _makefile(what),
         "LICENSE": _license(),
         "contrib/systemd/crio.service": _unit("crio", "simple"),
@@ -51,7 +47,7 @@ def files(what: Contents) -> dict[str, str]:
         "contrib/cni/99-loopback.conflist": _cni("loopback", "loopback"),
         "crictl.yaml": f'# {SAYS}\nruntime-endpoint: "unix:///var/run/crio/crio.sock"\n',
         "crio-umount.conf": f"# {SAYS}\n/var/run/containers/*\n",
-        "pinns/Makefile": f"# {SAYS}\nall:\n\t$(CC) $(CFLAGS) -o ../bin/pinns src/pinns.c\n",
+        "pinns/Makefile": f"# {SAYS}\nall:\n\t$(CC) $(CFLAGS) $(LDFLAGS) -o ../bin/pinns src/pinns.c\n",
         "pinns/src/pinns.c": _pinns_c(),
         "completions/bash/crio": f"# {SAYS}\ncomplete -W 'config version wipe' crio\n",
         "completions/fish/crio.fish": f"# {SAYS}\ncomplete -c crio -f -a 'config version wipe'\n",
@@ -61,54 +57,14 @@ def files(what: Contents) -> dict[str, str]:
     tree |= {f"hack/{name}.sh": f"#!/usr/bin/env bash\n# {SAYS}\n" for name in HACK}
     for page, section in (("crio", 8), ("crio.conf", 5), ("crio.conf.d", 5)):
         tree[f"docs/{page}.{section}.md"] = f"% {page}({section})\n\n# NAME\n\n{page} - {SAYS}\n"
-    for command in what.commands:
-        tree[f"cmd/{command}/main.go"] = _main_go(command)
-    if what.wazero:
-        path = "vendor/github.com/tetratelabs/wazero"
-        tree[f"{path}/runtime.go"] = f"// {SAYS}\npackage wazero\n"
-        for arch in ("amd64", "arm64"):
-            tree[f"{path}/internal/engine/wazevo/entrypoint_{arch}.go"] = f"// {SAYS}\npackage wazevo\n"
     if what.moved:
         tree["MOVED.md"] = f"# Moved\n\nThis tag was moved {what.moved} time(s).\n\n{SAYS}\n"
     return tree
 
 
-def _go_mod(what: Contents) -> str:
-    requires = [f"\tgithub.com/containerd/nri {what.nri}"]
-    if what.wazero:
-        requires.append(f"\tgithub.com/tetratelabs/wazero {what.wazero} // indirect")
-    return f"module {MODULE}\n\n// {SAYS}\n\ngo {what.go}\n\nrequire (\n" + "\n".join(requires) + "\n)\n"
-
-
-def _modules(what: Contents) -> str:
-    text = f"# github.com/containerd/nri {what.nri}\n## explicit; go {what.go}\ngithub.com/containerd/nri\n"
-    if what.wazero:
-        text += (
-            f"# github.com/tetratelabs/wazero {what.wazero}\n## explicit\ngithub.com/tetratelabs/wazero\n"
-            "github.com/tetratelabs/wazero/internal/engine/wazevo\n"
-        )
-    return text
-
-
 def _pinns_c() -> str:
     return (
         f'/* {SAYS} */\n#include <stdio.h>\nint main(void)\n{{\n  puts("stand-in pinns");\n  return 0;\n}}\n'
-    )
-
-
-def _version_go(version: str) -> str:
-    return (
-        f"// {SAYS}\npackage version\n\n// Version is the version of the build.\n"
-        f'const Version = "{version}"\n\nvar (\n\tbuildCommit string\n\tbuildDate string\n)\n\n'
-        "// Built tells when and from what.\n"
-        "func Built() (string, string) { return buildCommit, buildDate }\n"
-    )
-
-
-def _main_go(command: str) -> str:
-    return (
-        f'// {SAYS}\npackage main\n\nimport (\n\t"fmt"\n\n\t"{MODULE}/internal/version"\n)\n\n'
-        f'func main() {{ fmt.Println("stand-in {command}", version.Version) }}\n'
     )
 
 

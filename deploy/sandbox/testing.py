@@ -28,7 +28,7 @@ class Farm:
     """A running sandbox. Attributes when started: ``copr_url``, ``koji_url``, ``mirror_url``, and the
     paths ``copr_config`` and ``koji_config``. ``koji`` are the levers of the hub.
 
-    ``pace`` is in seconds per step of a build's life.
+    ``pace`` is in seconds per step of a build's life. With ``go_cache`` it really compiles.
     """
 
     def __init__(
@@ -38,10 +38,15 @@ class Farm:
         pace: float = 0.05,
         publish: str = "latest",
         hold_back: tuple[str, ...] = (),
+        go_cache: Path | None = None,
+        options: tuple[str, ...] = (),
     ) -> None:
         self.state_dir = Path(state_dir)
         self.pace = pace
         self._options = ["--publish", publish, *(["--hold-back", *hold_back] if hold_back else [])]
+        self._options += options
+        if go_cache is not None:
+            self._options += ["--real-builds", "on", "--go-cache", str(go_cache)]
         self._ports = (0, 0, 0)
         self._process: subprocess.Popen[str] | None = None
         self.copr_url = self.koji_url = self.mirror_url = ""

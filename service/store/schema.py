@@ -184,6 +184,7 @@ class PackageBuild(Base):
     state: Mapped[str] = mapped_column(String(12), default=BuildState.PENDING.value)
     reason: Mapped[str] = mapped_column(Words, default="")
     note: Mapped[str] = mapped_column(Words, default="")
+    cause: Mapped[str] = mapped_column(Words, default="", server_default="")
     soundness: Mapped[str] = mapped_column(String(10), default=Soundness.UNKNOWN.value)
     cancel_requested: Mapped[str | None] = mapped_column(Words)
     requested_by: Mapped[str | None] = mapped_column(String(100))

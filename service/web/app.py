@@ -16,6 +16,7 @@ from service.web import (
     actions,
     api,
     catalog_actions,
+    causes,
     check_api,
     dashboard,
     forms,
@@ -83,6 +84,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.include_router(check_api.router)
     app.include_router(actions.router)
     app.include_router(catalog_actions.router)
+    app.include_router(causes.router)
+    app.include_router(causes.pages)
     app.include_router(dashboard.router)
     app.include_router(release_pages.router)
     app.include_router(log_pages.router)

@@ -16,6 +16,12 @@ SECTIONS: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
             ("target", "One branch on one build system, such as f44 on COPR: one column of the matrix."),
             ("build", "One attempt to build one release for one target. A retry is a new attempt."),
             ("chroot", "One architecture of a build, such as fedora-44-x86_64."),
+            ("cause", "What a failed build's log says went wrong, found by a rule or named by a person."),
+            ("cluster", "Failures of unknown cause whose lines look the same. A person can name it."),
+            (
+                "remedy",
+                "What is tried once after a failure: another strategy, the same again later, or a wait.",
+            ),
             ("delivery", "One webhook call from GitHub, kept as it came."),
             ("NVR", "Name, version and release of an RPM, such as cri-o1.32-1.32.1-0.1.fc44."),
             ("SRPM", "The source RPM that is sent to the build system."),

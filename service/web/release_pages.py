@@ -133,6 +133,8 @@ def show_build(request: Request, build_id: str) -> Response:
         if detail is None:
             raise Problem(404, f"There is no build {build_id}.")
         change = board.spec_change(session, int(build_id)) if detail.build.spec_sha256 else None
+        diagnoses = board.diagnoses_of(session, context.catalog, int(build_id))
+        remedy, remedy_of = board.remedies_of(session, int(build_id))
         since = changes_since_good(session, detail)
         checks = build_checks(session, int(build_id))
         with_logs = {row.chroot for row in logs_of(session, int(build_id))}
@@ -142,6 +144,9 @@ def show_build(request: Request, build_id: str) -> Response:
         "change": change,
         "with_logs": with_logs,
         "checks": checks,
+        "diagnoses": diagnoses,
+        "remedy": remedy,
+        "remedy_of": remedy_of,
         "since": since,
         "partial": detail.partial,
         "confirmed": context.catalog.is_confirmed(detail.build.family, Stream.parse(detail.build.stream)),

@@ -53,6 +53,7 @@ class Build(Shape):
     state: str
     reason: str
     note: str
+    cause: str = Field(description="What the logs say went wrong, in one line; empty where nothing was read.")
     soundness: str
     external_id: str | None
     web_url: str

@@ -157,7 +157,7 @@ def test_an_archive_has_cri_os_shape(farm):
     assert "\ngo 1.23\n" in text_of(content, root + "go.mod")
     assert 'const Version = "1.32.1"' in text_of(content, root + "internal/version/version.go")
     modules = text_of(content, root + "vendor/modules.txt")
-    assert "# github.com/tetratelabs/wazero v1.8.2\n## explicit\n" in modules
+    assert "# github.com/tetratelabs/wazero v1.8.2\n## explicit; go 1.23\n" in modules
     assert "# github.com/containerd/nri v0.9.0\n" in modules
 
 

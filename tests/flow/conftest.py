@@ -52,6 +52,20 @@ def make_settings(tmp_path: Path, farm: Farm) -> Callable[..., Settings]:
 
 
 @pytest.fixture
+def koji_settings(farm: Farm) -> dict[str, Any]:
+    """What makes the farm's hub a build system of the service; short silences."""
+    return {
+        "koji_profile": "sandbox",
+        "koji_config": farm.koji_config,
+        "koji_auth": "password",
+        "koji_user": "packbot",
+        "koji_password_file": farm.koji_config.with_name("koji-password"),
+        "koji_call_seconds": 2.0,
+        "koji_build_seconds": 1.0,
+    }
+
+
+@pytest.fixture
 def house(farm: Farm, make_settings: Callable[..., Settings], database_url: str) -> Iterator[House]:
     """A service without Celery, driven by hand, on both databases."""
     house = House(farm, make_settings(database_url))

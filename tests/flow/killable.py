@@ -15,6 +15,8 @@ from typing import Any
 from workers import deliveries, polling, steps, tasks
 from workers.app import app
 from workers.buildsystems.copr import Copr
+from workers.buildsystems.koji import Koji
+from workers.buildsystems.koji_client import KojiClient
 
 __all__ = ["BOUNDARIES", "app", "tasks"]
 
@@ -30,6 +32,14 @@ BOUNDARIES: dict[str, tuple[Any, str]] = {
     "claim_polls": (polling, "claim_polls"),
     "poll": (Copr, "poll"),
     "record_report": (polling, "record_report"),
+}
+KOJI_BOUNDARIES: dict[str, tuple[Any, str]] = {
+    "koji_open": (Koji, "open"),
+    "koji_log_in": (KojiClient, "log_in"),
+    "koji_upload": (KojiClient, "upload"),
+    "koji_build": (KojiClient, "call_once"),
+    "koji_submit": (Koji, "submit"),
+    "koji_poll": (Koji, "poll"),
 }
 
 
@@ -50,7 +60,7 @@ def _wrap(function: Callable[..., Any], who: str, when: str, mark: Path) -> Call
             _die(who, mark)
         result = function(*args, **kwargs)
         # A claim that found nothing to do is no boundary.
-        if when == "after" and result not in (None, []):
+        if when == "after" and (result not in (None, []) or boundary == "koji_upload"):
             _die(who, mark)
         return result
 
@@ -60,5 +70,5 @@ def _wrap(function: Callable[..., Any], who: str, when: str, mark: Path) -> Call
 plan = os.environ.get("CRYOPACK_TEST_KILL", "")
 if plan:
     who, when, boundary = plan.split(":")
-    owner, name = BOUNDARIES[boundary]
+    owner, name = (BOUNDARIES | KOJI_BOUNDARIES)[boundary]
     setattr(owner, name, _wrap(getattr(owner, name), who, when, Path(os.environ["CRYOPACK_TEST_MARK"])))

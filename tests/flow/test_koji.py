@@ -1,0 +1,226 @@
+"""A service that builds at Koji beside COPR: the way through, lost answers, an outage, two workers, killed workers."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import service.catalog
+from sandbox.testing import Farm
+from service.domain.states import ENDED_BUILD, BuildState
+from service.settings import Settings
+from tests.flow.house import SUCCESS, House
+from tests.flow.processes import Worker, wait_for
+from tests.servers import Valkey
+from workers import steps
+from workers.context import Context
+
+SECONDS = 140
+# Where it hurts: around the session, the upload, the submission and its record.
+PLANS = [
+    "child:after:koji_open",
+    "worker:after:begin_submit",
+    "child:after:koji_upload",
+    "worker:before:koji_build",
+    "worker:after:koji_build",
+    "child:after:koji_submit",
+    "child:after:record_submission",
+    "child:after:koji_poll",
+]
+
+
+@pytest.fixture
+def wide_house(
+    farm: Farm, make_settings: Callable[..., Settings], koji_settings: dict[str, Any], sqlite_url: str
+) -> Iterator[House]:
+    """A service with COPR and the hub, driven by hand."""
+    house = House(farm, make_settings(sqlite_url, **koji_settings))
+    yield house
+    house.close()
+
+
+@pytest.fixture
+def house(wide_house: House) -> House:
+    """The same with one target at the hub."""
+    wide_house.only("f44-koji")
+    return wide_house
+
+
+def test_one_release_is_built_at_copr_and_at_koji(wide_house: House) -> None:
+    house = wide_house
+    house.only("f44-copr", "f44-koji")
+    house.announce("v1.35.6")
+    house.run()
+    copr, koji = house.builds()
+    assert (copr.state, koji.state) == ("succeeded", "succeeded")
+    # The same content is the same source package, whoever builds it.
+    assert (copr.srpm_sha256, copr.release_number) == (koji.srpm_sha256, koji.release_number)
+    (task,) = house.farm.koji.tasks()
+    assert koji.external_id == str(task["id"]) and koji.web_url.endswith(
+        f"/koji/taskinfo?taskID={task['id']}"
+    )
+    assert task["request"][2]["custom_user_metadata"]["cryopack_submission"] == koji.submission_key
+    chroots = house.chroots(koji.id)
+    assert {name: row.state for name, row in chroots.items()} == {
+        "fedora-44-aarch64": "succeeded",
+        "fedora-44-x86_64": "succeeded",
+    }
+    assert all(row.log_url.endswith("/build.log") and row.started_at for row in chroots.values())
+    assert house.story(koji.id) == SUCCESS
+
+
+def test_an_architecture_that_fails_fails_the_build_with_kojis_words(house: House) -> None:
+    house.farm.koji.set_outcome("x86_64")
+    house.announce("v1.35.6")
+    house.run()
+    (build,) = house.builds()
+    assert build.state == "failed" and build.reason.startswith("error building package (arch x86_64)")
+    assert {name: row.state for name, row in house.chroots(build.id).items()} == {
+        "fedora-44-aarch64": "canceled",
+        "fedora-44-x86_64": "failed",
+    }
+
+
+def test_a_builder_that_breaks_off_is_not_the_packages_fault(house: House) -> None:
+    house.farm.koji.set_outcome(
+        "begin", code=1, text="Traceback (most recent call last):\nOSError: no space left"
+    )
+    house.announce("v1.35.6")
+    house.run()
+    (build,) = house.builds()
+    assert build.state == "errored" and "OSError: no space left" in build.reason
+
+
+@pytest.mark.parametrize(
+    "kind", ["answer_lost", "dropped", "truncated", "slow_answer", "late_commit", "unavailable"]
+)
+def test_a_submission_in_doubt_ends_as_one_task(house: House, kind: str) -> None:
+    house.farm.koji.fault(kind, "build", seconds=1.6)
+    house.announce("v1.35.6")
+    house.run()
+    house.settle()
+    (build,) = house.builds()
+    assert build.state == "succeeded", build.reason
+    time.sleep(1.0 if kind == "late_commit" else 0.0)
+    assert [str(task["id"]) for task in house.farm.koji.tasks()] == [build.external_id]
+
+
+def test_a_task_that_the_hub_forgot_is_errored(house: House) -> None:
+    house.farm.pause()
+    house.announce("v1.35.6")
+    house.run(lambda builds: bool(builds) and builds[0].state == "running")
+    house.farm.koji.forget(int(house.builds()[0].external_id or 0))
+    house.run()
+    assert house.builds()[0].state == "errored" and "has no task" in house.builds()[0].reason
+
+
+def test_a_hub_that_is_away_costs_nothing_but_time_and_everything_is_built_in_order(house: House) -> None:
+    house.farm.koji.offline()
+    for tag in ("v1.34.8", "v1.35.6", "v1.36.0"):
+        house.announce(tag)
+        house.process_inbox()
+    until = time.monotonic() + 5
+    while time.monotonic() < until:
+        house.turn()
+        time.sleep(0.05)
+    waiting = house.builds()
+    assert {b.state for b in waiting} == {"preparing"} and all(b.tries <= 1 for b in waiting)
+    assert all(b.reason.startswith("koji: ") for b in waiting)
+    house.farm.clear_faults()
+    # By now all three are due.
+    time.sleep(house.settings.retry_max_seconds)
+    house.run()
+    built = house.builds()
+    assert [b.state for b in built] == ["succeeded"] * 3
+    tasks = [task["id"] for task in house.farm.koji.tasks()]
+    assert [int(b.external_id or 0) for b in built] == sorted(tasks) and len(tasks) == 3
+
+
+def test_an_outage_while_builds_run_is_waited_out(house: House) -> None:
+    house.farm.pause()
+    house.announce("v1.35.6")
+    house.run(lambda builds: bool(builds) and builds[0].state == "running")
+    house.farm.koji.outage("Server disabled for maintenance")
+    until = time.monotonic() + 2
+    while time.monotonic() < until:
+        house.turn()
+        time.sleep(0.05)
+    assert house.builds()[0].state == "running" and "offline" in house.builds()[0].reason
+    house.farm.koji.outage("")
+    house.farm.resume()
+    house.run()
+    assert house.builds()[0].state == "succeeded"
+
+
+def test_two_workers_on_one_build_make_one_task(house: House) -> None:
+    house.announce("v1.35.6")
+    house.process_inbox()
+    (build,) = house.builds()
+    workers = [Context.create(house.settings) for _ in range(4)]
+    threads = [threading.Thread(target=steps.advance, args=(worker, build.id)) for worker in workers]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    for worker in workers:
+        worker.close()
+    house.run()
+    assert house.builds()[0].state == "succeeded" and len(house.farm.koji.tasks()) == 1
+
+
+@pytest.mark.parametrize("plan", PLANS)
+def test_a_killed_worker_loses_no_task_and_doubles_none(
+    farm: Farm,
+    make_settings: Callable[..., Settings],
+    koji_settings: dict[str, Any],
+    postgres_url: str,
+    valkey: Valkey,
+    tmp_path: Path,
+    plan: str,
+) -> None:
+    mark, catalog, log = tmp_path / "killed", tmp_path / "catalog", tmp_path / "worker.log"
+    _one_target(catalog)
+    settings = make_settings(
+        postgres_url, broker_url=valkey.url, step_limit_seconds=4.0, step_lease_seconds=5.0,
+        poll_lease_seconds=2.0, catalog_dir=catalog, **koji_settings,
+    )  # fmt: skip
+    house = House(farm, settings)
+    worker = Worker(settings, log, CRYOPACK_TEST_KILL=plan, CRYOPACK_TEST_MARK=str(mark))
+    house.announce("v1.35.6")
+    worker.start()
+    try:
+
+        def revive() -> None:
+            if not worker.alive:
+                worker.start()
+
+        def ended() -> bool:
+            builds = house.builds()
+            return mark.exists() and bool(builds) and all(build.state in ENDED_BUILD for build in builds)
+
+        wait_for(ended, SECONDS, revive)
+        (build,) = house.builds()
+        assert build.state == BuildState.SUCCEEDED, build.reason
+        assert [str(task["id"]) for task in farm.koji.tasks()] == [build.external_id]
+    except TimeoutError:
+        shown = [(b.target, b.state, b.reason) for b in house.builds()]
+        pytest.fail(f"killed: {mark.exists()}, builds: {shown}\n{log.read_text()[-3000:]}")
+    finally:
+        worker.kill()
+        house.close()
+
+
+def _one_target(folder: Path) -> None:
+    """The built-in catalogue with one Koji target, so that exactly one task is due."""
+    source = Path(service.catalog.__file__).parent
+    shutil.copytree(source, folder, ignore=shutil.ignore_patterns("*.py", "__pycache__"))
+    targets = folder / "targets.toml"
+    head, *rest = targets.read_text().split("[[target]]")
+    (kept,) = [part for part in rest if 'id = "f44-koji"' in part]
+    targets.write_text(head + "[[target]]" + kept)
