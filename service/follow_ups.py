@@ -23,7 +23,7 @@ from service.store.session import Database, database_now
 from service.store.transitions import note_event
 from service.work import target_of
 
-LOGS, VERIFY, DIAGNOSE, SURPLUS = "logs", "verify", "diagnose", "surplus"
+LOGS, VERIFY, DIAGNOSE, SURPLUS, REPOSITORY = "logs", "verify", "diagnose", "surplus", "repository"
 SOURCE_STEP = "source"
 """The subject of what follows a failure before any chroot began; no chroot has a name without a dash."""
 
@@ -155,12 +155,24 @@ def _end(session: Session, build: PackageBuild, row: FollowUp, now: datetime, ou
 
 def look_for_surplus(session: Session, build: PackageBuild, now: datetime, *, delay_seconds: float) -> None:
     """Have somebody look for builds of this submission that must not go on. The caller commits."""
+    _add_numbered(session, build, SURPLUS, now, delay_seconds)
+
+
+def wait_for_repository(
+    session: Session, build: PackageBuild, now: datetime, *, delay_seconds: float
+) -> None:
+    """Have somebody look whether the dist-git repository or branch of a held build has appeared. The caller commits."""
+    _add_numbered(session, build, REPOSITORY, now, delay_seconds)
+
+
+def _add_numbered(
+    session: Session, build: PackageBuild, kind: str, now: datetime, delay_seconds: float
+) -> None:
+    """A build may need such a follow-up more than once, so its subject is a number."""
     count = session.scalar(
-        select(func.count())
-        .select_from(FollowUp)
-        .where(FollowUp.build_id == build.id, FollowUp.kind == SURPLUS)
+        select(func.count()).select_from(FollowUp).where(FollowUp.build_id == build.id, FollowUp.kind == kind)
     )
-    _add(session, build, SURPLUS, [str(count or 0)], now + timedelta(seconds=delay_seconds))
+    _add(session, build, kind, [str(count or 0)], now + timedelta(seconds=delay_seconds))
 
 
 def postpone_follow_up(
@@ -233,6 +245,6 @@ def leased_row(session: Session, work: FollowUpWork) -> FollowUp | None:
 
 
 def _note(session: Session, build: PackageBuild, row: FollowUp, now: datetime, text: str) -> None:
-    surplus = row.kind == SURPLUS
-    kind, chroot = ("submission", "") if surplus else (row.kind, row.subject)
+    numbered = {SURPLUS: "submission", REPOSITORY: "dist-git"}
+    kind, chroot = (numbered[row.kind], "") if row.kind in numbered else (row.kind, row.subject)
     note_event(session, build, at=now, kind=kind, text=text, chroot=chroot)

@@ -17,6 +17,7 @@ from service.domain.versions import Stream, Version
 from service.store.schema import PackageBuild, PackageStream, UpstreamRelease
 from service.store.transitions import move_build, move_release, start_build
 from service.withdrawals import handed_over, note_commit
+from service.work import stored_options
 
 # The origin of a release that a maintainer asked for, whoever else told of it before or later.
 BY_HAND = "maintainer"
@@ -226,12 +227,7 @@ def _insert_build(
         dist=target.branch.dist,
         system=target.system,
         project=target.project,
-        options={
-            "chroots": list(target.chroots),
-            "style": target.style,
-            "deadline_seconds": target.deadline.total_seconds(),
-            **target.options,
-        },
+        options=stored_options(target),
         strategy=planned.strategy,
         created_at=at,
         deadline_at=at + target.deadline,

@@ -58,6 +58,9 @@ class Settings(BaseSettings):
     koji_password_file: Path | None = None
     koji_call_seconds: float = Field(60.0, gt=0)
     koji_build_seconds: float = Field(20.0, gt=0)
+    distgit_author_name: str = Field("cryopack", min_length=1, pattern=r"^[^<>\n]+$")
+    distgit_author_email: str = Field("cryopack@localhost.localdomain", pattern=r"^[^<>@\s]+@[^<>@\s]+$")
+    distgit_look_seconds: float = Field(300.0, gt=0)
     api_read: Literal["public", "token"] = "public"
 
     oidc_discovery_url: str = ""

@@ -169,9 +169,9 @@ def begin_submit(
     work: BuildWork,
     *,
     spec: SpecFile,
-    srpm_name: str,
-    srpm_sha256: str,
-    release_number: int,
+    srpm_name: str | None,
+    srpm_sha256: str | None,
+    release_number: int | None,
     key: SubmissionKey,
     fence: Mapping[str, Any],
     lease_seconds: float,
@@ -201,7 +201,8 @@ def begin_submit(
             session, build, BuildState.SUBMITTING, at=now, reason="",
             due_at=now + timedelta(seconds=lease_seconds),
         )  # fmt: skip
-        note_event(session, build, at=now, kind="submission", text=f"{srpm_name}, submission key {key}")
+        what = srpm_name or "a commit of dist-git"
+        note_event(session, build, at=now, kind="submission", text=f"{what}, submission key {key}")
         token = take_lease(build, now, lease_seconds)
         return work_of(build, token, now=now, max_tries=build.tries + work.tries_left)
 

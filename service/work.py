@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
+from service.domain.distgit import DistGitPolicy
 from service.domain.fedora import Branch
 from service.domain.planning import BuildTarget
 from service.domain.reports import BuildRef
@@ -76,12 +77,20 @@ class Due:
     counts: Mapping[str, int] = field(default_factory=dict)
 
 
+def stored_options(target: BuildTarget) -> dict[str, Any]:
+    """What a build keeps of its target beside its own columns; ``target_of`` reads it."""
+    dist_git = target.dist_git.as_json() if target.dist_git else None
+    own = {"chroots": list(target.chroots), "style": target.style, "dist_git": dist_git}
+    return {**own, "deadline_seconds": target.deadline.total_seconds(), **target.options}
+
+
 def target_of(build: PackageBuild) -> BuildTarget:
     """The target as it was when the build was planned: the catalogue may have changed since."""
     options = dict(build.options)
     chroots = tuple(options.pop("chroots", ()))
     options.pop("deadline_seconds", None)
     style = str(options.pop("style", "srpm"))
+    dist_git = DistGitPolicy.from_json(options.pop("dist_git", None))
     number = int(build.dist.removeprefix(".fc"))
     return BuildTarget(
         id=build.target,
@@ -94,6 +103,7 @@ def target_of(build: PackageBuild) -> BuildTarget:
         style=style,
         deadline=deadline_of(build),
         options=options,
+        dist_git=dist_git,
     )
 
 

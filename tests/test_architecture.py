@@ -37,6 +37,7 @@ PHASES = [
     "contacts",
     "diagnoses",
     "remedies",
+    "distgit",
     "payloads",
     "withdrawals",
     "proofs",

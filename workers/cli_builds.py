@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from service.domain.distgit import Resolution
 from service.domain.states import ENDED_BUILD
 from workers.cli_output import Json, age, fail, print_json, print_table, read_time
 from workers.cli_service import service
@@ -148,6 +149,21 @@ def resume(build_id: BuildId) -> None:
     """Let a held build go on."""
     with service() as asked:
         typer.echo(asked.resume(build_id)["sentence"])
+
+
+@builds_app.command()
+def resolve(
+    build_id: BuildId,
+    how: Annotated[
+        Resolution,
+        typer.Argument(help="generated or dist-git: whose lines win; done: it was edited in dist-git."),
+    ],
+) -> None:
+    """Settle a conflict in dist-git, for the lines in conflict only, and let the held build go on."""
+    if not how:
+        fail("say generated, dist-git or done")
+    with service() as asked:
+        typer.echo(asked.resolve(build_id, how.value)["sentence"])
 
 
 @builds_app.command("give-up")

@@ -8,6 +8,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from service import board, commands, overrides, rebuilds, tokens
+from service.distgit import resolve_conflict
+from service.domain.distgit import Resolution
 from workers.cli_output import plain
 from workers.context import Context
 
@@ -97,6 +99,11 @@ class LocalService:
     def resume(self, build_id: int) -> dict[str, Any]:
         """Let a held build go on."""
         return self._asked(commands.resume_build(self._ctx.db, self._ctx.catalog, build_id, by=self._by))
+
+    def resolve(self, build_id: int, how: str) -> dict[str, Any]:
+        """Settle a conflict in dist-git."""
+        way = Resolution(how)
+        return self._asked(resolve_conflict(self._ctx.db, self._ctx.catalog, build_id, way, by=self._by))
 
     def give_up(self, build_id: int, why: str) -> dict[str, Any]:
         """End a build whose build system may never answer."""

@@ -80,6 +80,10 @@ class RemoteService:
         """Let a held build go on."""
         return self._ask("POST", f"/builds/{build_id}/resume")
 
+    def resolve(self, build_id: int, how: str) -> dict[str, Any]:
+        """Settle a conflict in dist-git."""
+        return self._ask("POST", f"/builds/{build_id}/resolve", json={"how": how})
+
     def give_up(self, build_id: int, why: str) -> dict[str, Any]:
         """End a build whose build system may never answer."""
         return self._ask("POST", f"/builds/{build_id}/give-up", json={"why": why})

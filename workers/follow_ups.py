@@ -9,6 +9,7 @@ import structlog
 from service.follow_ups import (
     DIAGNOSE,
     LOGS,
+    REPOSITORY,
     SURPLUS,
     VERIFY,
     FollowUpWork,
@@ -19,6 +20,7 @@ from service.follow_ups import (
 from workers.build_logs import fetch_logs
 from workers.context import Context
 from workers.diagnosis import read_for_cause
+from workers.distgit import look_for_repository
 from workers.outcomes import Done, NotYet
 from workers.surplus import search_surplus
 from workers.verification import verify
@@ -31,6 +33,7 @@ RUNNERS: Mapping[str, Runner] = {
     DIAGNOSE: read_for_cause,
     LOGS: fetch_logs,
     SURPLUS: search_surplus,
+    REPOSITORY: look_for_repository,
     VERIFY: verify,
 }
 

@@ -81,6 +81,21 @@ def prepare_srpm(ctx: Context, work: BuildWork) -> Prepared:
     return Prepared(spec, srpm, reserved.number)
 
 
+def prepare_commit_files(ctx: Context, work: BuildWork) -> tuple[SpecFile, Path]:
+    """The spec in the dist-git style, checked, and the upstream archive on disk: what a commit is made of.
+
+    Raises what ``prepare_srpm`` raises.
+    """
+    version = Version.parse(work.version)
+    archive, facts, day = _sources(ctx, work, version)
+    try:
+        spec = render_spec(_request(work, version, facts, day, 1, ()), ctx.catalog)
+        check_spec(spec, branch=work.target.branch)
+    except (DomainError, SpecRefused) as error:
+        raise PreparationFailed(f"spec: {error}") from error
+    return spec, archive
+
+
 def restore_srpm(ctx: Context, work: BuildWork) -> Srpm:
     """The SRPM that was written down before the submission: from disk, else made again and compared.
 
@@ -109,7 +124,7 @@ def _sources(ctx: Context, work: BuildWork, version: Version) -> tuple[Path, Sou
     folder = ctx.settings.state_dir / "sources" / work.family / str(version)
     known = str(work.facts.get("sha256", "")) or None
     # Four targets of one release start at once; one of them downloads, the others wait for its file.
-    with _locked(folder):
+    with locked(folder):
         fetched = fetch(url, folder / name, known_sha256=known)
         try:
             facts = inspect(fetched.path, version, packaging.layout)
@@ -199,7 +214,7 @@ def _pack(ctx: Context, work: BuildWork, spec: SpecFile, archive: Path, made_on:
     folder = _srpm_folder(ctx, work)
     midnight = int(made_on.replace(hour=0, minute=0, second=0, microsecond=0).timestamp())
     try:
-        with _locked(folder):
+        with locked(folder):
             return build_srpm(spec, [archive], directory=folder, epoch=midnight)
     except SrpmFailed as error:
         raise PreparationFailed(f"SRPM: {error}") from error
@@ -210,7 +225,7 @@ def _srpm_folder(ctx: Context, work: BuildWork) -> Path:
 
 
 @contextmanager
-def _locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path) -> Iterator[Path]:
     """One process at a time in a folder of the state directory; the kernel frees the lock of a killed one.
 
     Raises SourceUnavailable where the other one takes longer than LOCK_SECONDS.
@@ -227,7 +242,7 @@ def _locked(folder: Path) -> Iterator[None]:
                 if time.monotonic() > deadline:
                     raise SourceUnavailable(f"another worker is busy with {folder.name}") from None
                 time.sleep(0.05)
-        yield
+        yield folder
 
 
 def _file_sha256(path: Path) -> str:

@@ -8,7 +8,8 @@ from dataclasses import replace
 import structlog
 
 from service.contacts import record_contact
-from service.domain.reports import BuildRef, Fence, Srpm, SubmissionKey
+from service.domain.reports import BuildRef, Fence, ScmCommit, Srpm, SubmissionKey
+from service.domain.specs import SpecFile
 from service.domain.states import BuildState
 from service.progress import back_off, claim_build, end_build, permit_submission
 from service.submissions import (
@@ -28,6 +29,7 @@ from workers.buildsystems import (
     SubmissionUnknown,
 )
 from workers.context import Context
+from workers.distgit import prepare_commit, restore_commit
 from workers.preparation import LicenseQuestion, PreparationFailed, SrpmLost, prepare_srpm, restore_srpm
 from workers.sources import SourceChanged, SourceUnavailable
 
@@ -71,24 +73,36 @@ def advance(ctx: Context, build_id: int) -> None:
 
 
 def prepare(ctx: Context, work: BuildWork) -> None:
-    """Spec, sources, SRPM; then the intent; then the submission itself."""
-    prepared = prepare_srpm(ctx, work)
+    """Spec, sources, SRPM or commit; then the intent; then the submission itself."""
+    made = _make(ctx, work)
+    if made is None:
+        return
+    handed, spec, number = made
     system = ctx.system(work.target.system)
     fence = system.open(work.target)
     record_contact(ctx.db, work.target.system)
     submitting = begin_submit(
         ctx.db,
         work,
-        spec=prepared.spec,
-        srpm_name=prepared.srpm.name,
-        srpm_sha256=prepared.srpm.sha256,
-        release_number=prepared.release_number,
+        spec=spec,
+        srpm_name=handed.name if isinstance(handed, Srpm) else None,
+        srpm_sha256=handed.sha256 if isinstance(handed, Srpm) else None,
+        release_number=number,
         key=SubmissionKey.fresh(work.id),
         fence=fence,
         lease_seconds=ctx.settings.step_lease_seconds,
     )
     if submitting is not None:
-        hand_over(ctx, submitting, prepared.srpm, system)
+        hand_over(ctx, submitting, handed, system)
+
+
+def _make(ctx: Context, work: BuildWork) -> tuple[Srpm | ScmCommit, SpecFile, int | None] | None:
+    """What is handed over, its spec, and its release number where we count it. None: nothing yet, which is recorded."""
+    if work.target.dist_git is None:
+        prepared = prepare_srpm(ctx, work)
+        return prepared.srpm, prepared.spec, prepared.release_number
+    ready = prepare_commit(ctx, work, work.target.dist_git)
+    return None if ready is None else (ready.commit, ready.spec, None)
 
 
 def look_again(ctx: Context, work: BuildWork) -> None:
@@ -116,18 +130,19 @@ def look_again(ctx: Context, work: BuildWork) -> None:
         why = f"not submitted, and certainly not at {work.target.system}: {limit}. Last: {work.last_reason}"
         end_build(ctx.db, work, BuildState.ERRORED, why)
     else:
-        srpm = restore_srpm(ctx, work)
+        policy = work.target.dist_git
+        handed = restore_commit(ctx, work, policy) if policy else restore_srpm(ctx, work)
         again = system.reopen(work.target, work.fence)
         if begin_resubmit(ctx.db, work, fence=again, lease_seconds=ctx.settings.step_lease_seconds):
-            hand_over(ctx, replace(work, fence=again), srpm, system)
+            hand_over(ctx, replace(work, fence=again), handed, system)
 
 
-def hand_over(ctx: Context, work: BuildWork, srpm: Srpm, system: BuildSystem) -> None:
+def hand_over(ctx: Context, work: BuildWork, handed: Srpm | ScmCommit, system: BuildSystem) -> None:
     """The act itself. Any doubt leaves the build in ``submitting``, where the next claim looks before it acts."""
     if not permit_submission(ctx.db, work, lease_seconds=ctx.settings.step_lease_seconds):
         return
     try:
-        ref = system.submit(srpm, work.target, _key(work), work.fence)
+        ref = system.submit(handed, work.target, _key(work), work.fence)
     except (SubmissionUnknown, BuildSystemUnavailable) as error:
         record_contact(ctx.db, work.target.system, str(error))
         reason = f"{work.target.system}: {error}; looking for the build before submitting again"

@@ -41,6 +41,7 @@ from sandbox import (
     koji_sessions,
     koji_tasks,
     koji_uploads,
+    lookaside,
     mirror,
 )
 from sandbox.farm import Sandbox
@@ -111,7 +112,8 @@ async def _missing(request: Request, error: Exception) -> Response:
 def application(sandbox: Sandbox) -> Faults:
     """The ASGI application of one sandbox."""
     routes: list[BaseRoute] = [
-        *control.ROUTES, *copr_api.ROUTES, *copr_pages.ROUTES, *koji_hub.ROUTES, *koji_files.ROUTES, *mirror.ROUTES,
+        *control.ROUTES, *copr_api.ROUTES, *copr_pages.ROUTES, *koji_hub.ROUTES, *koji_files.ROUTES,
+        *lookaside.ROUTES, *mirror.ROUTES,
     ]  # fmt: skip
     app = Starlette(routes=routes, exception_handlers={404: _missing, 405: _missing, 500: _missing})
     app.router.redirect_slashes = False

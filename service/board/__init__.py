@@ -25,6 +25,7 @@ from service.board.causes import (
 )
 from service.board.cells import columns_of, matrix, only_branch, streams
 from service.board.deliveries import DeliveryDetail, DeliveryRow, delivery_detail, list_deliveries
+from service.board.distgit import ChangeRow, changes_of
 from service.board.grid import FAILING, Cell, Column, Good, Matrix, StreamRow
 from service.board.health import ContactRow, DueWork, Health, health
 from service.board.pages import LIMIT, LIMIT_MAX, BadCursor, Page
@@ -54,6 +55,7 @@ __all__ = [
     "CauseRuleRow",
     "Causes",
     "Cell",
+    "ChangeRow",
     "ChrootRow",
     "ClusterRow",
     "Column",
@@ -80,6 +82,7 @@ __all__ = [
     "StreamRow",
     "arch_of",
     "build_detail",
+    "changes_of",
     "columns_of",
     "delivery_detail",
     "diagnoses_of",

@@ -153,6 +153,10 @@ def _check_target(catalog: Catalog, target: BuildTarget) -> None:
     if target.style == "dist-git" and target.system == "copr":
         # What %autorelease gives outside dist-git is the NEVRA of the official build, with other content.
         raise wrong("style", "a package that COPR builds from an SRPM needs the style srpm")
+    if target.dist_git is not None and target.style != "dist-git":
+        raise wrong("dist_git", "what is written to dist-git needs the style dist-git")
+    if target.dist_git is not None and target.system == "copr":
+        raise wrong("dist_git", "COPR builds from an SRPM, not from a commit")
     _no_repeats("targets.toml", f"target {target.id}.chroots", target.chroots)
     for text in target.chroots:
         if text.startswith(("epel-", "rhel-", "centos-")):

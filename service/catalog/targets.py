@@ -9,10 +9,12 @@ from datetime import timedelta
 from service.catalog.checks import NO_EPEL
 from service.catalog.tables import Table
 from service.domain.causes import RemedyPolicy
+from service.domain.distgit import DistGitPolicy
 from service.domain.errors import BadName
 from service.domain.fedora import Branch
 from service.domain.planning import BranchPolicy, BuildTarget
 
+_ADDRESS = re.compile(r"(?:https?|ssh|file)://\S+", re.ASCII)
 _ENTERPRISE = re.compile(r"epel|el\d|rhel|centos", re.IGNORECASE)
 
 
@@ -70,6 +72,34 @@ def read_target(
         remedy=row.word("remedy", RemedyPolicy, RemedyPolicy.SUGGEST),
         require_sound=row.flag("require_sound", False),
         options=row.mapping("options"),
+        dist_git=_read_dist_git(row),
     )
     row.done()
     return target, has_account
+
+
+def _read_dist_git(row: Table) -> DistGitPolicy | None:
+    """``[target.dist_git]``, or None without it. Raises BadCatalog."""
+    if not row.has("dist_git"):
+        return None
+    table = row.table("dist_git")
+
+    def address(key: str, *, needed: bool = False, allowed: frozenset[str] = frozenset({"package"})) -> str:
+        if not needed and not table.has(key):
+            return ""
+        text = table.pattern(key, set(allowed), needed={"package"})
+        if not _ADDRESS.match(text):
+            raise table.wrong(key, "must be an https, http, ssh or file address")
+        return text
+
+    policy = DistGitPolicy(
+        repository=address("repository", needed=True),
+        push=address("push"),
+        direct_push=table.texts("direct_push", ()),
+        lookaside=table.text("lookaside", ""),
+        namespace=table.text("namespace", "rpms"),
+    )
+    if policy.lookaside and not policy.lookaside.startswith(("https://", "http://")):
+        raise table.wrong("lookaside", "must be an https or http address")
+    table.done()
+    return policy

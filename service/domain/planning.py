@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 
 from service.domain.causes import RemedyPolicy
+from service.domain.distgit import DistGitPolicy
 from service.domain.fedora import Branch
 from service.domain.states import ReleaseState
 from service.domain.versions import Stream, Version
@@ -100,6 +101,7 @@ class BuildTarget:
     """Where one branch's packages are built: branch × build system × project.
 
     ``project`` names the batch in which builds are polled together: COPR's ``owner/project``, a Koji profile.
+    ``dist_git`` says where packages lie that are built from a commit there; None: from an SRPM.
     ``options`` is what only the build system's adapter reads. The range of streams is inclusive; None is open.
     ``style`` is how the release and the changelog of a spec are written: ``srpm`` or ``dist-git``.
     ``remedy`` says whether a diagnosed failure is met by a further attempt, by a suggestion, or not at all.
@@ -121,6 +123,7 @@ class BuildTarget:
     remedy: RemedyPolicy = RemedyPolicy.SUGGEST
     require_sound: bool = False
     options: Mapping[str, object] = field(default_factory=dict)
+    dist_git: DistGitPolicy | None = None
 
     def takes(self, stream: Stream) -> bool:
         """Whether the target's range of streams holds ``stream``."""

@@ -1,6 +1,17 @@
 """Every table in one import, for those who need them all: migrations, and the test that compares them."""
 
-from service.store import access, checks, diagnoses, logs, overrides, rules, schema, surroundings
+from service.store import access, checks, diagnoses, distgit, logs, overrides, rules, schema, surroundings
 from service.store.base import Base
 
-__all__ = ["Base", "access", "checks", "diagnoses", "logs", "overrides", "rules", "schema", "surroundings"]
+__all__ = [
+    "Base",
+    "access",
+    "checks",
+    "diagnoses",
+    "distgit",
+    "logs",
+    "overrides",
+    "rules",
+    "schema",
+    "surroundings",
+]

@@ -77,6 +77,14 @@ class RebuildBody(Body):
         return self
 
 
+class HowResolved(Body):
+    """Whose lines win in a conflict of dist-git, or ``done`` where it was edited there."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"how": "dist-git"}]})
+
+    how: Literal["generated", "dist-git", "done"]
+
+
 class Reason(Body):
     """Why."""
 

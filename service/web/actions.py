@@ -9,6 +9,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from service import commands, rebuilds
+from service.distgit import resolve_conflict
+from service.domain.distgit import Resolution
 from service.domain.versions import parse_tag
 from service.store.session import Database
 from service.web import action_shapes as shapes
@@ -94,6 +96,25 @@ def resume_build(
         return _build(done)
 
     return write(request, caller, key, act)
+
+
+@router.post("/builds/{build_id}/resolve", response_model=shapes.BuildAsked, status_code=202, tags=["builds"])
+def resolve_build(
+    request: Request,
+    context: Context,
+    caller: ForBuilds,
+    build_id: BuildId,
+    wanted: shapes.HowResolved,
+    key: IdempotencyKey = None,
+) -> Response:
+    """Settle a conflict in dist-git, for the lines in conflict only, and let the held build go on."""
+
+    def act(db: Database) -> Done:
+        how = Resolution(wanted.how)
+        done = resolve_conflict(db, context.catalog, build_id, how, by=caller.name, address=caller.address)
+        return _build(done)
+
+    return write(request, caller, key, act, wanted)
 
 
 @router.post("/builds/{build_id}/give-up", response_model=shapes.BuildAsked, status_code=202, tags=["builds"])

@@ -24,6 +24,10 @@ SECTIONS: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
             ),
             ("delivery", "One webhook call from GitHub, kept as it came."),
             ("NVR", "Name, version and release of an RPM, such as cri-o1.32-1.32.1-0.1.fc44."),
+            (
+                "dist-git",
+                "Fedora's git repositories, one a package. Official builds are made from a commit there.",
+            ),
             ("SRPM", "The source RPM that is sent to the build system."),
             (
                 "strategy",

@@ -69,11 +69,13 @@ def show_release(request: Request, family: str, version: str) -> Response:
         shown = next((build for build in with_spec if build.target == wanted), None)
         shown = shown or (with_spec[0] if with_spec else None)
         change = board.spec_change(session, shown.id) if shown else None
+        changes = board.changes_of(session, [build.id for build in detail.latest])
         beside = board.spec_beside(session, shown.id) if shown else None
     srpms = {build.srpm_name: build.srpm_sha256 for build in detail.latest if build.srpm_name}
     values = {
         "detail": detail,
         "change": change,
+        "changes": changes,
         "beside": beside,
         "with_spec": with_spec,
         "srpms": sorted(srpms.items()),
@@ -133,6 +135,7 @@ def show_build(request: Request, build_id: str) -> Response:
         if detail is None:
             raise Problem(404, f"There is no build {build_id}.")
         change = board.spec_change(session, int(build_id)) if detail.build.spec_sha256 else None
+        changes = board.changes_of(session, [int(build_id)])
         diagnoses = board.diagnoses_of(session, context.catalog, int(build_id))
         remedy, remedy_of = board.remedies_of(session, int(build_id))
         since = changes_since_good(session, detail)
@@ -142,6 +145,7 @@ def show_build(request: Request, build_id: str) -> Response:
         "detail": detail,
         "build": detail.build,
         "change": change,
+        "changes": changes,
         "with_logs": with_logs,
         "checks": checks,
         "diagnoses": diagnoses,

@@ -74,6 +74,8 @@ def test_a_release_by_its_tag_and_a_prerelease_by_hand(brokerless: LiveApp, post
 def test_retry_cancel_and_resume_say_why_not(brokerless: LiveApp, post: Post) -> None:
     assert "pending" in detail(post("/builds/1/retry"), 409)
     assert "not held" in detail(post("/builds/1/resume"), 409)
+    assert "no conflict in dist-git" in detail(post("/builds/1/resolve", {"how": "done"}), 409)
+    assert post("/builds/1/resolve", {"how": "mine"}).status_code == 422
     assert post("/builds/1/cancel").status_code == 202
     fail(brokerless, 2)
     assert "no strategy magic" in detail(post("/builds/2/retry", {"strategy": "magic"}), 409)

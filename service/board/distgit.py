@@ -1,0 +1,75 @@
+"""What a page shows of a build's change of dist-git. Reads only."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from service.domain.distgit import ChecklistStep, Resolution, new_stream_checklist
+from service.domain.states import BuildState
+from service.store.distgit import DistGitChange
+from service.store.schema import PackageBuild
+
+WAYS = tuple(way.value for way in Resolution if way)
+
+
+@dataclass(frozen=True)
+class ChangeRow:
+    """One change of dist-git. ``open_conflict`` says that a person must settle ``conflict`` now.
+
+    ``checklist`` is what a new stream needs, and is there only while repository or branch are missing.
+    """
+
+    build_id: int
+    package: str
+    branch: str
+    repository: str
+    decision: str
+    resolution: str
+    conflict: str
+    open_conflict: bool
+    evr: str
+    commit: str
+    landed_commit: str
+    pull_request_url: str
+    checklist: tuple[ChecklistStep, ...]
+
+
+def changes_of(session: Session, build_ids: Collection[int]) -> tuple[ChangeRow, ...]:
+    """The changes of these builds, oldest first; builds that are not made from dist-git have none."""
+    if not build_ids:
+        return ()
+    rows = session.execute(
+        select(DistGitChange, PackageBuild.state)
+        .join(PackageBuild, PackageBuild.id == DistGitChange.build_id)
+        .where(DistGitChange.build_id.in_(build_ids))
+        .order_by(DistGitChange.id)
+    ).all()
+    return tuple(_shown(row, state) for row, state in rows)
+
+
+def _shown(row: DistGitChange, state: str) -> ChangeRow:
+    held = state == BuildState.HELD
+    checklist: tuple[ChecklistStep, ...] = ()
+    if held and row.missing:
+        checklist = new_stream_checklist(
+            row.package, row.branch, repository=row.missing != "repository", branch_there=False
+        )
+    return ChangeRow(
+        build_id=row.build_id,
+        package=row.package,
+        branch=row.branch,
+        repository=row.repository,
+        decision=row.decision,
+        resolution=row.resolution,
+        conflict=row.conflict,
+        open_conflict=held and bool(row.conflict),
+        evr=row.evr,
+        commit=row.commit_id,
+        landed_commit=row.landed_commit,
+        pull_request_url=row.pull_request_url,
+        checklist=checklist,
+    )

@@ -1,0 +1,246 @@
+"""Changes of dist-git: intent, conflict, what landed, and what a person decided. Each public function commits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from service.audit import note_audit
+from service.catalog import Catalog
+from service.commands import CommandRefused, NotFound, Requested, resume_build
+from service.domain.distgit import Decision, DistGitPolicy, Resolution
+from service.domain.reports import SubmissionKey
+from service.domain.states import LIVE_BUILD, BuildState
+from service.follow_ups import wait_for_repository
+from service.progress import held_row
+from service.store.distgit import DistGitChange
+from service.store.schema import PackageBuild, PackageStream
+from service.store.session import Database, database_now
+from service.store.transitions import move_build, note_event
+from service.work import BuildWork, deadline_of, target_of
+
+
+@dataclass(frozen=True)
+class Change:
+    """A build's change of dist-git as it is written down. Times and texts as in the table."""
+
+    key: str
+    created_at: datetime
+    resolution: Resolution
+    commit: str
+    pull_request: int | None
+    pull_request_url: str
+    landed_commit: str
+
+
+@dataclass(frozen=True)
+class OtherChange:
+    """The live build that has the repository's branch at present."""
+
+    build_id: int
+
+
+def find_change(db: Database, build_id: int) -> Change | None:
+    """The change of a build, or None before there is one. Reads only."""
+    with db.reader() as session:
+        row = _row(session, build_id)
+        return None if row is None else _frozen(row)
+
+
+def begin_change(
+    db: Database, work: BuildWork, *, repository: str, files: Mapping[str, str]
+) -> Change | OtherChange | None:
+    """Write down what is going to be changed, before anything is. None: the lease was lost.
+
+    One live build has a repository's branch at a time: while another has it, that one is the answer. The lock of
+    the package's stream keeps two workers from both finding it free.
+    """
+    with db.transaction() as session:
+        build = held_row(session, work)
+        if build is None:
+            return None
+        session.scalars(
+            select(PackageStream)
+            .where(PackageStream.family == work.family, PackageStream.package == work.package)
+            .with_for_update()
+        ).one()
+        other = session.scalar(
+            select(DistGitChange.build_id)
+            .join(PackageBuild, PackageBuild.id == DistGitChange.build_id)
+            .where(
+                DistGitChange.package == work.package,
+                DistGitChange.branch == work.branch,
+                DistGitChange.repository == repository,
+                DistGitChange.build_id != work.id,
+                PackageBuild.state.in_([state.value for state in LIVE_BUILD]),
+            )
+            .limit(1)
+        )
+        if other is not None:
+            return OtherChange(other)
+        row = _row(session, work.id)
+        if row is None:
+            row = DistGitChange(
+                build_id=work.id,
+                package=work.package,
+                branch=work.branch,
+                repository=repository,
+                change_key=str(SubmissionKey.fresh(work.id)),
+                created_at=database_now(session).replace(microsecond=0),
+            )
+            session.add(row)
+        row.files = dict(files)
+        row.missing = ""
+        session.flush()
+        return _frozen(row)
+
+
+def last_generated(db: Database, *, package: str, branch: str, repository: str) -> dict[str, str]:
+    """The texts that we generated for the newest change that landed there: the base of the next merge."""
+    with db.reader() as session:
+        files = session.scalar(
+            select(DistGitChange.files)
+            .where(
+                DistGitChange.package == package,
+                DistGitChange.branch == branch,
+                DistGitChange.repository == repository,
+                DistGitChange.landed_at.is_not(None),
+            )
+            .order_by(DistGitChange.landed_at.desc(), DistGitChange.id.desc())
+            .limit(1)
+        )
+        return {str(name): str(text) for name, text in (files or {}).items()}
+
+
+def hold_for_conflict(db: Database, work: BuildWork, *, conflict: str, reason: str) -> bool:
+    """Keep the diff that a person must settle, and hold the build. False: the lease was lost."""
+    with db.transaction() as session:
+        build, row = held_row(session, work), _row(session, work.id)
+        if build is None or row is None:
+            return False
+        row.conflict = conflict
+        row.decision = Decision.CONFLICT.value
+        row.resolution = Resolution.NONE.value
+        move_build(session, build, BuildState.HELD, at=database_now(session), reason=reason)
+        return True
+
+
+def hold_for_repository(
+    db: Database, work: BuildWork, *, repository: str, missing: str, reason: str, look_seconds: float
+) -> bool:
+    """Hold a build whose repository or branch is not there, and have somebody look for it from time to time."""
+    with db.transaction() as session:
+        build = held_row(session, work)
+        if build is None:
+            return False
+        now = database_now(session)
+        row = _row(session, work.id)
+        if row is None:
+            row = DistGitChange(
+                build_id=work.id, package=work.package, branch=work.branch, repository=repository,
+                change_key=str(SubmissionKey.fresh(work.id)), created_at=now.replace(microsecond=0), files={},
+            )  # fmt: skip
+            session.add(row)
+        row.missing = missing
+        move_build(session, build, BuildState.HELD, at=now, reason=reason)
+        wait_for_repository(session, build, now, delay_seconds=look_seconds)
+        return True
+
+
+def go_on(db: Database, build_id: int, *, why: str) -> bool:
+    """Let a build go on that was held for a missing repository, with its whole time anew. False: not held for that."""
+    with db.transaction() as session:
+        build = session.get(PackageBuild, build_id, with_for_update=True)
+        row = _row(session, build_id)
+        if build is None or row is None or build.state != BuildState.HELD or not row.missing:
+            return False
+        at = database_now(session)
+        build.deadline_at = at + deadline_of(build)
+        row.missing = ""
+        move_build(session, build, BuildState.PENDING, at=at, reason=why, due_at=at)
+        return True
+
+
+def waited_for(db: Database, build_id: int) -> tuple[DistGitPolicy, str, str] | None:
+    """Where the package of a build lies, the package and the branch; None for a build without dist-git. Reads only."""
+    with db.reader() as session:
+        build = session.get_one(PackageBuild, build_id)
+        policy = target_of(build).dist_git
+        return None if policy is None else (policy, build.package, build.branch)
+
+
+def record_commit(db: Database, work: BuildWork, *, commit: str, decision: Decision, evr: str) -> bool:
+    """Write down the commit before it is pushed anywhere. False: the lease was lost, nothing may be pushed."""
+    with db.transaction() as session:
+        build, row = held_row(session, work), _row(session, work.id)
+        if build is None or row is None:
+            return False
+        row.commit_id = commit
+        row.decision = decision.value
+        row.evr = evr
+        row.conflict = ""
+        note_event(
+            session, build, at=database_now(session), kind="dist-git",
+            text=f"{decision}: commit {commit[:12]} makes {evr} of {row.package} on {row.branch}",
+        )  # fmt: skip
+        return True
+
+
+def record_landed(
+    db: Database, work: BuildWork, *, commit: str, decision: Decision | None, text: str
+) -> bool:
+    """Write down that the branch holds the change, and which of its commits is built. False: the lease was lost."""
+    with db.transaction() as session:
+        build, row = held_row(session, work), _row(session, work.id)
+        if build is None or row is None:
+            return False
+        now = database_now(session)
+        row.landed_commit = commit
+        row.landed_at = now
+        row.conflict = ""
+        if decision is not None:
+            row.decision = decision.value
+        note_event(session, build, at=now, kind="dist-git", text=text)
+        return True
+
+
+def resolve_conflict(
+    db: Database, catalog: Catalog, build_id: int, how: Resolution, *, by: str, address: str = ""
+) -> Requested:
+    """Settle a conflict and let the build go on. Raises CommandRefused where there is none to settle.
+
+    ``generated`` and ``dist-git`` choose for the lines in conflict only; ``done`` takes what dist-git has by now.
+    """
+    with db.transaction() as session:
+        build, row = session.get(PackageBuild, build_id, with_for_update=True), _row(session, build_id)
+        if build is None:
+            raise NotFound(f"there is no build {build_id}")
+        if build.state != BuildState.HELD or row is None or not row.conflict:
+            raise CommandRefused(f"build {build_id} is {build.state} and has no conflict in dist-git")
+        row.resolution = how.value
+        note_audit(
+            session, at=database_now(session), by=by, address=address, action="build.resolve",
+            subject=f"build {build_id}", detail=f"the conflict in dist-git is settled: {how}",
+            before={"resolution": ""}, after={"resolution": how.value},
+        )  # fmt: skip
+    return resume_build(db, catalog, build_id, by=by, address=address)
+
+
+def _row(session: Session, build_id: int) -> DistGitChange | None:
+    return session.scalars(select(DistGitChange).where(DistGitChange.build_id == build_id)).one_or_none()
+
+
+def _frozen(row: DistGitChange) -> Change:
+    return Change(
+        key=row.change_key,
+        created_at=row.created_at,
+        resolution=Resolution(row.resolution or ""),
+        commit=row.commit_id or "",
+        pull_request=row.pull_request,
+        pull_request_url=row.pull_request_url or "",
+        landed_commit=row.landed_commit or "",
+    )

@@ -1,0 +1,205 @@
+"""What is written to a package's dist-git repository, and when it is not. Pure: texts in, texts and reasons out."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from enum import StrEnum
+from typing import Any
+
+from service.domain.errors import BadName
+
+SOURCES = "sources"
+TRAILER = "Cryopack-Change"
+
+_SOURCE_LINE = re.compile(
+    r"(?:SHA512|MD5) \((?P<name>[^()\s]+)\) = [0-9a-f]{32,128}|[0-9a-f]{32}  (?P<old>\S+)"
+)
+
+
+class Delivery(StrEnum):
+    """How a change reaches the branch."""
+
+    PULL_REQUEST = "pull-request"
+    PUSH = "push"
+
+
+class Decision(StrEnum):
+    """What a newly generated package means for what is in dist-git."""
+
+    NOTHING = "nothing to do"
+    FAST_FORWARD = "fast-forward"
+    MERGE = "merge"
+    CONFLICT = "conflict"
+
+
+class Resolution(StrEnum):
+    """How a person settled a conflict. ``done``: it was edited in dist-git, whose text is taken as it is."""
+
+    NONE = ""
+    GENERATED = "generated"
+    DIST_GIT = "dist-git"
+    DONE = "done"
+
+
+@dataclass(frozen=True)
+class DistGitPolicy:
+    """Where the packages of one target lie. ``{package}`` stands in each address; ``{user}`` in ``fork``.
+
+    ``repository`` is fetched from and named to the build system, ``push`` is written to (empty: the same).
+    ``direct_push`` names the packages that go without a pull request. ``forge`` is pagure or forgejo, ``forge_url``
+    its address, ``namespace`` where the packages are there. ``lookaside`` takes uploads; empty where there is none.
+    """
+
+    repository: str
+    push: str = ""
+    direct_push: tuple[str, ...] = ()
+    lookaside: str = ""
+    forge: str = ""
+    forge_url: str = ""
+    namespace: str = "rpms"
+    fork: str = ""
+    user: str = ""
+
+    def delivery(self, package: str) -> Delivery:
+        """How a change of ``package`` is delivered: by pull request, unless the package is named for a push."""
+        return Delivery.PUSH if package in self.direct_push else Delivery.PULL_REQUEST
+
+    def repository_url(self, package: str) -> str:
+        """The address to fetch from."""
+        return self.repository.format(package=package)
+
+    def push_url(self, package: str) -> str:
+        """The address to push to directly."""
+        return (self.push or self.repository).format(package=package)
+
+    def fork_url(self, package: str) -> str:
+        """The address of our fork, to push to."""
+        return self.fork.format(package=package, user=self.user)
+
+    def as_json(self) -> dict[str, Any]:
+        """The form in which it is kept with a build."""
+        return {**asdict(self), "direct_push": list(self.direct_push)}
+
+    @classmethod
+    def from_json(cls, value: object) -> DistGitPolicy | None:
+        """What ``as_json`` made, or None for anything else."""
+        if not isinstance(value, Mapping) or "repository" not in value:
+            return None
+        known = {field.name for field in fields(cls)}
+        values = {key: item for key, item in value.items() if key in known}
+        return cls(**{**values, "direct_push": tuple(values.get("direct_push", ()))})
+
+
+@dataclass(frozen=True)
+class FilePiece:
+    """One file in three states: as we last generated it, as dist-git has it, as it is generated now. None: absent."""
+
+    name: str
+    base: str | None
+    now: str | None
+    new: str | None
+
+
+def settle(piece: FilePiece) -> tuple[bool, str | None]:
+    """Whether whole-file rules settle a piece, and to which text; what they do not settle needs a merge by lines.
+
+    A side that did not change yields to the one that did. A file that one side deleted and the other changed, or
+    that both made anew, is settled by no rule.
+    """
+    if piece.now == piece.new or piece.base == piece.new:
+        return True, piece.now
+    if piece.base == piece.now:
+        return True, piece.new
+    return False, None
+
+
+def decide(
+    pieces: Iterable[FilePiece], merged: Mapping[str, str | None], conflicts: Sequence[str]
+) -> Decision:
+    """The decision about a whole change: ``merged`` maps names to the texts that would be written."""
+    if conflicts:
+        return Decision.CONFLICT
+    known = list(pieces)
+    if all(merged[piece.name] == piece.now for piece in known):
+        return Decision.NOTHING
+    if all(merged[piece.name] == piece.new for piece in known):
+        return Decision.FAST_FORWARD
+    return Decision.MERGE
+
+
+def source_names(text: str) -> tuple[str, ...]:
+    """The file names in a ``sources`` file, in its order. Raises BadName for a line that is no such line."""
+    names = []
+    for line in filter(None, (line.strip() for line in text.splitlines())):
+        match = _SOURCE_LINE.fullmatch(line)
+        if match is None:
+            raise BadName(f"dist-git's file sources has the line {line[:80]!r}, which names no source")
+        names.append(match["name"] or match["old"])
+    return tuple(names)
+
+
+def source_line(name: str, sha512: str) -> str:
+    """One line of ``sources`` with its end, as dist-git writes it since SHA512."""
+    return f"SHA512 ({name}) = {sha512}\n"
+
+
+def merge_sources(base: str | None, now: str | None, new: str) -> str:
+    """``sources`` with our lines of the last time replaced by today's; a maintainer's own lines stay where they are.
+
+    Raises BadName for a line of dist-git that is none.
+    """
+    ours_before, ours_now = set(source_names(base or "")), set(source_names(new))
+    kept = [
+        line.strip()
+        for line in (now or "").splitlines()
+        if line.strip() and source_names(line)[0] not in ours_before | ours_now
+    ]
+    return "".join(f"{line}\n" for line in [*new.splitlines(), *kept])
+
+
+def commit_message(*, tag: str, version: str, project: str, bugs: Sequence[int], key: str) -> str:
+    """The commit's message: it names the upstream release, the bugs that it resolves, and the change's key."""
+    resolved = "".join(f"\n- Resolves: rhbz#{bug}" for bug in bugs)
+    return (
+        f"Update to {version}\n\nUpstream release {tag} of {project}.{resolved and chr(10)}{resolved}"
+        f"\n\n{TRAILER}: {key}\n"
+    )
+
+
+@dataclass(frozen=True)
+class ChecklistStep:
+    """One thing that a new package needs before it can be built from dist-git. ``done`` None: we cannot see it."""
+
+    title: str
+    done: bool | None
+    what: str
+
+
+def new_stream_checklist(
+    package: str, branch: str, *, repository: bool, branch_there: bool, namespace: str = "rpms"
+) -> tuple[ChecklistStep, ...]:
+    """What must happen before ``package`` can be built on ``branch``, in order, with what is seen to be done.
+
+    Source: Fedora's package review process and the exemption for versioned packages; a granted repository proves
+    that the review, or its exemption, was accepted.
+    """
+    seen = True if repository else None
+    return (
+        ChecklistStep(
+            "Review or exemption", seen, f"A review of {package}, or the exemption for versions of a package"
+        ),
+        ChecklistStep(
+            "Repository requested",
+            seen,
+            f"fedpkg request-repo {package}, with the review's number or --exception",
+        ),
+        ChecklistStep("Repository granted", repository, f"{namespace}/{package} is there"),
+        ChecklistStep(
+            "Branch requested",
+            True if branch_there else None,
+            f"fedpkg request-branch --repo {package} {branch}",
+        ),
+        ChecklistStep("Branch granted", branch_there, f"{namespace}/{package} has the branch {branch}"),
+    )

@@ -1,0 +1,48 @@
+"""What we wrote to dist-git for a build, or were kept from writing."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import CheckConstraint, ForeignKey, Index, Integer, String
+from sqlalchemy.orm import Mapped, mapped_column
+
+from service.domain.distgit import Resolution
+from service.store.base import Base, Id, Json, in_sql
+from service.store.columns import UtcTime, Words
+
+
+class DistGitChange(Base):
+    """One build's change of its package's dist-git branch: the intent first, then what became of it.
+
+    ``files`` are the texts as they were generated, before any merge: once the change has landed they are the base of
+    the next merge. ``conflict`` is the diff that a person must settle. ``missing`` is ``repository`` or ``branch``.
+    ``commit_id`` is what we made, ``landed_commit`` the head of the branch that is built.
+    """
+
+    __tablename__ = "dist_git_changes"
+    __table_args__ = (
+        CheckConstraint(in_sql("resolution", Resolution), name="resolution"),
+        CheckConstraint("(landed_commit = '') = (landed_at IS NULL)", name="landed_has_time"),
+        Index("ix_dist_git_changes_package", "package", "branch", "landed_at"),
+    )
+
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    build_id: Mapped[int] = mapped_column(ForeignKey("package_builds.id"), unique=True)
+    package: Mapped[str] = mapped_column(String(80))
+    branch: Mapped[str] = mapped_column(String(20))
+    repository: Mapped[str] = mapped_column(Words)
+    change_key: Mapped[str] = mapped_column(String(60), unique=True)
+    files: Mapped[dict[str, Any]] = mapped_column(Json, default=dict)
+    decision: Mapped[str] = mapped_column(String(20), default="")
+    resolution: Mapped[str] = mapped_column(String(20), default="")
+    conflict: Mapped[str] = mapped_column(Words, default="")
+    missing: Mapped[str] = mapped_column(String(12), default="")
+    evr: Mapped[str] = mapped_column(String(200), default="")
+    commit_id: Mapped[str] = mapped_column(String(64), default="")
+    pull_request: Mapped[int | None] = mapped_column(Integer)
+    pull_request_url: Mapped[str] = mapped_column(Words, default="")
+    landed_commit: Mapped[str] = mapped_column(String(64), default="")
+    created_at: Mapped[datetime] = mapped_column(UtcTime)
+    landed_at: Mapped[datetime | None] = mapped_column(UtcTime)

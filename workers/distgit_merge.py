@@ -1,0 +1,93 @@
+"""Bringing together what was generated before, what is in dist-git and what is generated now."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from service.domain.distgit import SOURCES, Decision, FilePiece, Resolution, decide, merge_sources, settle
+from service.domain.rpm_versions import SpecEvr, push_refusal
+from service.domain.specs import SpecFile
+from workers.git import Repository, merge_lines
+
+FAVOUR: Mapping[Resolution, str] = {
+    Resolution.NONE: "",
+    Resolution.GENERATED: "theirs",
+    Resolution.DIST_GIT: "ours",
+}
+
+
+@dataclass(frozen=True)
+class Merged:
+    """What would be written, by file name (None removes it), and the diff of what is in conflict."""
+
+    decision: Decision
+    files: Mapping[str, str | None]
+    conflict: str
+
+
+def merge_files(
+    repository: Repository,
+    head: str,
+    base: Mapping[str, str],
+    generated: Mapping[str, str],
+    resolution: Resolution,
+) -> Merged:
+    """Bring generated files and dist-git's together. ``done``: what is in dist-git is taken as it is."""
+    pieces = [
+        FilePiece(name, base.get(name), repository.read(head, name), generated.get(name))
+        for name in sorted({*base, *generated})
+    ]
+    merged: dict[str, str | None] = {}
+    conflicts: list[str] = []
+    for piece in pieces:
+        if piece.name == SOURCES:
+            merged[SOURCES] = merge_sources(piece.base, piece.now, piece.new or "")
+            continue
+        settled, text = settle(piece)
+        if settled:
+            merged[piece.name] = text
+        elif resolution is Resolution.DONE:
+            merged[piece.name] = piece.now
+        elif piece.now is None or piece.new is None:
+            chosen = {Resolution.GENERATED: piece.new, Resolution.DIST_GIT: piece.now}
+            merged[piece.name] = chosen.get(resolution)
+            if resolution not in chosen:
+                conflicts.append(_deleted(piece))
+        else:
+            text, marked = merge_lines(piece.base or "", piece.now, piece.new, favour=FAVOUR[resolution])
+            merged[piece.name] = text
+            if marked:
+                conflicts.append(_diff(piece.name, piece.now, text))
+    return Merged(decide(pieces, merged, conflicts), merged, "\n".join(conflicts))
+
+
+def _diff(name: str, now: str, marked: str) -> str:
+    lines = difflib.unified_diff(
+        now.splitlines(), marked.splitlines(), f"dist-git/{name}", f"merged/{name}", lineterm="", n=3
+    )
+    return "\n".join(lines) + "\n"
+
+
+def _deleted(piece: FilePiece) -> str:
+    side, other = (
+        ("dist-git", "we generate it anew") if piece.now is None else ("we", "dist-git has changed it")
+    )
+    return f"{piece.name}: {side} removed it, and {other}\n"
+
+
+def refusal(spec: SpecFile, repository: Repository, head: str, merged: Merged) -> str:
+    """Why the merged spec must not be pushed: not what was planned, or not higher than what is there."""
+    text, there = merged.files[spec.name], repository.read(head, spec.name)
+    if text is None:
+        return f"dist-git has no {spec.name} any more: a maintainer removed it"
+    new = SpecEvr.read(text)
+    refused = push_refusal(SpecEvr.read(there) if there is not None else None, new) if text != there else ""
+    if refused:
+        return refused
+    if new.version != spec.version:
+        return (
+            f"the spec in dist-git makes version {new.version or 'nothing'}, and {spec.version} was planned"
+        )
+    return ""
