@@ -32,8 +32,6 @@ class Change:
     created_at: datetime
     resolution: Resolution
     commit: str
-    pull_request: int | None
-    pull_request_url: str
     landed_commit: str
 
 
@@ -240,7 +238,5 @@ def _frozen(row: DistGitChange) -> Change:
         created_at=row.created_at,
         resolution=Resolution(row.resolution or ""),
         commit=row.commit_id or "",
-        pull_request=row.pull_request,
-        pull_request_url=row.pull_request_url or "",
         landed_commit=row.landed_commit or "",
     )

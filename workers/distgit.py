@@ -1,7 +1,7 @@
 """A build's commit in dist-git: fetch, merge, upload, commit, deliver. Every step looks before it acts.
 
-The change carries a key, written down before anything is done, as a trailer of its commit and in the name of its
-branch. So whoever comes after a crash finds the commit or the pull request of its predecessor and takes it.
+The change carries a key, written down before anything is done, as a trailer of its commit.
+So whoever comes after a crash finds the commit of its predecessor and takes it.
 """
 
 from __future__ import annotations

@@ -34,8 +34,6 @@ def upgrade() -> None:
         sa.Column("missing", sa.String(length=12), nullable=False),
         sa.Column("evr", sa.String(length=200), nullable=False),
         sa.Column("commit_id", sa.String(length=64), nullable=False),
-        sa.Column("pull_request", sa.Integer(), nullable=True),
-        sa.Column("pull_request_url", sa.Text(), nullable=False),
         sa.Column("landed_commit", sa.String(length=64), nullable=False),
         sa.Column("created_at", UtcTime(), nullable=False),
         sa.Column("landed_at", UtcTime(), nullable=True),

@@ -34,7 +34,6 @@ class ChangeRow:
     evr: str
     commit: str
     landed_commit: str
-    pull_request_url: str
     checklist: tuple[ChecklistStep, ...]
 
 
@@ -70,6 +69,5 @@ def _shown(row: DistGitChange, state: str) -> ChangeRow:
         evr=row.evr,
         commit=row.commit_id,
         landed_commit=row.landed_commit,
-        pull_request_url=row.pull_request_url,
         checklist=checklist,
     )

@@ -45,22 +45,18 @@ class Resolution(StrEnum):
 
 @dataclass(frozen=True)
 class DistGitPolicy:
-    """Where the packages of one target lie. ``{package}`` stands in each address; ``{user}`` in ``fork``.
+    """Where the packages of one target lie. ``{package}`` stands in each address.
 
     ``repository`` is fetched from and named to the build system, ``push`` is written to (empty: the same).
-    ``direct_push`` names the packages that go without a pull request. ``forge`` is pagure or forgejo, ``forge_url``
-    its address, ``namespace`` where the packages are there. ``lookaside`` takes uploads; empty where there is none.
+    ``direct_push`` names the packages that go without a pull request. ``lookaside`` takes uploads; empty where there
+    is none. ``namespace`` is where the packages are at the forge, for people.
     """
 
     repository: str
     push: str = ""
     direct_push: tuple[str, ...] = ()
     lookaside: str = ""
-    forge: str = ""
-    forge_url: str = ""
     namespace: str = "rpms"
-    fork: str = ""
-    user: str = ""
 
     def delivery(self, package: str) -> Delivery:
         """How a change of ``package`` is delivered: by pull request, unless the package is named for a push."""
@@ -73,10 +69,6 @@ class DistGitPolicy:
     def push_url(self, package: str) -> str:
         """The address to push to directly."""
         return (self.push or self.repository).format(package=package)
-
-    def fork_url(self, package: str) -> str:
-        """The address of our fork, to push to."""
-        return self.fork.format(package=package, user=self.user)
 
     def as_json(self) -> dict[str, Any]:
         """The form in which it is kept with a build."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, Integer, String
+from sqlalchemy import CheckConstraint, ForeignKey, Index, String
 from sqlalchemy.orm import Mapped, mapped_column
 
 from service.domain.distgit import Resolution
@@ -41,8 +41,6 @@ class DistGitChange(Base):
     missing: Mapped[str] = mapped_column(String(12), default="")
     evr: Mapped[str] = mapped_column(String(200), default="")
     commit_id: Mapped[str] = mapped_column(String(64), default="")
-    pull_request: Mapped[int | None] = mapped_column(Integer)
-    pull_request_url: Mapped[str] = mapped_column(Words, default="")
     landed_commit: Mapped[str] = mapped_column(String(64), default="")
     created_at: Mapped[datetime] = mapped_column(UtcTime)
     landed_at: Mapped[datetime | None] = mapped_column(UtcTime)

@@ -218,3 +218,30 @@ def test_a_new_stream_waits_for_repository_and_branch_and_goes_on_by_itself(hous
     house.grants.grant(PACKAGE, BRANCH)
     house.run()
     good(house.builds()[-1])
+
+
+def test_a_package_that_nobody_opted_in_is_held_and_nothing_is_written(
+    farm: Farm, make_settings: Callable[..., Settings], sqlite_url: str
+) -> None:
+    house = DistGitHouse(farm, koji_settings(make_settings, farm, sqlite_url), direct_push=())
+    house.grants.grant(PACKAGE, BRANCH)
+    build = house.release("v1.35.1")
+    house.close()
+    assert build.state == "held" and "is not among direct_push of target f44-dist-git" in build.reason
+    assert house.grants.log(PACKAGE, BRANCH) == ["Added the README"]
+
+
+def test_one_live_build_has_a_branch_at_a_time(house: DistGitHouse) -> None:
+    house.grants.grant(PACKAGE, BRANCH)
+    house.farm.pause()
+    house.announce("v1.35.1")
+    house.process_inbox()
+    house.run(until=lambda builds: builds[0].state == "running")
+    house.announce("v1.35.2")
+    house.process_inbox()
+    house.run(until=lambda builds: "waits for build 1, which has cri-o1.35 on f44" in builds[-1].reason)
+    assert house.grants.log(PACKAGE, BRANCH) == ["Update to 1.35.1", "Added the README"]
+    house.farm.resume()
+    house.run()
+    assert [build.state for build in house.builds()] == ["succeeded", "succeeded"]
+    assert house.grants.log(PACKAGE, BRANCH)[0] == "Update to 1.35.2"

@@ -79,12 +79,10 @@ def test_the_message_names_release_bugs_and_key() -> None:
 
 
 def test_a_push_is_opted_in_for_each_package() -> None:
-    policy = DistGitPolicy("https://src.example/rpms/{package}", direct_push=("cri-o1.35",), user="bot",
-                           fork="ssh://src.example/forks/{user}/rpms/{package}")  # fmt: skip
+    policy = DistGitPolicy("https://src.example/rpms/{package}", direct_push=("cri-o1.35",))
     assert policy.delivery("cri-o1.35") is Delivery.PUSH
     assert policy.delivery("cri-o1.36") is Delivery.PULL_REQUEST
     assert policy.push_url("a") == "https://src.example/rpms/a"
-    assert policy.fork_url("a") == "ssh://src.example/forks/bot/rpms/a"
     assert DistGitPolicy.from_json(policy.as_json()) == policy
     assert DistGitPolicy.from_json(None) is None
 
