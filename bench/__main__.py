@@ -7,7 +7,7 @@ import platform
 import sys
 from collections.abc import Callable
 
-from bench import koji, logs, pages, release, specs, webhook
+from bench import diagnosis, koji, logs, pages, release, specs, webhook
 
 PARTS: dict[str, Callable[[], None]] = {
     "webhook": webhook.run,
@@ -16,6 +16,7 @@ PARTS: dict[str, Callable[[], None]] = {
     "release": release.run,
     "koji": koji.run,
     "logs": logs.run,
+    "diagnosis": diagnosis.run,
 }
 
 
