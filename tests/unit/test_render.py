@@ -53,7 +53,7 @@ def active_lines(text: str) -> list[str]:
         ("1.33.0", "compat", "f43", ("ld-undefs",)),
         ("1.34.0", "compat", "f44", ("ld-undefs", "ld-notext")),
         ("1.36.3", "compat", "rawhide", ("ld-undefs", "ld-notext")),
-        ("1.35.6", "no-wasm", "f44", ("nri-no-wasm",)),
+        ("1.35.6", "no-wasm", "f44", ("go-module-mode", "nri-no-wasm")),
         ("1.31.13", "none", "f44", ()),
         ("1.52.0", "default", "f44", ("go-module-mode", "ld-undefs")),
     ],
@@ -98,7 +98,7 @@ def test_globals_stand_before_the_first_build(version: str) -> None:
     ("default", True, True),
     ("strict", True, True),
     ("compat", False, False),
-    ("no-wasm", False, True),
+    ("no-wasm", True, True),
 ])  # fmt: skip
 def test_exports_and_guards(strategy: str, module_mode: bool, guards: bool) -> None:
     text = render(CATALOG, "1.36.3", strategy, "f44").text
