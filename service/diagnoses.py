@@ -99,16 +99,19 @@ def name_cluster(
     reference: str = "",
     fault: Fault = Fault.PACKAGE,
     retry: Retry = Retry.NO,
+    rename: bool = True,
     address: str = "",
 ) -> Named:
     """Give a cluster of unknown failures a name: a new rule, applied at once and from then on.
 
-    Naming it again changes the name. Raises NotFound for a cluster that nobody has seen, CommandRefused for texts
-    that are missing or are not one line.
+    Naming it again changes the name, unless ``rename`` is off: then the second of two is refused. Raises NotFound
+    for a cluster that nobody has seen, CommandRefused for texts that are missing or are not one line.
     """
     for what, text, needed in (("cause", cause, True), ("why", why, True), ("advice", advice, False)):
         if (needed and not text.strip()) or len(text) > TEXT_LIMIT or not (text.isprintable() or not text):
             raise CommandRefused(f"the {what} must be one line of at most {TEXT_LIMIT} characters")
+    if len(reference) > TEXT_LIMIT or not (reference.isprintable() or not reference):
+        raise CommandRefused(f"the reference must be one line of at most {TEXT_LIMIT} characters")
     if reference and not reference.startswith(("https://", "http://")):
         raise CommandRefused("the reference must be an address that begins with https://")
     with db.transaction() as session:
@@ -123,6 +126,8 @@ def name_cluster(
         own = [row for row in rows if not row.rule or row.rule.startswith(NAMED)]
         if not own and named is None:
             raise NotFound(f"there is no cluster {fingerprint[:40]} of unknown failures")
+        if named is not None and not rename:
+            raise CommandRefused(f"it is named already, by {named.named_by}: {named.cause}")
         before = _shown(named) if named is not None else None
         if named is None:
             named = NamedCause(fingerprint=fingerprint)

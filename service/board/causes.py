@@ -154,14 +154,20 @@ def list_causes(session: Session, catalog: Catalog) -> Causes:
     )
 
 
-def _clusters(session: Session) -> tuple[ClusterRow, ...]:
+def cluster_of(session: Session, fingerprint: str) -> ClusterRow | None:
+    """One cluster of unknown failures; None where there is none, or where it has a name."""
+    return next(iter(_clusters(session, fingerprint)), None)
+
+
+def _clusters(session: Session, only: str | None = None) -> tuple[ClusterRow, ...]:
     d, b = Diagnosis, PackageBuild
+    wanted = (d.rule == "",) if only is None else (d.rule == "", d.fingerprint == only)
     rows = session.execute(
         select(
             d.fingerprint, func.count().label("chroots"), func.count(d.build_id.distinct()).label("builds"),
             func.max(d.at).label("last_at"), func.min(d.at).label("first_at"), func.max(d.id).label("newest"),
         )
-        .where(d.rule == "")
+        .where(*wanted)
         .group_by(d.fingerprint)
         .order_by(func.max(d.id).desc())
         .limit(CLUSTERS_SHOWN)

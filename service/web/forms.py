@@ -12,7 +12,8 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from service import board, commands, overrides, rebuilds
+from service import board, commands, diagnoses, overrides, rebuilds
+from service.domain.causes import Fault, Retry
 from service.store.session import Database, JoinedDatabase
 from service.web.auth import Caller, Form, check_form, page_needs
 from service.web.context import WebContext, context_of
@@ -53,6 +54,19 @@ class Asked:
 
 
 @dataclass(frozen=True)
+class TextField:
+    """One line that the form asks for. ``limit`` is in characters."""
+
+    name: str
+    label: str
+    limit: int
+    required: bool = True
+
+
+WHY = TextField("why", "Why, for the others", overrides.WHY_LIMIT)
+
+
+@dataclass(frozen=True)
 class Button:
     """``what`` says what will happen, ``act`` does it in a given transaction, ``back`` is where to look then."""
 
@@ -62,7 +76,7 @@ class Button:
     what: Callable[[Asked], str]
     act: Callable[[Asked, Database], Done]
     back: Callable[[str], str]
-    needs_why: bool = False
+    texts: tuple[TextField, ...] = ()
     choices: Callable[[Asked], Mapping[str, Mapping[str, str]]] = field(default=lambda asked: {})
 
 
@@ -133,6 +147,45 @@ def _override(
     return act
 
 
+def _what_cause(asked: Asked) -> str:
+    with asked.context.db.reader() as session:
+        cluster = board.cluster_of(session, asked.subject)
+    if cluster is None:
+        raise commands.NotFound(
+            f"there is no cluster {asked.subject[:40]} of unknown failures without a name"
+        )
+    where = f"{', '.join(cluster.packages)} on {', '.join(cluster.branches)}"
+    return (
+        f"{cluster.cause}\nThe name becomes a rule: it is given at once to the builds that failed so "
+        f"({cluster.counts.builds}: {where}), and from now on to every failure of cluster {cluster.fingerprint}."
+    )
+
+
+def _name_cause(asked: Asked, db: Database) -> Done:
+    words = {text.name: asked.form.get(text.name, "") for text in CAUSE_TEXTS}
+    fault, retry = asked.form.get("fault", Fault.PACKAGE.value), asked.form.get("retry", Retry.NO.value)
+    if fault not in list(Fault) or retry not in list(Retry):
+        raise Problem(422, "Choose whose fault it is and whether a retry helps from the lists.")
+    diagnoses.name_cluster(
+        db, asked.subject, **words, fault=Fault(fault), retry=Retry(retry), rename=False, **asked.by
+    )
+    return Done({})
+
+
+CAUSE_TEXTS = (
+    TextField("cause", "The cause, in one line", diagnoses.TEXT_LIMIT),
+    TextField("why", "How you know", diagnoses.TEXT_LIMIT),
+    TextField("advice", "What to do (may stay empty)", diagnoses.TEXT_LIMIT, required=False),
+    TextField(
+        "reference", "Address of an issue or a page (may stay empty)", diagnoses.TEXT_LIMIT, required=False
+    ),
+)
+CAUSE_CHOICES: Mapping[str, Mapping[str, str]] = {
+    "fault": {Fault.PACKAGE: "the package's", Fault.INFRASTRUCTURE: "the infrastructure's"},
+    "retry": {Retry.NO: "does not help", Retry.YES: "helps", Retry.LATER: "helps later"},
+}
+
+
 def _today() -> str:
     return datetime.now(UTC).date().isoformat()
 
@@ -162,6 +215,10 @@ BUTTONS = (
         lambda subject: "/builds", choices=_strategies,
     ),
     Button(
+        "cause-name", "builds:write", "Name this cause", _what_cause, _name_cause,
+        lambda subject: "/causes", texts=CAUSE_TEXTS, choices=lambda asked: CAUSE_CHOICES,
+    ),
+    Button(
         "delivery-replay", "releases:write", "Look at it again",
         lambda asked: f"Delivery {asked.subject} is processed again, with the catalogue as it is now.",
         _replay, lambda subject: f"/deliveries/{quote(subject)}",
@@ -170,31 +227,31 @@ BUTTONS = (
         "stream-confirm", "catalog:write", "Confirm the stream",
         lambda asked: f"Stream {asked.subject} is built, and no longer marked as unconfirmed.",
         _override("stream", "stream.confirm", lambda: {"confirmed": True, "build": True}),
-        lambda subject: "/catalogue", needs_why=True,
+        lambda subject: "/catalogue", texts=(WHY,),
     ),
     Button(
         "stream-end", "catalog:write", "Mark the stream as end-of-life",
         lambda asked: f"Nothing new is built of stream {asked.subject}. What is built stays.",
         _override("stream", "stream.end", lambda: {"build": False, "eol": _today()}),
-        lambda subject: "/catalogue", needs_why=True,
+        lambda subject: "/catalogue", texts=(WHY,),
     ),
     Button(
         "branch-end", "catalog:write", "Mark the branch as end-of-life",
         lambda asked: f"Branch {asked.subject} gets no new builds. What is built stays.",
         _override("branch", "branch.end", lambda: {"eol": _today()}),
-        lambda subject: "/catalogue", needs_why=True,
+        lambda subject: "/catalogue", texts=(WHY,),
     ),
     Button(
         "target-pause", "catalog:write", "Pause the target",
         lambda asked: f"Nothing new is planned for {asked.subject}. What is under way goes on.",
         _override("target", "target.pause", lambda: {"enabled": False}),
-        lambda subject: "/catalogue", needs_why=True,
+        lambda subject: "/catalogue", texts=(WHY,),
     ),
     Button(
         "target-resume", "catalog:write", "Resume the target",
         lambda asked: f"{asked.subject} is planned for again; the newest patch of each stream that it missed is built.",
         _override("target", "target.resume", lambda: {"enabled": True}),
-        lambda subject: "/catalogue", needs_why=True,
+        lambda subject: "/catalogue", texts=(WHY,),
     ),
 )  # fmt: skip
 

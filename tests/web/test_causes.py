@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import httpx2
 import pytest
 
@@ -9,9 +11,11 @@ from service.diagnoses import write_diagnosis
 from service.domain.diagnosis import diagnose
 from service.domain.states import BuildState
 from service.progress import claim_build, end_build
+from service.sign_ins import sign_in
 from service.store.schema import PackageBuild
 from service.store.session import database_now
 from service.tokens import create_token
+from service.web.auth import COOKIE
 from tests.store.releases import builds, deliver, payload
 from tests.web.live import LiveApp
 
@@ -99,3 +103,47 @@ def test_a_cluster_is_named_through_the_api(brokerless: LiveApp, red: tuple[int,
     assert named.json()["diagnoses"] == 1
     assert get(brokerless, f"/api/v1/builds/{unknown}").json()["cause"] == "The gizmo is odd"
     assert get(brokerless, "/api/v1/causes").json()["clusters"] == []
+
+
+def test_a_cluster_is_named_from_its_page(brokerless: LiveApp, red: tuple[int, int]) -> None:
+    _, unknown = red
+    (cluster,) = get(brokerless, "/api/v1/causes").json()["clusters"]
+    form = f"/do/cause-name/{cluster['fingerprint']}"
+
+    def as_(scope: str) -> httpx2.Client:
+        cookie = {COOKIE: sign_in(brokerless.context.db, "ann", [scope], seconds=3600)}
+        return httpx2.Client(base_url=brokerless.url, cookies=cookie, timeout=60)
+
+    with as_("read") as reader:
+        assert form not in reader.get("/causes").text and form not in reader.get(f"/builds/{unknown}").text
+        assert (
+            reader.get(form).status_code
+            == reader.post(form, data={"cause": "x", "why": "y"}).status_code
+            == 403
+        )
+    with as_("builds:write") as writer:
+        for page in ("/causes", f"/builds/{unknown}"):
+            assert f'href="{form}"' in writer.get(page).text
+        page = writer.get(form).text
+        assert "odd" in page and "<b>odd" not in page and "(1: cri-o1.35 on f" in page
+        word = re.search(r'name="form_word" value="(\w{64})"', page)
+        assert word
+        body = {
+            "cause": "The <i>gizmo</i> is odd",
+            "why": "its source says so",
+            "advice": "Take another gizmo",
+        }
+        body |= {"reference": "https://example.org/1", "fault": "infrastructure", "retry": "later"}
+        assert writer.post(form, data=body).status_code == 403, "a form of another site has no word"
+        signed = body | {"form_word": word[1]}
+        for wrong in ({"cause": ""}, {"why": "a\nb"}, {"fault": "nobody"}, {"reference": "javascript:1"}):
+            assert writer.post(form, data=signed | wrong).status_code in (409, 422), wrong
+        assert writer.post(form, data=signed).headers["location"] == "/causes"
+        assert "named already, by ann" in writer.post(form, data=signed | {"cause": "Other"}).text
+        assert writer.get(form).status_code == 404
+        text = writer.get("/causes").text
+        assert "The &lt;i&gt;gizmo&lt;/i&gt; is odd" in text and "Named by ann" in text
+    (rule,) = get(brokerless, "/api/v1/causes").json()["named"]
+    assert (rule["fault"], rule["retry"], rule["advice"]) == ("infrastructure", "later", "Take another gizmo")
+    entries = [e for e in get(brokerless, "/api/v1/audit").json()["items"] if e["action"] == "cause.name"]
+    assert [(e["actor"], e["subject"]) for e in entries] == [("ann", f"cluster {cluster['fingerprint']}")]
