@@ -21,7 +21,7 @@ import pytest
 from service.catalog import Catalog
 from service.overrides import change_catalog
 from service.store.session import Database
-from service.tokens import create_token
+from service.tokens import create_token, recognise
 from tests.web.live import LiveApp, serving
 from tests.web.scene import play
 
@@ -67,8 +67,14 @@ def world(sqlite_template: Path, catalog: Catalog, tmp_path: Path) -> Iterator[L
 
 
 def fuzz(live: LiveApp, folder: Path, *, token: str, seconds: int, examples: int, seed: int) -> None:
-    """Ask what the document allows and what it does not."""
-    run(live, "examples,coverage,fuzzing", folder, token=token, seconds=seconds, examples=examples, seed=seed)
+    """Ask what the document allows and what it does not.
+
+    Revoking is left to the links: here it would find the run's own token in a list, and all that follows is a 401.
+    """
+    run(live, "examples,coverage,fuzzing", folder, token=token, seconds=seconds, examples=examples, seed=seed,
+        last=["--exclude-operation-id", "revoke_token"] if token else [])  # fmt: skip
+    if token:
+        assert recognise(live.context.db, token), "the run has revoked its own token"
 
 
 def follow(live: LiveApp, folder: Path, *, token: str, seconds: int, examples: int, seed: int) -> set[str]:
