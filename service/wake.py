@@ -52,7 +52,10 @@ class Wake:
     def __init__(self, settings: Settings) -> None:
         self._expires = settings.sweep_seconds
         self._celery = Celery("cryopack-wake", set_as_current=False)
-        self._celery.conf.update(broker_options(settings))
+        options = broker_options(settings)
+        # One try for each hint: without this, kombu tries for two seconds, and those behind it wait.
+        options["broker_transport_options"] |= {"max_retries": 0}
+        self._celery.conf.update(options)
         self._queue: queue.Queue[tuple[str, list[Any]] | None] = queue.Queue(QUEUE_LIMIT)
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()

@@ -26,6 +26,7 @@ def choose(
     ] = None,
 ) -> None:
     """From a CRI-O release on GitHub to finished Fedora builds, kept and shown."""
+    _chosen.clear()
     if server is not None:
         _chosen["server"] = server
 

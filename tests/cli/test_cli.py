@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,18 +10,14 @@ import pytest
 
 from service.catalog import Catalog
 from service.store.session import Database
+from tests.cli.typed import Done, Run, type_apart, type_here
 from tests.store.releases import deliver, payload
-
-ROOT = Path(__file__).parents[2]
-Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture
-def cryopack(tmp_path: Path, sqlite_url: str) -> Run:
-    """Run ``cryopack`` with a database and a state directory of its own."""
-    environment = {
-        **os.environ,
-        "PYTHONPATH": str(ROOT),
+def environment(tmp_path: Path, sqlite_url: str) -> dict[str, str]:
+    """A database and a state directory of its own."""
+    return {
         "CRYOPACK_DATABASE_URL": sqlite_url,
         "CRYOPACK_STATE_DIR": str(tmp_path / "state"),
         "CRYOPACK_BROKER_URL": "redis://127.0.0.1:1/0",
@@ -32,19 +25,36 @@ def cryopack(tmp_path: Path, sqlite_url: str) -> Run:
         "COLUMNS": "200",
     }
 
-    def run(*words: str, **changes: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-c", "from workers.cli import main; main()", *words]
-        return subprocess.run(
-            command,
-            env=environment | changes,
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+
+@pytest.fixture
+def cryopack(environment: dict[str, str], tmp_path: Path) -> Run:
+    """Run ``cryopack`` there, in this process."""
+    return bound(type_here, environment, tmp_path)
+
+
+@pytest.fixture
+def process(environment: dict[str, str], tmp_path: Path) -> Run:
+    """Run ``cryopack`` there, in a process of its own: for what the shell sees."""
+    return bound(type_apart, environment, tmp_path)
+
+
+def bound(way: Callable[..., Done], environment: dict[str, str], folder: Path) -> Run:
+    def run(*words: str, **changes: str) -> Done:
+        return way(words, environment | changes, folder)
 
     return run
+
+
+def test_what_the_shell_sees(process: Run) -> None:
+    """The rest of the tests run the same commands in this process; here are the statuses and streams of a real one."""
+    done = process("build", "show", "7")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "cryopack: there is no build 7\n"
+    assert process("explode").returncode == 2
+    listed = process("build", "list", "--json")
+    assert (listed.returncode, listed.stdout, listed.stderr) == (0, "[]\n", "")
+    wrong = process("matrix", CRYOPACK_SWEEP_SECONDS="-1")
+    assert wrong.returncode == 1 and wrong.stderr.count("\n") == 1 and "Traceback" not in wrong.stderr
 
 
 def test_help_on_every_level(cryopack: Run) -> None:

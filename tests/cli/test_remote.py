@@ -8,7 +8,7 @@ import re
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,12 +16,10 @@ import pytest
 from service.domain.states import BuildState
 from service.progress import claim_build, end_build
 from service.tokens import create_token
+from tests.cli.typed import ROOT, Done, Run, type_apart, type_here
 from tests.store.releases import builds, deliver, payload
 from tests.web.live import LiveApp, serving
 from tests.web.scene import Scene
-
-ROOT = Path(__file__).parents[2]
-Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture
@@ -44,28 +42,18 @@ def environment(live: LiveApp, tmp_path: Path) -> dict[str, str]:
     """The environment of a user elsewhere: an address and a token in a file, no database."""
     token = tmp_path / "token"
     token.write_text(create_token(live.context.db, "ana", ["admin"], by="root").text + "\n")
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("CRYOPACK_")}
     return {
-        **kept, "PYTHONPATH": str(ROOT), "CRYOPACK_TOKEN_FILE": str(token), "NO_COLOR": "1", "COLUMNS": "200",
+        "CRYOPACK_TOKEN_FILE": str(token), "NO_COLOR": "1", "COLUMNS": "200",
         "CRYOPACK_STATE_DIR": str(tmp_path / "nothing"),
     }  # fmt: skip
 
 
 @pytest.fixture
 def cryopack(live: LiveApp, environment: dict[str, str], tmp_path: Path) -> Run:
-    """Run ``cryopack --server …`` there."""
+    """Run ``cryopack --server …`` there, in this process."""
 
-    def run(*words: str, server: str = live.url, **changes: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-c", "from workers.cli import main; main()", "--server", server, *words]
-        return subprocess.run(
-            command,
-            env=environment | changes,
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            timeout=90,
-            check=False,
-        )
+    def run(*words: str, server: str = live.url, **changes: str) -> Done:
+        return type_here(["--server", server, *words], environment | changes, tmp_path)
 
     return run
 
@@ -110,9 +98,11 @@ def test_doing_things_and_finding_them_in_the_audit_trail(cryopack: Run, live: L
         assert action in trail.stdout
 
 
-def test_watching_a_build_to_its_end(cryopack: Run, live: LiveApp) -> None:
-    done: list[subprocess.CompletedProcess[str]] = []
-    thread = threading.Thread(target=lambda: done.append(cryopack("build", "watch", "3", "--every", "0.2")))
+def test_watching_a_build_to_its_end(live: LiveApp, environment: dict[str, str], tmp_path: Path) -> None:
+    """In a process of its own, as it must see what happens meanwhile."""
+    words = ["--server", live.url, "build", "watch", "3", "--every", "0.2"]
+    done: list[Done] = []
+    thread = threading.Thread(target=lambda: done.append(type_apart(words, environment, tmp_path)))
     thread.start()
     end(live, 3, BuildState.ERRORED)
     thread.join(90)
@@ -151,9 +141,10 @@ curl() {{ command curl --silent --show-error --fail-with-body --max-time 30 "$@"
 cryopack() {{ '{sys.executable}' -c 'from workers.cli import main; main()' "$@"; }}
 """
     script = wrappers + "\n".join(lines).replace("http://127.0.0.1:8000", live.url)
-    environment = {k: v for k, v in environment.items() if k != "CRYOPACK_TOKEN_FILE"}
+    kept = {k: v for k, v in {**os.environ, **environment}.items() if k != "CRYOPACK_TOKEN_FILE"}
     done = subprocess.run(
-        ["bash", "-c", script], env={**environment, "CRYOPACK_DATABASE_URL": sqlite_url}, cwd=tmp_path,
+        ["bash", "-c", script], cwd=tmp_path,
+        env={**kept, "PYTHONPATH": str(ROOT), "CRYOPACK_DATABASE_URL": sqlite_url},
         capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr

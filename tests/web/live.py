@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import hmac
 import socket
+import ssl
 import threading
 import time
 import uuid
@@ -21,6 +22,8 @@ from service.web.context import WebContext
 from tests.servers import free_port
 
 SECRET = "a-secret-of-the-tests"
+# Every request here is plain http on loopback; the default context would read all certificates for each.
+NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 NO_BROKER = "redis://127.0.0.1:1/0"
 
 
@@ -59,16 +62,20 @@ class LiveApp:
 
     def get(self, path: str, **headers: str) -> httpx2.Response:
         """GET without following redirects."""
-        return httpx2.get(self.url + path, headers=headers, timeout=20)
+        return httpx2.get(self.url + path, headers=headers, timeout=20, verify=NO_TLS)
 
     def request(self, method: str, path: str) -> httpx2.Response:
         """A request without a body."""
-        return httpx2.request(method, self.url + path, timeout=20)
+        return httpx2.request(method, self.url + path, timeout=20, verify=NO_TLS)
 
     def deliver(self, body: bytes, **changes: str | None) -> httpx2.Response:
         """POST a delivery as GitHub does; ``changes`` replace headers (None leaves one out)."""
         return httpx2.post(
-            f"{self.url}/webhooks/github", content=body, headers=github_headers(body, **changes), timeout=30
+            f"{self.url}/webhooks/github",
+            content=body,
+            headers=github_headers(body, **changes),
+            timeout=30,
+            verify=NO_TLS,
         )
 
     def raw(self, request: bytes, *, pause: float = 0.0) -> bytes:
