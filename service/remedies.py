@@ -6,7 +6,7 @@ and a wait for the branch (service/domain/causes.py).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 
 from service.catalog import Catalog
 from service.diagnoses import rank_first
+from service.domain.buildroots import go_is_enough
 from service.domain.causes import Cause, Remedy, RemedyKind, RemedyPolicy
 from service.domain.planning import BuildTarget, PlannedBuild, plan, superseded_by
 from service.domain.states import BuildState, ReleaseState
@@ -22,7 +23,12 @@ from service.domain.versions import Version
 from service.releases import add_attempt, lock_stream, planned_versions
 from service.store.diagnoses import AppliedRemedy, Diagnosis
 from service.store.schema import PackageBuild
+from service.store.surroundings import Buildroot
 from service.store.transitions import move_build, note_event
+from service.work import deadline_of
+
+BY_ITSELF = "It goes on by itself"
+"""Stands in the reason of an attempt that waits for its branch, and in no other."""
 
 
 @dataclass(frozen=True)
@@ -162,7 +168,58 @@ def _attempt(
     if remedy.kind is RemedyKind.LATER:
         attempt.due_at = at + timedelta(minutes=remedy.minutes)
         attempt.deadline_at += timedelta(minutes=remedy.minutes)
-    elif remedy.kind is RemedyKind.WAIT:
-        why = f"{because}. When the branch has it: cryopack build resume {attempt.id}"
-        move_build(session, attempt, BuildState.HELD, at=at, reason=why)
+    elif remedy.kind is RemedyKind.WAIT and not _seen_since(session, build):
+        move_build(session, attempt, BuildState.HELD, at=at, reason=_waiting(attempt, because))
     return attempt
+
+
+def _waiting(attempt: PackageBuild, because: str) -> str:
+    by_hand = f"cryopack build resume {attempt.id}"
+    needs = _needs(attempt)
+    if not needs:
+        return f"{because}. When the branch has it: {by_hand}"
+    return f"{because}. {BY_ITSELF} when a root log of {attempt.branch} shows Go {needs}; sooner by {by_hand}"
+
+
+def _needs(build: PackageBuild) -> str:
+    """The Go that the release's go.mod asks for; empty where its source was not read."""
+    return str(build.release.facts.get("go", ""))
+
+
+def _seen_since(session: Session, build: PackageBuild) -> bool:
+    """Whether a later build on this branch has shown a Go that is new enough, before anybody waited for it."""
+    needs = _needs(build)
+    rows = session.scalars(
+        select(Buildroot.tools)
+        .join(PackageBuild, PackageBuild.id == Buildroot.build_id)
+        .where(PackageBuild.branch == build.branch, PackageBuild.id > build.id)
+    )
+    return bool(needs) and any(go_is_enough(tools, needs) for tools in rows)
+
+
+def let_waiting_go_on(
+    session: Session, build: PackageBuild, tools: Mapping[str, str], *, at: datetime
+) -> tuple[int, ...]:
+    """Let the attempts go on that wait for a newer Go on this build's branch, if its root log shows one.
+
+    Each goes on so once: in whatever way it is held again, its reason is another and a person decides. Returns their
+    ids. The caller commits.
+    """
+    waiting = session.scalars(
+        select(PackageBuild)
+        .join(AppliedRemedy, AppliedRemedy.attempt_id == PackageBuild.id)
+        .where(
+            AppliedRemedy.kind == RemedyKind.WAIT.value,
+            PackageBuild.branch == build.branch,
+            PackageBuild.state == BuildState.HELD.value,
+            PackageBuild.reason.contains(BY_ITSELF),
+        )
+        .order_by(PackageBuild.id)
+        .with_for_update(of=PackageBuild)
+    ).all()
+    ready = [held for held in waiting if go_is_enough(tools, _needs(held))]
+    for held in ready:
+        held.deadline_at = at + deadline_of(held)
+        why = f"the root log of build {build.id} shows that {build.branch} has Go {_needs(held)} or newer"
+        move_build(session, held, BuildState.PENDING, at=at, reason=why, due_at=at)
+    return tuple(held.id for held in ready)

@@ -27,6 +27,7 @@ from service.domain.buildroots import tool_versions
 from service.follow_ups import FollowUpWork
 from service.logs.blocks import LogWriter, Unpacker, Written
 from service.logs.store import LogGone, log_key
+from service.remedies import let_waiting_go_on
 from service.store.schema import PackageBuild
 from workers.context import Context
 from workers.downloads import DownloadRefused, DownloadTrouble, Limits, NotThere, download
@@ -86,6 +87,7 @@ def fetch_logs(ctx: Context, work: FollowUpWork) -> Done:
     def record(session: Session, build: PackageBuild, now: datetime) -> None:
         note_missing(session, build, now, work.subject, missing)
         note_tools(session, build, work.subject, tools)
+        let_waiting_go_on(session, build, tools, at=now)
 
     return Done(kept + lost, record)
 

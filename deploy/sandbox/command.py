@@ -211,7 +211,7 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
         "--patience",
         type=float,
         default=PATIENCE,
-        help="with auto: seconds before a build is simulated instead",
+        help="with auto: seconds before a recorded build is shown, or a build is simulated, instead",
     )
     parser.add_argument("--go-cache", type=Path, help="Go's build cache (default: below the state folder)")
     parser.add_argument("--stop-at-eof", action="store_true", help="stop when the pipe at its input closes")
@@ -248,7 +248,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     sandbox = Sandbox(
         options.state_dir, pace=options.pace, publish=options.publish, hold_back=tuple(options.hold_back),
-        tools=tools,
+        tools=tools, replays=options.real_builds != "off",
     )  # fmt: skip
     sandbox.copr_url, sandbox.koji_url, sandbox.mirror_url = _url(copr), _url(koji), _url(mirrored)
     try:

@@ -38,6 +38,7 @@ class Sandbox:
         publish: str = "latest",
         hold_back: tuple[str, ...] = (),
         tools: Toolchain | None = None,
+        replays: bool = False,
     ) -> None:
         state_dir.mkdir(parents=True, exist_ok=True)
         self.state_dir = state_dir
@@ -55,7 +56,7 @@ class Sandbox:
         with self.store.transaction():
             self._first_rows(publish, hold_back)
         self._sweep()
-        self.real = RealFarm(self, tools)
+        self.real = RealFarm(self, tools, replays=replays)
         self.life = BuildLife(self)
         self.koji_life = KojiLife(self)
 

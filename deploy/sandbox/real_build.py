@@ -48,7 +48,7 @@ class Toolchain:
     def find(cls, cache: Path, *, patience: float = float("inf")) -> Toolchain | str:
         """The toolchain, or the name of what is missing. Go may lie beside this Python.
 
-        ``patience``: seconds after which a build that has not ended, or not begun, is simulated instead.
+        ``patience``: seconds after which a build that has not ended, or not begun, is replayed or simulated instead.
         """
         path = f"{Path(sys.executable).parent}:{os.environ.get('PATH', os.defpath)}"
         found = {

@@ -1,8 +1,9 @@
 """Which chroots are really built, which are replayed, and which are simulated as ever.
 
 Where the sandbox has a toolchain, a chroot of the machine's own architecture is compiled, one at a time, beside the
-farm's clock. Its sisters of other architectures wait for it and show its log again, and say so. A scripted outcome
-goes before both. Where the toolchain's patience ends first, the chroot is simulated and its log says so.
+farm's clock. Its sisters of other architectures wait for it and show its log again, and say so. Where there is no
+toolchain, where its patience ends first, and for other architectures alone, a recorded log that fits is shown again
+(``recorded``), which its first line says. A scripted outcome goes before all that; what is left is simulated.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gzip
+import json
 import logging
 import os
 import shutil
@@ -24,15 +26,13 @@ from sandbox import copr_results
 from sandbox.copr_shapes import CHROOT_ENDS, chroots_of, results_path
 from sandbox.copr_sources import outcome_of
 from sandbox.real_build import FACE, Built, Toolchain, build
+from sandbox.recorded import Recorded, as_of_arch, recorded
 from sandbox.store import Row
 
 if TYPE_CHECKING:
     from sandbox.farm import Sandbox
 
 NOT_SCRIPTED = ("succeeded", "")
-# What an architecture is called by Fedora and by Go.
-GO_NAMES = {"x86_64": "amd64", "aarch64": "arm64", "ppc64le": "ppc64le", "s390x": "s390x"}
-
 log = logging.getLogger("sandbox.real")
 
 
@@ -51,11 +51,13 @@ class Waiting:
 
 
 class RealFarm:
-    """Real builds of one sandbox. Without ``tools`` every chroot is simulated."""
+    """Real builds of one sandbox, and recorded ones if it ``replays``. With neither every chroot is simulated."""
 
-    def __init__(self, sandbox: Sandbox, tools: Toolchain | None) -> None:
+    def __init__(self, sandbox: Sandbox, tools: Toolchain | None, *, replays: bool) -> None:
         self.sandbox = sandbox
         self.tools = tools
+        self._replays = replays
+        self._recorded: dict[tuple[int, str], asyncio.Task[Recorded | None]] = {}
         self._tasks: dict[tuple[int, str], asyncio.Task[Built]] = {}
         self._asked_at: dict[tuple[int, str], float] = {}
         self._processes: dict[tuple[int, str], subprocess.Popen[bytes]] = {}
@@ -71,8 +73,14 @@ class RealFarm:
 
     def end(self, build_row: Row, project: Row, chroot: str) -> End | Waiting | None:
         """The end of a running chroot; None where it is simulated. Called within a transaction, so it never waits."""
+        if self._scripted(build_row, chroot) or not chroot.startswith("fedora-"):
+            return None
+        return self._compiled(build_row, project, chroot) or self._again(build_row, chroot)
+
+    def _compiled(self, build_row: Row, project: Row, chroot: str) -> End | Waiting | None:
+        """As this machine's compiler decided; None where it decides nothing about this chroot."""
         sister = self._sister(build_row, chroot)
-        if self.tools is None or sister is None or self._scripted(build_row, chroot):
+        if self.tools is None or sister is None or (build_row["id"], chroot) in self._recorded:
             return None
         if sister == chroot:
             return self._built(build_row, project, chroot)
@@ -88,7 +96,34 @@ class RealFarm:
         if not text.startswith(FACE):
             return None
         text = text.removeprefix(FACE)
-        return End(state, _as_of(text, sister, chroot), replayed(chroot, sister))
+        here, there = sister.rpartition("-")[2], chroot.rpartition("-")[2]
+        return End(state, as_of_arch(text, here, there), replayed(chroot, sister))
+
+    def _again(self, build_row: Row, chroot: str) -> End | Waiting | None:
+        """As a recorded build ended; None where no recording fits."""
+        if not self._replays:
+            return None
+        key = (build_row["id"], chroot)
+        task = self._recorded.get(key)
+        if task is None:
+            header = json.loads(build_row["header"])
+            task = asyncio.create_task(
+                asyncio.to_thread(
+                    recorded, self._source(build_row), header["name"], header["version"], chroot,
+                    self.sandbox.dist(chroot),
+                ),
+                name=f"replay {key}",
+            )  # fmt: skip
+            self._recorded[key] = task
+            task.add_done_callback(lambda _: self.sandbox.wake())
+        if not task.done():
+            return Waiting()
+        del self._recorded[key]
+        found = task.result()
+        return found and End("succeeded" if found.succeeded else "failed", found.log, found.face)
+
+    def _source(self, build_row: Row) -> Path:
+        return self.sandbox.results / str(build_row["source_url"]).removeprefix("/results/")
 
     def _scripted(self, build_row: Row, chroot: str) -> bool:
         return outcome_of(self.sandbox.store, build_row, chroot) != NOT_SCRIPTED
@@ -110,8 +145,8 @@ class RealFarm:
         task = self._tasks.get(key)
         if task is None:
             self._asked_at[key] = time.monotonic()
-            source = self.sandbox.results / str(build_row["source_url"]).removeprefix("/results/")
-            self._tasks[key] = asyncio.create_task(self._compile(key, source), name=f"compile {key}")
+            compiling = self._compile(key, self._source(build_row))
+            self._tasks[key] = asyncio.create_task(compiling, name=f"compile {key}")
             return Waiting()
         if not task.done():
             assert self.tools is not None, "only with a toolchain is anything compiled"
@@ -170,9 +205,3 @@ def replayed(chroot: str, sister: str) -> str:
         f"REPLAYED by cryopack's sandbox build farm: nothing was compiled for {chroot}; this is the log of {sister}, "
         "which was really built, with the architecture's name changed.\n"
     )
-
-
-def _as_of(text: str, sister: str, chroot: str) -> str:
-    here, there = sister.rpartition("-")[2], chroot.rpartition("-")[2]
-    text = text.replace(here, there)
-    return text.replace(GO_NAMES.get(here, here), GO_NAMES.get(there, there))

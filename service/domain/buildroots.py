@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+
+from service.domain.rpm_versions import compare_versions
 
 TOOLS = frozenset(
     {
@@ -35,3 +37,9 @@ def tool_versions(lines: Iterable[str]) -> dict[str, str]:
         if match is not None and match[1] in TOOLS:
             found[match[1]] = match[2].partition(":")[2] or match[2]
     return dict(sorted(found.items()))
+
+
+def go_is_enough(tools: Mapping[str, str], needs: str) -> bool:
+    """Whether the tools have a Go that a go.mod with the line ``go NEEDS`` accepts. Unknown on either side is no."""
+    has = tools.get("golang") or tools.get("golang-bin") or ""
+    return bool(has and needs) and compare_versions(has.partition("-")[0], needs) >= 0

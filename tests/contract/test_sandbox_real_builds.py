@@ -2,31 +2,22 @@
 
 from __future__ import annotations
 
-import gzip
 import subprocess
 from collections.abc import Iterator
-from dataclasses import replace
-from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import httpx2
 import pytest
-from copr.v3 import Client
 
-from sandbox.mirror_archive import Contents, pack
 from sandbox.real_build import FACE, Toolchain, build
 from sandbox.testing import Farm
 from service.catalog import Catalog
 from service.domain.diagnosis import diagnose
-from service.domain.specs import ChangelogEntry, SourceFacts, SpecRequest
-from service.domain.versions import parse_tag
-from service.specs.render import render_spec
+from tests.contract.stand_in import log_of, stand_in_srpm, upload
 from tests.go_toolchain import ROOT, needs_go
-from workers.srpm import build_srpm
 
 CACHE = ROOT / ".install" / "go-cache"
-COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 pytestmark = needs_go
 
@@ -34,32 +25,7 @@ pytestmark = needs_go
 @pytest.fixture(scope="session")
 def make_srpm(catalog: Catalog, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """Our own spec of a strategy, with the mirror's stand-in source."""
-    folder = tmp_path_factory.mktemp("real")
-
-    def make(strategy: str, branch: str, tag: str = "v1.32.1", wazero: str | None = "v1.8.2") -> Path:
-        version = parse_tag(tag)
-        archive = pack(
-            Contents(
-                version=str(version), commit=COMMIT, timestamp=1_700_000_000, go="1.23", wazero=wazero,
-                nri="v0.9.0", commands=("crio",),
-            )
-        )  # fmt: skip
-        source = folder / archive.filename
-        source.write_bytes(archive.content)
-        request = SpecRequest(
-            family="cri-o", package=f"cri-o{version.stream}", version=version, branch=branch, strategy=strategy,
-            facts=SourceFacts("archive", "1.23", wazero or "", "v0.9.0", COMMIT, archive.etag), release_number=1,
-            released_on=date(2026, 1, 1),
-            changelog=(ChangelogEntry(date(2026, 1, 1), f"{version}-0.1", "Update"),),
-        )  # fmt: skip
-        # The shipped catalogue refuses to render what it knows not to link; the sandbox shall show that it does not.
-        strategies = {id_: replace(row, without=frozenset()) for id_, row in catalog.strategies.items()}
-        spec = render_spec(request, replace(catalog, strategies=strategies))
-        return build_srpm(
-            spec, [source], directory=folder / f"{strategy}-{branch}-{tag}", epoch=1_767_225_600
-        ).path
-
-    return make
+    return partial(stand_in_srpm, tmp_path_factory.mktemp("real"), catalog)
 
 
 @pytest.mark.parametrize(
@@ -126,7 +92,7 @@ def test_other_architectures_are_replayed_and_say_so(farm: Farm, make_srpm: Any)
     assert states == {
         "fedora-44-x86_64": "failed",
         "fedora-44-aarch64": "failed",
-        "fedora-43-s390x": "succeeded",
+        "fedora-43-s390x": "failed",
     }
     logs = {row["name"]: log_of(row["result_url"]) for row in builds[0]["build_chroots"]}
     assert logs["fedora-44-x86_64"].startswith(FACE)
@@ -136,7 +102,8 @@ def test_other_architectures_are_replayed_and_say_so(farm: Farm, make_srpm: Any)
     assert "nothing was compiled for fedora-44-aarch64" in first
     assert "arm64.entrypoint'" in rest
     assert "x86_64" not in rest
-    assert logs["fedora-43-s390x"].startswith("SIMULATED")
+    first, _, rest = logs["fedora-43-s390x"].partition("\n")
+    assert "this is the recorded log of cri-o1.32-1.32.1 (strategy none, f43, x86_64)" in first
 
 
 def test_a_scripted_outcome_goes_before_a_real_build(farm: Farm, make_srpm: Any) -> None:
@@ -158,27 +125,14 @@ def test_stopping_does_not_wait_for_a_compiler(farm: Farm, make_srpm: Any) -> No
     assert builds[0]["state"] == "succeeded"
 
 
-def upload(farm: Farm, srpm: Path, chroots: list[str]) -> int:
-    """Upload with the real client's endpoint; the build's number."""
-    client = Client.create_from_config_file(str(farm.copr_config))
-    client.project_proxy.add("packbot", "real", chroots)
-    return int(client.build_proxy.create_from_file("packbot", "real", str(srpm)).id)
-
-
-def log_of(result_url: str) -> str:
-    answer = httpx2.get(f"{result_url}build.log.gz", trust_env=False)
-    content = answer.content
-    return gzip.decompress(content).decode() if content[:2] == b"\x1f\x8b" else answer.text
-
-
 def test_a_busy_machine_is_not_waited_for(tmp_path: Path, make_srpm: Any) -> None:
-    """With ``auto`` what is not compiled in time is simulated, and its log says so."""
+    """With ``auto`` what is not compiled in time is replayed from a recording, and its log says so."""
     impatient = Farm(
         tmp_path / "farm", pace=0.02, publish="none", options=("--real-builds", "auto", "--patience", "0")
     )
     with impatient as farm:
         upload(farm, make_srpm("none", "f44"), ["fedora-44-x86_64", "fedora-44-aarch64"])
         builds = farm.wait(lambda builds: builds[0]["state"] in {"failed", "succeeded"}, seconds=60)
-        assert builds[0]["state"] == "succeeded"
+        assert builds[0]["state"] == "failed"
         for row in builds[0]["build_chroots"]:
-            assert log_of(row["result_url"]).startswith("SIMULATED")
+            assert log_of(row["result_url"]).startswith("REPLAYED")

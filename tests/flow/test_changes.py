@@ -7,6 +7,7 @@ import gzip
 import pytest
 from sqlalchemy import select
 
+from service.domain.states import ENDED_BUILD
 from service.store.surroundings import VendoredModules
 from tests.flow.house import House
 from tests.web.live import serving
@@ -24,7 +25,7 @@ def build(house: House, tag: str, go: str, monkeypatch: pytest.MonkeyPatch) -> i
     runners = dict(follow_ups.RUNNERS)
     monkeypatch.setattr(follow_ups, "RUNNERS", {})
     house.announce(tag)
-    house.run()
+    house.run(lambda rows: f"v{rows[-1].version}" == tag and rows[-1].state in ENDED_BUILD)
     newest = house.builds()[-1]
     for chroot in CHROOTS:
         (folder,) = (house.farm.state_dir / "results").rglob(f"{chroot}/{int(newest.external_id or 0):08d}-*")
@@ -73,3 +74,25 @@ def test_spec_source_modules_and_tools_stand_side_by_side(
         )
         answer = live.get(f"/api/v1/builds/{good}/changes")
         assert answer.status_code == 404 and "has not succeeded before" in answer.json()["detail"]
+
+
+def test_what_waits_for_a_newer_go_goes_on_when_a_root_log_shows_it(
+    sqlite_house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house = sqlite_house
+    house.only("f44-copr")
+    too_old = "go: go.mod requires go >= 1.23 (running go 1.22.5; GOTOOLCHAIN=local)\n"
+    house.farm.set_outcome("failed", package="cri-o1.32", log=too_old)
+    house.announce("v1.32.1")
+    house.run(lambda rows: len(rows) == 2 and rows[-1].state == "held", seconds=60)
+    assert "when a root log of f44 shows Go 1.23" in house.builds()[1].reason
+    build(house, "v1.36.0", "1.22.9-1.fc44", monkeypatch)
+    assert house.builds()[1].state == "held"
+    build(house, "v1.36.3", "1.23.1-1.fc44", monkeypatch)
+    house.run(seconds=60)
+    house.settle(60)
+    assert house.story(house.builds()[1].id)[:4] == ["pending", "held", "pending", "preparing"]
+    rows = [(row.version, row.attempt, row.state) for row in house.builds()]
+    assert rows[:2] == [("1.32.1", 1, "failed"), ("1.32.1", 2, "failed")] and len(rows) == 4, (
+        "and never again"
+    )

@@ -19,7 +19,7 @@ from service.domain.causes import RemedyPolicy
 from service.domain.diagnosis import diagnose
 from service.domain.states import BuildState
 from service.domain.versions import Version
-from service.remedies import settle_remedy
+from service.remedies import let_waiting_go_on, settle_remedy
 from service.store.diagnoses import AppliedRemedy, Diagnosis
 from service.store.schema import AuditEntry, PackageBuild
 from service.store.session import Database, database_now
@@ -156,6 +156,37 @@ def test_a_branch_whose_go_is_too_old_waits_for_a_person(db: Database, none_cata
     assert (second.state, second.due_at) == ("held", None)
     assert "Go 1.25.5 is older than the 1.26.3" in second.reason
     assert f"cryopack build resume {second.id}" in second.reason
+
+
+def test_what_waits_for_go_goes_on_by_itself_once(db: Database, none_catalog: Catalog) -> None:
+    build = failed(db, none_catalog, GO)
+    with db.transaction() as session:
+        row = session.get_one(PackageBuild, build.id)
+        row.release.facts = {**row.release.facts, "go": "1.26.3"}
+    settle(db, none_catalog, build.id)
+    second = builds(db, "1.32.1")[1]
+    assert second.reason.endswith(
+        f"It goes on by itself when a root log of f44 shows Go 1.26.3; sooner by cryopack build resume {second.id}"
+    )
+
+    def show(go: str, branch: str = "f44") -> tuple[int, ...]:
+        with db.transaction() as session:
+            other = session.get_one(PackageBuild, build.id)
+            session.expunge(other)
+            other.branch = branch
+            return let_waiting_go_on(session, other, {"golang": go}, at=database_now(session))
+
+    assert show("1.26.2-1.fc44") == show("1.27.0-1.fc45", "f45") == show("1.26~rc1-1.fc44") == show("") == ()
+    with ThreadPoolExecutor(4) as pool:
+        told = list(pool.map(lambda _: show("1.26.3-1.fc44"), range(4)))
+    assert sorted(told) == [(), (), (), (second.id,)]
+    again = builds(db, "1.32.1")[1]
+    assert (again.state, again.due_at is not None) == ("pending", True)
+    assert again.reason == f"the root log of build {build.id} shows that f44 has Go 1.26.3 or newer"
+    with db.transaction() as session:
+        held = session.get_one(PackageBuild, second.id)
+        move_build(session, held, BuildState.HELD, at=database_now(session), reason="the license changed")
+    assert show("1.26.3-1.fc44") == (), "a person decides about whatever comes then"
 
 
 def test_a_suggestion_is_kept_and_shown_and_nothing_is_built(db: Database, catalog: Catalog) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.domain.buildroots import tool_versions
+from service.domain.buildroots import go_is_enough, tool_versions
 
 
 def test_the_lines_of_mock_with_dnf_four_and_five() -> None:
@@ -34,3 +35,18 @@ def test_an_update_later_in_the_log_wins() -> None:
 @given(st.lists(st.text(max_size=200), max_size=20))
 def test_any_text_is_read_without_trouble(lines: list[str]) -> None:
     assert isinstance(tool_versions([*lines, "golang " * 5000]), dict)
+
+
+@pytest.mark.parametrize(
+    ("has", "needs", "enough"),
+    [
+        ("1.26.3-1.fc44", "1.26.3", True),
+        ("1.26.10-1.fc44", "1.26.3", True),
+        ("1.25.9-1.fc43", "1.26", False),
+        ("1.26~rc1-1.fc44", "1.26", False),
+        ("", "1.26", False),
+        ("1.26.3-1.fc44", "", False),
+    ],
+)
+def test_go_is_enough_for_a_go_line(has: str, needs: str, enough: bool) -> None:
+    assert go_is_enough({"golang": has} if has else {}, needs) is enough
