@@ -77,7 +77,7 @@ def test_a_port_that_was_taken_meanwhile_is_changed(tmp_path: Path) -> None:
 def test_a_spoiled_note_of_ports_is_written_again(tmp_path: Path, text: str) -> None:
     (tmp_path / "ports.json").write_text(text)
     surround(settings(tmp_path), port=8765, held_back_stream="1.32")
-    assert json.loads((tmp_path / "ports.json").read_text()).keys() == {"broker", "copr", "mirror"}
+    assert json.loads((tmp_path / "ports.json").read_text()).keys() == {"broker", "copr", "koji", "mirror"}
 
 
 def test_what_is_configured_is_used(tmp_path: Path) -> None:
