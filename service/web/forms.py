@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
@@ -13,71 +12,19 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from service import board, commands, diagnoses, overrides, rebuilds
+from service.distgit import resolve_conflict
 from service.domain.causes import Fault, Retry
+from service.domain.distgit import Resolution
 from service.store.session import Database, JoinedDatabase
 from service.web.auth import Caller, Form, check_form, page_needs
-from service.web.context import WebContext, context_of
+from service.web.buttons import WHY, Asked, Button, TextField
+from service.web.context import context_of
 from service.web.dashboard import known_word
 from service.web.pages import page
 from service.web.problem import Problem
 from service.web.writes import Done, hint, refused
 
 router = APIRouter(include_in_schema=False)
-
-
-@dataclass(frozen=True)
-class Asked:
-    """One press of a button: on what, by whom, and what the form says besides."""
-
-    context: WebContext
-    subject: str
-    caller: Caller
-    form: Mapping[str, str]
-
-    @property
-    def build_id(self) -> int:
-        if not (self.subject.isascii() and self.subject.isdigit() and len(self.subject) < 18):
-            raise Problem(404, "There is no such build.")
-        return int(self.subject)
-
-    @property
-    def by(self) -> dict[str, str]:
-        return {"by": self.caller.name, "address": self.caller.address}
-
-    def build(self) -> board.BuildDetail:
-        """The build that it is about. Raises Problem 404."""
-        with self.context.db.reader() as session:
-            detail = board.build_detail(session, self.build_id)
-        if detail is None:
-            raise Problem(404, f"There is no build {self.subject}.")
-        return detail
-
-
-@dataclass(frozen=True)
-class TextField:
-    """One line that the form asks for. ``limit`` is in characters."""
-
-    name: str
-    label: str
-    limit: int
-    required: bool = True
-
-
-WHY = TextField("why", "Why, for the others", overrides.WHY_LIMIT)
-
-
-@dataclass(frozen=True)
-class Button:
-    """``what`` says what will happen, ``act`` does it in a given transaction, ``back`` is where to look then."""
-
-    name: str
-    scope: str
-    label: str
-    what: Callable[[Asked], str]
-    act: Callable[[Asked, Database], Done]
-    back: Callable[[str], str]
-    texts: tuple[TextField, ...] = ()
-    choices: Callable[[Asked], Mapping[str, Mapping[str, str]]] = field(default=lambda asked: {})
 
 
 def _cell(asked: Asked) -> str:
@@ -101,6 +48,31 @@ def _retry(asked: Asked, db: Database) -> Done:
 
 def _one(done: commands.Requested) -> Done:
     return Done({"build": done.build_id}, builds=(done.build_id,))
+
+
+def _give_up(asked: Asked, db: Database) -> Done:
+    why = asked.form.get("why", "").strip()[: overrides.WHY_LIMIT]
+    if not why:
+        raise Problem(422, "Say why, for the others.")
+    seconds = 2 * asked.context.settings.submit_doubt_seconds
+    return _one(commands.give_up_build(db, asked.build_id, why=why, surplus_seconds=seconds, **asked.by))
+
+
+RESOLUTIONS = {
+    "how": {
+        "": "choose",
+        Resolution.GENERATED.value: "take the generated lines",
+        Resolution.DIST_GIT.value: "keep dist-git's lines",
+        Resolution.DONE.value: "I edited it in dist-git: take what is there now",
+    }
+}
+
+
+def _resolve(asked: Asked, db: Database) -> Done:
+    how = asked.form.get("how", "")
+    if not how or how not in RESOLUTIONS["how"]:
+        raise Problem(422, "Choose how the conflict is settled.")
+    return _one(resolve_conflict(db, asked.context.catalog, asked.build_id, Resolution(how), **asked.by))
 
 
 def _replay(asked: Asked, db: Database) -> Done:
@@ -209,6 +181,17 @@ BUTTONS = (
         "build-resume", "builds:write", "Let it go on",
         lambda asked: f"{_cell(asked)} goes on. If it was handed over before, it is looked for first: never two.",
         lambda asked, db: _one(commands.resume_build(db, asked.context.catalog, asked.build_id, **asked.by)), _to_build,
+    ),
+    Button(
+        "build-give-up", "builds:write", "Give the build up",
+        lambda asked: f"{_cell(asked)} ends at once, without waiting for its build system. What that may still hold of "
+        "it is looked for later, and cancelled.",
+        _give_up, _to_build, texts=(WHY,),
+    ),
+    Button(
+        "build-resolve", "builds:write", "Settle the conflict",
+        lambda asked: f"The lines in conflict in dist-git are settled as you choose, and {_cell(asked)} goes on.",
+        _resolve, _to_build, choices=lambda asked: RESOLUTIONS,
     ),
     Button(
         "rebuild", "builds:write", "Build these cells again", _what_rebuild, _rebuild,

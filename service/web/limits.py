@@ -45,11 +45,12 @@ class WriteLimits:
 
     def _check_rate(self, request: Request) -> None:
         rates = context_of(request).rates
+        # The address first: whoever is over it must not fill the memory with made-up tokens.
+        rates.take("address", request.client.host if request.client else "", "writes from one address")
         header = request.headers.get("authorization", "")
         if header:
             # By the whole text: whoever knows only a token's name cannot use up what its owner may do.
             rates.take("token", sha256(header.encode()).hexdigest(), "writes with one token")
-        rates.take("address", request.client.host if request.client else "", "writes from one address")
 
     async def _body(self, request: Request) -> bytes:
         too_large = Problem(

@@ -126,6 +126,12 @@ class Provider:
             raise Problem(
                 403, f"The provider's word does not hold ({type(error).__name__}). Begin again."
             ) from error
+        # OpenID Connect Core 3.1.3.7: who else may be named as audience, the word must have been given to us.
+        several = isinstance(token.claims["aud"], list) and len(token.claims["aud"]) > 1
+        if token.claims.get("azp", None if several else self._settings.oidc_client_id) != (
+            self._settings.oidc_client_id
+        ):
+            raise Problem(403, "The provider's word does not hold (azp). Begin again.")
         return dict(token.claims)
 
     def _describe(self) -> tuple[Mapping[str, Any], KeySet]:
@@ -136,7 +142,10 @@ class Provider:
         for key in ("issuer", "authorization_endpoint", "token_endpoint", "jwks_uri"):
             if not isinstance(description.get(key), str):
                 raise Problem(503, f"The sign-in provider's description lacks {key}.")
-        keys = KeySet.import_key_set(self._ask("GET", description["jwks_uri"]))  # type: ignore[arg-type]
+        try:
+            keys = KeySet.import_key_set(self._ask("GET", description["jwks_uri"]))  # type: ignore[arg-type]
+        except (JoseError, ValueError, KeyError, TypeError) as error:
+            raise Problem(503, f"The keys of the sign-in provider {self.host} cannot be read.") from error
         with self._lock:
             self._known = (time.monotonic(), description, keys)
         return description, keys

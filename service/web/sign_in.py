@@ -37,8 +37,14 @@ def show_sign_in(request: Request) -> Response:
     provider = context_of(request).provider
     values = {"form_word": seed_word(seed), "provider": provider.host if provider else ""}
     answer = page(request, "sign_in.html", values, headers={"Cache-Control": "no-store"})
-    _set(answer, request, SEED, seed, SEED_SECONDS)
-    _set(answer, request, NEXT, quote(_local(request.query_params.get("next", "/"))), SEED_SECONDS)
+    _set(answer, request, _name(request, SEED), seed, SEED_SECONDS)
+    _set(
+        answer,
+        request,
+        _name(request, NEXT),
+        quote(_local(request.query_params.get("next", "/"))),
+        SEED_SECONDS,
+    )
     return answer
 
 
@@ -59,7 +65,7 @@ def go_to_provider(request: Request) -> Response:
     """To the provider, which sends the browser back to the callback. A link: form-action lets no form lead away."""
     seed = secrets.token_urlsafe(32)
     answer = RedirectResponse(_provider(request).way_in(seed), 303)
-    _set(answer, request, SEED, seed, SEED_SECONDS)
+    _set(answer, request, _name(request, SEED), seed, SEED_SECONDS)
     return answer
 
 
@@ -86,14 +92,17 @@ def leave(request: Request, form: Form) -> Response:
 
 
 def _welcome(request: Request, name: str, scopes: Iterable[str], token_id: int | None) -> Response:
-    """A fresh session (never one that was there before the sign-in), and the way back to where it began."""
+    """A fresh session (one that was there before the sign-in ends), and the way back to where it began."""
     context = context_of(request)
     seconds = context.settings.session_seconds
+    sign_out(context.db, request.cookies.get(cookie_name(request), ""))
     text = sign_in(context.db, name, scopes, seconds=seconds, token_id=token_id)
-    answer = RedirectResponse(_local(unquote(request.cookies.get(NEXT, "/"))), 303)
+    answer = RedirectResponse(_local(unquote(request.cookies.get(_name(request, NEXT), "/"))), 303)
     _set(answer, request, cookie_name(request), text, int(seconds))
     for used in (SEED, NEXT):
-        answer.delete_cookie(used, path="/", secure=is_secure(request), httponly=True, samesite="lax")
+        answer.delete_cookie(
+            _name(request, used), path="/", secure=is_secure(request), httponly=True, samesite="lax"
+        )
     return answer
 
 
@@ -104,8 +113,13 @@ def _provider(request: Request) -> Provider:
     return provider
 
 
+def _name(request: Request, name: str) -> str:
+    """The cookie's name: with the prefix that no sister host can set, where people come by https."""
+    return f"__Host-{name}" if is_secure(request) else name
+
+
 def _seed(request: Request) -> str:
-    seed = request.cookies.get(SEED, "")
+    seed = request.cookies.get(_name(request, SEED), "")
     return seed if _SEED.fullmatch(seed) else ""
 
 

@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 from joserfc import jwt
-from joserfc.jwk import RSAKey
+from joserfc.jwk import OctKey, RSAKey
 
 CLIENT_ID, CLIENT_SECRET = "cryopack", "a-client-secret"
 
@@ -59,7 +59,7 @@ class OidcProvider:
                 "userinfo_endpoint": f"{self.url}/userinfo",
             })  # fmt: skip
         elif address.path == "/keys":
-            answer(call, {"keys": [self.key.as_dict(private=False)]})
+            answer(call, {"keys": 7 if self.broken == "keys" else [self.key.as_dict(private=False)]})
         elif address.path == "/authorize":
             code = f"code-{len(self.codes)}"
             self.codes[code] = query
@@ -89,6 +89,10 @@ class OidcProvider:
         }  # fmt: skip
         key = self.other_key if self.broken == "signature" else self.key
         token = jwt.encode({"alg": "RS256", "kid": "one"}, claims, key)
+        if self.broken == "shared":
+            # Key confusion: the public key, known to all, as if it were a shared secret.
+            shared = OctKey.import_key(base64.b64encode(self.key.as_pem(private=False)).decode())
+            token = jwt.encode({"alg": "HS256", "kid": "one"}, claims, shared)
         if self.broken == "none":
             parts = ({"alg": "none"}, claims)
             token = ".".join(

@@ -16,7 +16,8 @@ from workers.context import load_catalog
 PAGES = [
     "/", "/?behind=1", "/releases", "/releases/cri-o/1.34.2", "/releases/cri-o/1.29.4", "/builds",
     "/builds/22", "/branches/f44", "/branches/f42", "/packages/cri-o1.34", "/deliveries",
-    "/deliveries/guid-v1.34.2", "/catalogue", "/audit", "/sign-in", "/health", "/glossary", "/api/v1/docs", "/nothing",
+    "/deliveries/guid-v1.34.2", "/catalogue", "/audit", "/sign-in", "/rules", "/causes", "/health", "/glossary",
+    "/api/v1/docs", "/nothing",
 ]  # fmt: skip
 PHONE = {"width": 360, "height": 740}
 DESK = {"width": 1360, "height": 900}

@@ -43,6 +43,14 @@ def test_an_address_that_writes_too_often(sqlite_url: str) -> None:
         assert live.deliver(BODY).status_code == 202, "the webhook has limits of its own"
 
 
+def test_made_up_tokens_do_not_get_round_the_limit_of_an_address(sqlite_url: str) -> None:
+    with serving(sqlite_url, address_limit_per_minute=2) as live:
+        answers = [
+            post(live, "/api/v1/builds/9/cancel", headers={"authorization": f"Bearer {n}"}) for n in range(5)
+        ]
+        assert [answer.status_code for answer in answers] == [401, 401, 429, 429, 429]
+
+
 def test_wrong_signatures_are_limited_and_right_ones_never(sqlite_url: str) -> None:
     with serving(sqlite_url, bad_signature_limit_per_minute=2) as live:
         wrong = [live.deliver(BODY, x_hub_signature_256=sign(BODY, "guess")) for _ in range(4)]

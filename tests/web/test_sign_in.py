@@ -13,6 +13,7 @@ from playwright.sync_api import Browser, expect
 
 from service.domain.states import BuildState
 from service.progress import claim_build, end_build
+from service.sign_ins import who_is
 from service.tokens import create_token, revoke_token
 from tests.servers import free_port
 from tests.store.releases import builds, deliver, payload
@@ -113,6 +114,9 @@ def test_without_a_group_one_may_read(live: LiveApp, provider: OidcProvider) -> 
         ({"nonce": "another"}, ""),
         ({}, "signature"),
         ({}, "none"),
+        ({}, "shared"),
+        ({"azp": "somebody-else"}, ""),
+        ({"aud": [CLIENT_ID, "somebody-else"]}, ""),
     ],
 )
 def test_a_word_that_does_not_hold(
@@ -141,6 +145,47 @@ def test_a_provider_that_is_away_is_not_our_fault(live: LiveApp, provider: OidcP
     provider.stop()
     answer = Browsing(live).by_provider()
     assert answer.status_code == 503 and answer.headers["retry-after"] and "does not answer" in answer.text
+
+
+def test_keys_that_cannot_be_read_are_not_our_fault(live: LiveApp, provider: OidcProvider) -> None:
+    provider.broken = "keys"
+    assert Browsing(live).by_provider().status_code == 503
+
+
+def test_a_new_sign_in_ends_the_session_before_it(sqlite_url: str) -> None:
+    with serving(sqlite_url) as live:
+        token = create_token(live.context.db, "ana", ["read"], by="root").text
+        browsing = Browsing(live)
+        browsing.by_token(token)
+        before = browsing.client.cookies["cryopack_session"]
+        browsing.by_token(token)
+        after = browsing.client.cookies["cryopack_session"]
+        assert before != after
+        assert who_is(live.context.db, before) is None and who_is(live.context.db, after) is not None
+
+
+def test_a_maintainer_gives_up_and_rebuilds_by_button(sqlite_url: str) -> None:
+    with serving(sqlite_url) as live:
+        deliver(live.context.db, live.context.catalog, payload("v1.35.0"))
+        token = create_token(live.context.db, "ana", ["builds:write"], by="root").text
+        browsing = Browsing(live)
+        browsing.by_token(token)
+        assert "/do/build-give-up/1" in browsing.client.get("/builds/1").text
+        give_up = "/do/build-give-up/1"
+        assert browsing.press(give_up, give_up, why=" ").status_code == 422
+        done = browsing.press(give_up, give_up, why="the farm is gone")
+        assert done.url.path == "/builds/1" and "given up by ana: the farm is gone" in done.text
+        settle = "/do/build-resolve/2"
+        assert browsing.press(settle, settle, how="").status_code == 422
+        assert browsing.press(settle, settle, how="mine").status_code == 422
+        assert browsing.press(settle, settle, how="done").status_code == 409
+        again = "/do/rebuild/release/cri-o/1.35.0"
+        assert browsing.press(again, again).url.path == "/builds"
+        assert [(b.target, b.requested_by) for b in builds(live.context.db, "1.35.0") if b.attempt == 2] == [
+            ("f43-copr", "ana")
+        ]
+        column = "/do/rebuild/branch/cri-o/f43"
+        assert browsing.client.get(column).status_code == 409, "its only cell has a live attempt"
 
 
 def test_a_token_signs_in_where_there_is_no_provider(sqlite_url: str) -> None:
@@ -185,6 +230,8 @@ def test_cookies_are_bound_to_https_where_people_come_by_https(sqlite_url: str) 
         )
         cookie = answer.headers.get_list("set-cookie")[0]
         assert cookie.startswith("__Host-cryopack_session=") and "Secure" in cookie
+        for each in page.headers.get_list("set-cookie"):
+            assert each.startswith("__Host-") and "Secure" in each and "HttpOnly" in each
 
 
 @pytest.mark.parametrize("target", ["//evil.example", "https://evil.example", "/\\evil.example", "x", "/a b"])
