@@ -16,7 +16,7 @@ run: install ## start everything on http://127.0.0.1:8000; Ctrl-C stops it
 
 test: ## install what the tests need and run all of them
 	@deploy/install.sh test
-	@$(PYTEST) -n 2 --dist loadgroup
+	@$(PYTEST) -n 3 --dist loadgroup
 
 check: ## format, lint, types, architecture: seconds
 	@deploy/install.sh check
