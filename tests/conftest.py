@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 from playwright.sync_api import Browser, sync_playwright
 
 import migrations
@@ -30,6 +32,24 @@ CHROMIUM_FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def log_lines() -> io.StringIO:
+    """What is logged in the tests' own process, one JSON object a line, instead of on the terminal.
+
+    Set up before anything else: the service keeps the first set-up that it finds.
+    """
+    lines = io.StringIO()
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(),
+        ],
+        logger_factory=structlog.WriteLoggerFactory(lines),
+    )
+    return lines
 
 
 @pytest.fixture(scope="session")

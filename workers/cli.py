@@ -6,6 +6,7 @@ import os
 import sys
 from typing import Annotated
 
+import structlog
 import typer
 
 import migrations
@@ -186,5 +187,7 @@ def _become(module: str, *arguments: str) -> None:
 
 
 def main() -> None:
-    """The entry point of the ``cryopack`` script."""
+    """The entry point of the ``cryopack`` script. What it logs goes to stderr: stdout is for answers."""
+    if not structlog.is_configured():
+        structlog.configure(logger_factory=lambda *_: structlog.PrintLogger(sys.stderr))
     app()

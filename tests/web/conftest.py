@@ -2,33 +2,16 @@
 
 from __future__ import annotations
 
-import io
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import structlog
 
 from service.catalog import Catalog
 from service.store.session import Database
 from tests.web.live import LiveApp, serving
 from tests.web.scene import play
-
-
-@pytest.fixture(scope="session", autouse=True)
-def log_lines() -> io.StringIO:
-    """What the applications of these tests log, one JSON object a line, instead of the terminal."""
-    lines = io.StringIO()
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.format_exc_info,
-            structlog.processors.JSONRenderer(),
-        ],
-        logger_factory=structlog.WriteLoggerFactory(lines),
-    )
-    return lines
 
 
 @pytest.fixture
