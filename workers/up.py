@@ -136,7 +136,7 @@ def run(settings: Settings, *, port: int = 8000, with_parent: bool = False) -> i
             terminal.say(f"{base_url} is ready after {time.monotonic() - began:.1f} s; Ctrl-C stops it")
             if surroundings.simulated:
                 terminal.say(
-                    "builds are simulated, or compiled from a stand-in where Go is at hand: CRYOPACK_COPR_OWNER is "
+                    "builds are simulated, replayed, or compiled where Go is at hand: CRYOPACK_COPR_OWNER is "
                     "not set, so a sandbox on this machine plays COPR and Koji"
                 )
             while not supervisor.asked_to_stop:

@@ -20,7 +20,7 @@ PAGES = [
 ]  # fmt: skip
 MISSING = ["/nothing", "/builds/0", "/builds/x", "/builds/99999", "/releases/cri-o/7.7.7", "/branches/f7",
            "/packages/none", "/deliveries/none", "/static/none.css"]  # fmt: skip
-BANNER = "Sandbox: these builds are simulated, or compiled from a stand-in source"
+BANNER = "Sandbox: these builds are simulated, replayed from recorded logs, or compiled"
 
 
 def text_of(html: str) -> str:
