@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
+from service.catalog import Catalog
 from service.domain.states import BuildState
+from service.domain.versions import Stream
 from service.web import wording
 from service.web.assets import asset_address
 from service.web.context import context_of
@@ -59,9 +62,24 @@ def page(
     status: int = 200,
     headers: Mapping[str, str] | None = None,
 ) -> Response:
-    """Render one page. ``values`` are added to ``now``, ``path``, ``sandbox`` and ``caller`` (None: not asked)."""
+    """Render one page. ``values`` are added to ``now``, ``path``, ``sandbox`` and ``caller`` (None: not asked).
+
+    ``unconfirmed(family, stream)`` tells templates whether a stream that is built waits for a person's look.
+    """
     context = context_of(request)
+
+    # Asked for by lists only: an error's page must not need the database.
+    @cache
+    def catalog() -> Catalog:
+        return context.catalog
+
+    def unconfirmed(family: str, stream: str) -> bool:
+        known = catalog().families.get(family)
+        policy = known.policy(Stream.parse(stream)) if known else None
+        return policy is not None and not policy.confirmed
+
     known = {
+        "unconfirmed": unconfirmed,
         "sandbox": context.settings.sandbox,
         "path": request.url.path,
         "now": datetime.now(UTC),

@@ -31,10 +31,12 @@ def test_an_unconfirmed_stream_is_marked_wherever_its_package_shows(scene: LiveA
         f"/builds/{builds[0]['id']}",
         "/packages/cri-o1.99",
         "/branches/f44",
+        "/builds?package=cri-o1.99",
+        "/releases",
     ]
     for page in pages:
         assert TAG in text_of(scene.get(page).text), page
-    for page in ("/releases/cri-o/1.34.2", "/builds/22", "/packages/cri-o1.34"):
+    for page in ("/releases/cri-o/1.34.2", "/builds/22", "/packages/cri-o1.34", "/builds?package=cri-o1.34"):
         assert TAG not in text_of(scene.get(page).text), page
     api = {path: scene.get(f"/api/v1{path}").json() for path in (
         "/releases/cri-o/1.99.0", f"/builds/{builds[0]['id']}", "/releases/cri-o/1.34.2", "/builds/22"
