@@ -56,7 +56,7 @@ def hold(monkeypatch: pytest.MonkeyPatch, kind: str) -> Callable[[], None]:
 def output(house: House, arch: str) -> Path:
     """Where the hub keeps what the newest task of an architecture has written."""
     number = [task["id"] for task in house.farm.koji.tasks("buildArch") if task["label"] == arch][-1]
-    return house.farm.state_dir / "koji/work/tasks" / str(number % 10000) / str(number)
+    return house.farm.state_dir / "koji" / "work" / "tasks" / str(number % 10000) / str(number)
 
 
 def verified(
