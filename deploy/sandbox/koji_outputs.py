@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from sandbox.farm import Sandbox
 
 ARCH_LOGS = ("state.log", "build.log", "root.log", "hw_info.log", "mock_output.log")
-GROWING = ("build.log", "root.log", "state.log", "mock_output.log")
+GROWING = ("build.log", "root.log", "state.log")
 NO_PACKAGE = "this is no package"
 
 

@@ -50,7 +50,7 @@ def test_koji_logs_lie_beside_each_other() -> None:
     assert results.log_addresses(KOJI) == {
         "builder": (f"{WORK}/build.log",),
         "root": (f"{WORK}/root.log",),
-        "backend": (f"{WORK}/mock_output.log",),
+        "backend": (f"{WORK}/mock_output.log", f"{WORK}/state.log"),
     }
     source = ResultPlace(KOJI.ref, "source", "", f"{WORK}/root.log")
     assert results.log_addresses(source)["source"] == (f"{WORK}/root.log", f"{WORK}/root.log")

@@ -31,7 +31,7 @@ class KojiResults:
     _settings: KojiSettings
 
     def log_addresses(self, place: ResultPlace) -> Mapping[str, Sequence[str]]:
-        """The build log, mock's root log, and what mock itself said, which stands for the backend's log."""
+        """The build log, mock's root log, and what mock itself said (or when it did what), which stands for a backend."""
         folder, _, name = place.log_url.rpartition("/")
         if not name.endswith(".log"):
             return {}
@@ -40,7 +40,7 @@ class KojiResults:
         return {
             "builder": (f"{folder}/build.log",),
             "root": (f"{folder}/root.log",),
-            "backend": (f"{folder}/mock_output.log",),
+            "backend": (f"{folder}/mock_output.log", f"{folder}/state.log"),
         }
 
     def rpm_addresses(self, place: ResultPlace) -> Sequence[str]:
