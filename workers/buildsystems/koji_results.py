@@ -31,7 +31,7 @@ class KojiResults:
     _settings: KojiSettings
 
     def log_addresses(self, place: ResultPlace) -> Mapping[str, Sequence[str]]:
-        """The build log, mock's root log, and what mock itself said (or when it did what), which stands for a backend."""
+        """The build log, mock's root log, and for a backend's what mock itself said, or when it did what."""
         folder, _, name = place.log_url.rpartition("/")
         if not name.endswith(".log"):
             return {}
