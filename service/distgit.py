@@ -106,7 +106,8 @@ def begin_change(
                 created_at=database_now(session).replace(microsecond=0),
             )
             session.add(row)
-        row.files = dict(files)
+        if not row.commit_id:
+            row.files = dict(files)
         row.missing = ""
         session.flush()
         return _frozen(row)
@@ -198,13 +199,19 @@ def waited_for(db: Database, build_id: int) -> tuple[DistGitPolicy, str, str] | 
         return None if policy is None else (policy, build.package, build.branch)
 
 
-def record_commit(db: Database, work: BuildWork, *, commit: str, decision: Decision, evr: str) -> bool:
-    """Write down the commit before it is pushed anywhere. False: the lease was lost, nothing may be pushed."""
+def record_commit(
+    db: Database, work: BuildWork, *, commit: str, decision: Decision, evr: str, files: Mapping[str, str]
+) -> bool:
+    """Write down the commit before it is pushed anywhere. False: the lease was lost, nothing may be pushed.
+
+    ``files`` are the texts that were generated for it: a proposal may be made anew long after the first.
+    """
     with db.transaction() as session:
         build, row = held_row(session, work), change_row(session, work.id)
         if build is None or row is None:
             return False
         row.commit_id = commit
+        row.files = dict(files)
         row.decision = decision.value
         row.evr = evr
         row.conflict = ""

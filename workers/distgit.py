@@ -169,7 +169,7 @@ def _deliver(
     evr = str(SpecEvr.read(merged.files[spec.name] or ""))
     if proposes and fork is None:
         fork = look_at_fork(ctx, work, policy, change)
-    commit = _commit(ctx, work, repository, head, merged, change, evr)
+    commit = _commit(ctx, work, repository, head, merged, change, evr, generated)
     if not commit:
         return ""
     if not proposes:
@@ -234,6 +234,7 @@ def _commit(
     merged: Merged,
     change: Change,
     evr: str,
+    generated: Mapping[str, str],
 ) -> str:
     """The commit upon the head, written down before it is pushed anywhere. Empty: the lease was lost."""
     family = ctx.catalog.families[work.family]
@@ -244,7 +245,7 @@ def _commit(
     commit = repository.write_commit(head, merged.files, message, author, change.created_at)
     if commit == change.commit:
         return commit
-    recorded = record_commit(ctx.db, work, commit=commit, decision=merged.decision, evr=evr)
+    recorded = record_commit(ctx.db, work, commit=commit, decision=merged.decision, evr=evr, files=generated)
     return commit if recorded else ""
 
 

@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Any
 
 from service.domain.errors import BadName
-from service.domain.pull_requests import ForgeKind, ForgePolicy
+from service.domain.pull_requests import ForgePolicy
 
 SOURCES = "sources"
 TRAILER = "Cryopack-Change"
@@ -85,7 +85,7 @@ class DistGitPolicy:
         values = {key: item for key, item in value.items() if key in known}
         forge = values.get("forge")
         if isinstance(forge, Mapping):
-            values["forge"] = ForgePolicy(**{**forge, "kind": ForgeKind(forge["kind"])})
+            values["forge"] = ForgePolicy.from_json(forge)
         return cls(**{**values, "direct_push": tuple(values.get("direct_push", ()))})
 
 

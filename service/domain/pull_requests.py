@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from enum import StrEnum
+from typing import Any
 
 PREFIX = "cryopack-"
 
@@ -52,6 +54,12 @@ class ForgePolicy:
     url: str
     fork: str
     fork_push: str = ""
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> ForgePolicy:
+        """What ``dataclasses.asdict`` made of one."""
+        known = {field.name: value[field.name] for field in fields(cls) if field.name in value}
+        return cls(**{**known, "kind": ForgeKind(known["kind"])})
 
     def fork_url(self, user: str, package: str) -> str:
         """The address to look at the fork."""
