@@ -40,6 +40,9 @@ AFTER_LOGS: Mapping[str, str] = {
 }
 """What comes after the logs of a chroot, by the chroot's state; ``failed`` also stands for the source step."""
 
+FETCHING = frozenset({LOGS, VERIFY, DIAGNOSE})
+"""Kinds that download or read whole logs and RPMs, which may take minutes."""
+
 Record = Callable[[Session, PackageBuild, datetime], None]
 """Writes a runner's findings within the closing transaction, which it must not end."""
 
@@ -110,6 +113,16 @@ def claim_follow_up(
             tries=row.tries,
             build_id=row.build_id,
             past_deadline=build.ended_at is not None and now > build.ended_at + KEPT_ELSEWHERE,
+        )
+
+
+def fetching(db: Database, follow_ups: Iterable[int]) -> frozenset[int]:
+    """Those of the follow-ups (by id) that download or read much. Reads only."""
+    with db.reader() as session:
+        return frozenset(
+            session.scalars(
+                select(FollowUp.id).where(FollowUp.id.in_(list(follow_ups)), FollowUp.kind.in_(FETCHING))
+            )
         )
 
 

@@ -18,7 +18,7 @@ from service.settings import SECRET_FIELDS, Settings, load_settings
 ROOT = Path(__file__).parents[1]
 TOOLS = Path(sys.executable).parent
 EXAMPLE = ROOT / "deploy" / "env.example"
-OURS = ("migrate", "service", "worker", "beat")
+OURS = ("migrate", "service", "worker", "fetcher", "beat")
 LINE = re.compile(r"(#?)((?:CRYOPACK|POSTGRES|COPR)_[A-Z_]+)=(.*)")
 
 
@@ -68,7 +68,7 @@ def test_who_waits_for_whom(project: dict[str, Any]) -> None:
         for name, service in project["services"].items()
     }
     assert waits["migrate"] == {"postgres": "service_healthy"}
-    for name in ("service", "worker", "beat"):
+    for name in ("service", "worker", "fetcher", "beat"):
         assert waits[name]["migrate"] == "service_completed_successfully"
         assert "healthcheck" in project["services"][name]
     # Webhooks are taken without a broker.

@@ -178,7 +178,7 @@ async def serve(sandbox: Sandbox, listeners: Sequence[socket.socket], *, stop_at
         await server.serve(list(listeners))
     finally:
         life.cancel()
-        sandbox.real.close()
+        sandbox.stop_compiling()
         await asyncio.gather(life, return_exceptions=True)
 
 
