@@ -17,6 +17,7 @@ SECRET_FIELDS = (
     "github_token",
     "oidc_client_secret",
     "token",
+    "forge_token",
     "log_store_secret",
 )
 
@@ -62,6 +63,8 @@ class Settings(BaseSettings):
     distgit_author_name: str = Field("cryopack", min_length=1, pattern=r"^[^<>\n]+$")
     distgit_author_email: str = Field("cryopack@localhost.localdomain", pattern=r"^[^<>@\s]+@[^<>@\s]+$")
     distgit_look_seconds: float = Field(300.0, gt=0)
+    forge_token: SecretStr = SecretStr("")
+    forge_seconds: float = Field(30.0, gt=0)
     api_read: Literal["public", "token"] = "public"
 
     oidc_discovery_url: str = ""

@@ -6,13 +6,16 @@ import os
 from dataclasses import dataclass, field
 
 from service.catalog import Catalog, load
+from service.domain.distgit import DistGitPolicy
 from service.logs.objects import open_store
 from service.logs.store import LogStore
 from service.overrides import LiveCatalog
 from service.settings import Settings, load_settings
 from service.store.session import Database
 from service.wake import Wake
+from workers import forges
 from workers.buildsystems import AdapterConfig, BuildSystem, connect
+from workers.forges import Forge, ForgeConfig, ForgeRefused
 
 # Where no owner is set nothing can be submitted, but the catalogue must still load for `render` and the like.
 NO_OWNER = "nobody"
@@ -28,6 +31,7 @@ class Context:
     wake: Wake
     logs: LogStore
     _systems: dict[str, BuildSystem] = field(default_factory=dict)
+    _forges: dict[ForgeConfig, Forge] = field(default_factory=dict)
 
     @classmethod
     def create(cls, settings: Settings) -> Context:
@@ -49,6 +53,16 @@ class Context:
         if name not in self._systems:
             self._systems[name] = connect(name, AdapterConfig(self.settings.state_dir, self._options(name)))
         return self._systems[name]
+
+    def forge(self, policy: DistGitPolicy) -> Forge:
+        """The forge of a target's dist-git, connected once per process. Raises ForgeRefused."""
+        if policy.forge is None:
+            raise ForgeRefused("the target names no forge any more")
+        token = self.settings.forge_token.get_secret_value()
+        config = ForgeConfig(policy.forge, policy.namespace, token, self.settings.forge_seconds)
+        if config not in self._forges:
+            self._forges[config] = forges.connect(config)
+        return self._forges[config]
 
     def _options(self, name: str) -> dict[str, object]:
         if name == "copr":
