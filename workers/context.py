@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 
 from service.catalog import Catalog, load
 from service.domain.distgit import DistGitPolicy
-from service.logs.store import FileStore, LogStore
+from service.logs.objects import open_store
+from service.logs.store import LogStore
 from service.overrides import LiveCatalog
 from service.settings import Settings, load_settings
 from service.store.session import Database
@@ -36,7 +37,10 @@ class Context:
     def create(cls, settings: Settings) -> Context:
         """Build a context from settings. Raises BadCatalog."""
         db = Database(settings.database())
-        logs = FileStore(settings.state_dir / "logs")
+        logs = open_store(
+            settings.state_dir / "logs", settings.log_store_url, settings.log_store_region,
+            settings.log_store_key_id, settings.log_store_secret.get_secret_value(),
+        )  # fmt: skip
         return cls(settings, db, LiveCatalog(db, load_catalog(settings)), Wake(settings), logs)
 
     @property
