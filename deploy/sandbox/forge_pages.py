@@ -23,7 +23,8 @@ PATH = "/pagure/rpms/{repo}/pull-request/{number:int}"
 KEY = secrets.token_hex(16)
 STYLE = (
     ":root{color-scheme:light dark}body{font:1rem/1.5 sans-serif;margin:2rem auto;max-width:60rem;padding:0 1rem}"
-    "pre{overflow:auto;border:1px solid;padding:1rem}form{display:inline}button{font:inherit;padding:.3rem 1rem}"
+    "pre{overflow:auto;border:1px solid;padding:1rem}.text{white-space:pre-wrap}form{display:inline}"
+    "button{font:inherit;padding:.3rem 1rem}"
 )
 
 
@@ -61,7 +62,8 @@ def _page(sandbox: Sandbox, row: Row) -> str:
         f'<meta name="viewport" content="width=device-width"><style>{STYLE}</style></head><body>'
         f"<p>The sandbox's forge. You are the maintainer of {escape(row['package'])}.</p><h1>{escape(title)}</h1>"
         f"<p>From {escape(row['user'])}'s {escape(row['branch_from'])} into {escape(row['branch'])}.</p>"
-        f"{_buttons(row)}<pre>{escape(row['text'])}</pre><ul>{said}</ul><pre>{escape(_diff(sandbox, row))}</pre>"
+        f'{_buttons(row)}<pre class="text">{escape(row["text"])}</pre><ul>{said}</ul>'
+        f"<pre>{escape(_diff(sandbox, row))}</pre>"
         "</body></html>"
     )
 
