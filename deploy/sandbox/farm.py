@@ -9,7 +9,7 @@ import shutil
 import time
 from pathlib import Path
 
-from sandbox import koji_tables
+from sandbox import forge, koji_tables
 from sandbox.compiling import Compiling, Replaying
 from sandbox.copr_accounts import renew_token
 from sandbox.copr_life import BuildLife
@@ -46,6 +46,7 @@ class Sandbox:
         self.state_dir = state_dir
         self.store = Store(state_dir / "sandbox.sqlite")
         koji_tables.create(self.store)
+        forge.create(self.store, state_dir / "forge-token")
         self.results, self.uploads, self.spool = (state_dir / name for name in ("results", "tmp", "spool"))
         for folder in (self.results, self.uploads, self.spool):
             folder.mkdir(exist_ok=True)
@@ -149,6 +150,10 @@ class Sandbox:
             f"{FACE}[sandbox]\nserver = {url}/kojihub\nweburl = {url}/koji\ntopurl = {url}/kojifiles\n"
             f"authtype = password\n",
         )
+
+    def write_forge_token(self) -> Path:
+        """The file with the token of the forge's bot; mode 0600."""
+        return self._write_private("forge-token", forge.token_of(self.store, forge.BOT) + "\n")
 
     def _write_private(self, name: str, text: str) -> Path:
         path = self.state_dir / name

@@ -18,11 +18,12 @@ from service.board.checks import build_checks
 from service.board.logs import logs_of
 from service.settings import Settings
 from service.store.logs import LogTail
-from service.store.schema import PackageBuild
+from service.store.schema import FollowUp, PackageBuild
 from service.store.session import database_now
 from tests.diagnosis_corpus import FOLDERS, read
 from tests.flow.house import House
 from tests.flow.test_verification import rpm_like_planned
+from tests.logs.bucket import KEY_ID, REGION, SECRET, Bucket
 from tests.web.live import serving
 from tests.workers.built_rpms import HARD, MAIN, TEXT_RELOCATION, compile_program
 from workers import build_logs, follow_ups
@@ -150,3 +151,36 @@ def test_the_logs_of_every_architecture_are_followed_kept_and_understood(
         assert "undefined reference to" in live.get(f"/builds/{build.id}/logs/{BAD}").text
         assert "SIMULATED" in live.get(f"/builds/{build.id}/logs/{BAD}?kind=root").text
         assert "SIMULATED" in live.get(f"/builds/{build.id}/logs/{GOOD}?kind=backend").text
+
+
+def test_logs_may_lie_in_a_bucket_and_its_outage_is_waited_for(
+    farm: Farm, make_settings: Callable[..., Settings], koji_settings: dict[str, Any], sqlite_url: str
+) -> None:
+    with Bucket() as bucket:
+        account = {
+            "log_store_url": bucket.url, "log_store_region": REGION, "log_store_key_id": KEY_ID,
+            "log_store_secret": SECRET,
+        }  # fmt: skip
+        house = House(farm, make_settings(sqlite_url, **koji_settings, **account))
+        house.only("f44-koji")
+        farm.koji.set_outcome("x86_64", text="error: the gizmo is odd")
+        bucket.down = 503
+        house.announce("v1.35.6")
+        house.run()
+        for _ in range(40):
+            house.turn()
+        with house.context.db.reader() as session:
+            row = session.scalars(
+                select(FollowUp).where(FollowUp.kind == "logs", FollowUp.subject == GOOD)
+            ).one()
+            assert row.ended_at is None and row.tries <= 1 and "the log store 127.0.0.1" in row.outcome
+        bucket.down = 0
+        house.settle(60)
+        (build,) = house.builds()
+        assert bucket.kept and not (house.settings.state_dir / "logs").exists()
+        with serving(house.settings.database(), state_dir=house.settings.state_dir, **account) as live:
+            page = f"/builds/{build.id}/logs/{GOOD}"
+            assert "the gizmo is odd" in live.get(page).text
+            bucket.down = 503
+            assert "the log store 127.0.0.1" in live.get(page).text and SECRET not in live.get(page).text
+        house.close()
