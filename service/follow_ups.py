@@ -24,6 +24,7 @@ from service.store.transitions import note_event
 from service.work import target_of
 
 LOGS, VERIFY, DIAGNOSE, SURPLUS, REPOSITORY = "logs", "verify", "diagnose", "surplus", "repository"
+SHIPPED = "shipped"
 SOURCE_STEP = "source"
 """The subject of what follows a failure before any chroot began; no chroot has a name without a dash."""
 
@@ -105,7 +106,10 @@ def claim_follow_up(
             subject=row.subject,
             tries=row.tries,
             build_id=row.build_id,
-            past_deadline=build.ended_at is not None and now > build.ended_at + KEPT_ELSEWHERE,
+            # Tags stay for as long as the build does.
+            past_deadline=(
+                row.kind != SHIPPED and build.ended_at is not None and now > build.ended_at + KEPT_ELSEWHERE
+            ),
         )
 
 
@@ -197,6 +201,28 @@ def postpone_follow_up(
             row.tries = max(row.tries - 1, 0)
 
 
+def do_again(
+    db: Database, work: FollowUpWork, text: str, *, delay_seconds: float, record: Record | None = None
+) -> bool:
+    """Give a follow-up back that went well and is never done with one time; ``text`` is shown meanwhile.
+
+    ``record`` writes the findings in the same transaction. False: the lease was lost, nothing was written.
+    """
+    with db.transaction() as session:
+        row = leased_row(session, work)
+        if row is None:
+            return False
+        now = database_now(session)
+        if record is not None:
+            record(session, session.get_one(PackageBuild, row.build_id), now)
+        row.outcome = text
+        row.due_at = now + timedelta(seconds=delay_seconds)
+        row.lease_token = None
+        row.lease_until = None
+        row.tries = 0
+        return True
+
+
 def add_follow_up(
     session: Session, build: PackageBuild, kind: str, subject: str, *, due_at: datetime
 ) -> None:
@@ -219,6 +245,11 @@ def follow_ends(session: Session, build: PackageBuild, now: datetime) -> None:
         ended.append(SOURCE_STEP)
     if ended:
         _add(session, build, LOGS, ended, now)
+
+
+def follow_tags(session: Session, build: PackageBuild, now: datetime) -> None:
+    """Have somebody read from the build's tags how far it is shipped. The build is locked; the caller commits."""
+    _add(session, build, SHIPPED, ["tags"], now)
 
 
 def _add(session: Session, build: PackageBuild, kind: str, subjects: Iterable[str], due_at: datetime) -> None:
@@ -245,6 +276,6 @@ def leased_row(session: Session, work: FollowUpWork) -> FollowUp | None:
 
 
 def _note(session: Session, build: PackageBuild, row: FollowUp, now: datetime, text: str) -> None:
-    numbered = {SURPLUS: "submission", REPOSITORY: "dist-git"}
-    kind, chroot = (numbered[row.kind], "") if row.kind in numbered else (row.kind, row.subject)
+    whole = {SURPLUS: "submission", REPOSITORY: "dist-git", SHIPPED: SHIPPED}
+    kind, chroot = (whole[row.kind], "") if row.kind in whole else (row.kind, row.subject)
     note_event(session, build, at=now, kind=kind, text=text, chroot=chroot)

@@ -38,6 +38,7 @@ PHASES = [
     "diagnoses",
     "remedies",
     "distgit",
+    "shipping",
     "payloads",
     "withdrawals",
     "proofs",

@@ -10,10 +10,12 @@ from service.follow_ups import (
     DIAGNOSE,
     LOGS,
     REPOSITORY,
+    SHIPPED,
     SURPLUS,
     VERIFY,
     FollowUpWork,
     claim_follow_up,
+    do_again,
     end_follow_up,
     postpone_follow_up,
 )
@@ -21,19 +23,21 @@ from workers.build_logs import fetch_logs
 from workers.context import Context
 from workers.diagnosis import read_for_cause
 from workers.distgit import look_for_repository
-from workers.outcomes import Done, NotYet
+from workers.outcomes import Again, Done, NotYet
+from workers.shipping import look_at_tags
 from workers.surplus import search_surplus
 from workers.verification import verify
 
 FOLLOW_UP_TRIES = 8
 
-Runner = Callable[[Context, FollowUpWork], Done]
+Runner = Callable[[Context, FollowUpWork], Done | Again]
 
 RUNNERS: Mapping[str, Runner] = {
     DIAGNOSE: read_for_cause,
     LOGS: fetch_logs,
     SURPLUS: search_surplus,
     REPOSITORY: look_for_repository,
+    SHIPPED: look_at_tags,
     VERIFY: verify,
 }
 
@@ -57,7 +61,10 @@ def run_follow_up(ctx: Context, follow_up_id: int) -> None:
         if runner is None:
             raise NotYet(f"this worker knows no follow-up of the kind {work.kind}", spend_try=False)
         done = runner(ctx, work)
-        end_follow_up(ctx.db, work, done.outcome, done.record)
+        if isinstance(done, Again):
+            do_again(ctx.db, work, done.text, delay_seconds=done.delay_seconds, record=done.record)
+        else:
+            end_follow_up(ctx.db, work, done.outcome, done.record)
     except NotYet as error:
         _later(ctx, work, str(error), error.retry_after, spend_try=error.spend_try)
     except Exception as error:

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from service.board.pages import LIMIT, Page, cut, read_cursor
 from service.board.rows import BUILD_COLUMNS, BuildRow, build_row, build_rows, chroots_of
 from service.domain.states import BuildState
-from service.store.schema import BuildEvent, ChrootBuild, PackageBuild, UpstreamRelease
+from service.store.schema import BuildEvent, ChrootBuild, FollowUp, PackageBuild, UpstreamRelease
 
 ATTEMPTS_SHOWN = 50
 EVENTS_SHOWN = 500
@@ -52,6 +52,14 @@ class EventRow:
 
 
 @dataclass(frozen=True)
+class ShippingLook:
+    """What the last look at the tags of a build saw, and when the next one is due; None after the last."""
+
+    text: str
+    due_at: datetime | None
+
+
+@dataclass(frozen=True)
 class BuildDetail:
     """One build with what its page needs. ``events`` are oldest first, and ``attempts`` newest first.
 
@@ -74,6 +82,7 @@ class BuildDetail:
     events: tuple[EventRow, ...]
     attempts: tuple[BuildRow, ...]
     last_good: BuildRow | None
+    shipping: ShippingLook | None = None
     partial: str = ""
 
 
@@ -163,8 +172,18 @@ def build_detail(session: Session, build_id: int) -> BuildDetail | None:
         events=build_events(session, build_id, limit=EVENTS_SHOWN),
         attempts=shown,
         last_good=build_row(good) if good is not None else None,
+        shipping=_shipping(session, build_id),
         partial=str((row.release_facts or {}).get("partial", "")),
     )
+
+
+def _shipping(session: Session, build_id: int) -> ShippingLook | None:
+    row = session.execute(
+        select(FollowUp.outcome, FollowUp.due_at).where(
+            FollowUp.build_id == build_id, FollowUp.kind == "shipped"
+        )
+    ).one_or_none()
+    return ShippingLook(row.outcome, row.due_at) if row else None
 
 
 def build_events(

@@ -11,6 +11,7 @@ import service.catalog
 from service.catalog import load
 from service.domain.distgit import Delivery, DistGitPolicy
 from service.domain.errors import BadCatalog
+from service.domain.shipping import fedora_tags
 
 BUILT_IN = Path(service.catalog.__file__).parent
 
@@ -40,6 +41,7 @@ def test_the_example_is_a_target(targets: Path) -> None:
     assert found.push_url("cri-o1.35") == "ssh://git@pkgs.fedoraproject.org/rpms/cri-o1.35"
     assert found.delivery("cri-o1.35") is Delivery.PUSH
     assert found.delivery("cri-o1.36") is Delivery.PULL_REQUEST
+    assert load(targets.parent, copr_owner="me", koji_profile="f").targets[-1].stages == fedora_tags(44)
     assert all(target.dist_git is None for target in load(None, copr_owner="me", koji_profile="f").targets)
 
 
@@ -58,6 +60,14 @@ def test_the_example_is_a_target(targets: Path) -> None:
             "must be an https or http",
         ),
         ("direct_push", "direct", "unknown key"),
+        (
+            'candidate = ["f44-updates-candidate", "f44-signing-pending"]',
+            "candidate = []",
+            "at least one tag",
+        ),
+        ('["f44-updates", "f44"]', '["f44 updates"]', "is no name of a tag"),
+        ('["f44-updates", "f44"]', '["f44-updates-testing"]', "the tag f44-updates-testing means two stages"),
+        ("stable = ", "released = ", "stable: is missing"),
         ('style = "dist-git"\ndeadline', 'style = "srpm"\ndeadline', "needs the style dist-git"),
     ],
 )
