@@ -131,8 +131,10 @@ def build_detail(session: Session, build_id: int) -> BuildDetail | None:
             b.submissions,
             b.source_log_url, b.observed_at, b.deadline_at, b.due_at, b.tries, b.cancel_requested,
             UpstreamRelease.facts.label("release_facts"),
+            FollowUp.outcome.label("tags_seen"), FollowUp.due_at.label("tags_due_at"),
         )
         .join(UpstreamRelease, UpstreamRelease.id == b.release_id)
+        .outerjoin(FollowUp, and_(FollowUp.build_id == b.id, FollowUp.kind == "shipped"))
         .where(b.id == build_id)
     ).one_or_none()  # fmt: skip
     if row is None:
@@ -172,18 +174,9 @@ def build_detail(session: Session, build_id: int) -> BuildDetail | None:
         events=build_events(session, build_id, limit=EVENTS_SHOWN),
         attempts=shown,
         last_good=build_row(good) if good is not None else None,
-        shipping=_shipping(session, build_id),
+        shipping=None if row.tags_seen is None else ShippingLook(row.tags_seen, row.tags_due_at),
         partial=str((row.release_facts or {}).get("partial", "")),
     )
-
-
-def _shipping(session: Session, build_id: int) -> ShippingLook | None:
-    row = session.execute(
-        select(FollowUp.outcome, FollowUp.due_at).where(
-            FollowUp.build_id == build_id, FollowUp.kind == "shipped"
-        )
-    ).one_or_none()
-    return ShippingLook(row.outcome, row.due_at) if row else None
 
 
 def build_events(
