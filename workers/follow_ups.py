@@ -9,6 +9,8 @@ import structlog
 from service.follow_ups import (
     DIAGNOSE,
     LOGS,
+    PATIENT,
+    PULL_REQUEST,
     REPOSITORY,
     SHIPPED,
     SURPLUS,
@@ -22,8 +24,9 @@ from service.follow_ups import (
 from workers.build_logs import fetch_logs
 from workers.context import Context
 from workers.diagnosis import read_for_cause
-from workers.distgit import look_for_repository
+from workers.distgit_granting import look_for_repository
 from workers.outcomes import Again, Done, NotYet
+from workers.pull_watch import watch_pull
 from workers.shipping import look_at_tags
 from workers.surplus import search_surplus
 from workers.verification import verify
@@ -35,6 +38,7 @@ Runner = Callable[[Context, FollowUpWork], Done | Again]
 RUNNERS: Mapping[str, Runner] = {
     DIAGNOSE: read_for_cause,
     LOGS: fetch_logs,
+    PULL_REQUEST: watch_pull,
     SURPLUS: search_surplus,
     REPOSITORY: look_for_repository,
     SHIPPED: look_at_tags,
@@ -75,7 +79,7 @@ def run_follow_up(ctx: Context, follow_up_id: int) -> None:
 
 def _later(ctx: Context, work: FollowUpWork, reason: str, retry_after: float, *, spend_try: bool) -> None:
     # A search that gave up would let a second build begin beside the one that it did not end.
-    if spend_try and work.tries >= FOLLOW_UP_TRIES and work.kind != SURPLUS:
+    if spend_try and work.tries >= FOLLOW_UP_TRIES and work.kind not in PATIENT:
         end_follow_up(ctx.db, work, f"gave up after {work.tries} tries: {reason}")
         return
     if work.past_deadline and reason:

@@ -34,6 +34,10 @@ from sandbox import (
     copr_pages,
     copr_permissions,
     copr_projects,
+    forge_control,
+    forge_forgejo,
+    forge_git,
+    forge_pagure,
     koji_builds,
     koji_control,
     koji_files,
@@ -62,6 +66,7 @@ API_MODULES = (
     copr_packages,
     copr_permissions,
     copr_projects,
+    forge_control,
     koji_builds,
     koji_control,
     koji_sessions,
@@ -113,7 +118,7 @@ def application(sandbox: Sandbox) -> Faults:
     """The ASGI application of one sandbox."""
     routes: list[BaseRoute] = [
         *control.ROUTES, *copr_api.ROUTES, *copr_pages.ROUTES, *koji_hub.ROUTES, *koji_files.ROUTES,
-        *lookaside.ROUTES, *mirror.ROUTES,
+        *forge_pagure.ROUTES, *forge_forgejo.ROUTES, *forge_git.ROUTES, *lookaside.ROUTES, *mirror.ROUTES,
     ]  # fmt: skip
     app = Starlette(routes=routes, exception_handlers={404: _missing, 405: _missing, 500: _missing})
     app.router.redirect_slashes = False
@@ -166,13 +171,14 @@ async def serve(sandbox: Sandbox, listeners: Sequence[socket.socket], *, stop_at
         "koji_config": str(sandbox.write_koji_config()),
         "pace": sandbox.pace,
     }
+    sandbox.write_forge_token()
     # The sockets listen already: whoever reads this line can connect, and waits at most for the loop.
     print(json.dumps(ready), flush=True)
     try:
         await server.serve(list(listeners))
     finally:
         life.cancel()
-        sandbox.real.close()
+        sandbox.stop_compiling()
         await asyncio.gather(life, return_exceptions=True)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import Select, and_, or_, select
 from sqlalchemy.orm import Session
 
+from service.board.distgit import ChangeRow, changes_of
 from service.board.pages import LIMIT, Page, cut, read_cursor
 from service.board.rows import BUILD_COLUMNS, BuildRow, build_row, build_rows, chroots_of
 from service.domain.states import BuildState
@@ -64,7 +65,7 @@ class BuildDetail:
     """One build with what its page needs. ``events`` are oldest first, and ``attempts`` newest first.
 
     ``last_good`` is the newest build of the same package and target that succeeded before this one. ``partial``
-    says what the source archive lacks; empty for a whole one.
+    says what the source archive lacks; empty for a whole one. ``dist_git`` is there for builds from dist-git.
     """
 
     build: BuildRow
@@ -84,6 +85,7 @@ class BuildDetail:
     last_good: BuildRow | None
     shipping: ShippingLook | None = None
     partial: str = ""
+    dist_git: ChangeRow | None = None
 
 
 def list_builds(
@@ -176,6 +178,7 @@ def build_detail(session: Session, build_id: int) -> BuildDetail | None:
         last_good=build_row(good) if good is not None else None,
         shipping=None if row.tags_seen is None else ShippingLook(row.tags_seen, row.tags_due_at),
         partial=str((row.release_facts or {}).get("partial", "")),
+        dist_git=next(iter(changes_of(session, [build_id])), None),
     )
 
 

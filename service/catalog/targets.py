@@ -13,6 +13,7 @@ from service.domain.distgit import DistGitPolicy
 from service.domain.errors import BadName
 from service.domain.fedora import Branch
 from service.domain.planning import BranchPolicy, BuildTarget
+from service.domain.pull_requests import ForgeKind, ForgePolicy
 from service.domain.shipping import Stage, StageTags
 
 _ADDRESS = re.compile(r"(?:https?|ssh|file)://\S+", re.ASCII)
@@ -86,21 +87,13 @@ def _read_dist_git(row: Table) -> DistGitPolicy | None:
     if not row.has("dist_git"):
         return None
     table = row.table("dist_git")
-
-    def address(key: str, *, needed: bool = False, allowed: frozenset[str] = frozenset({"package"})) -> str:
-        if not needed and not table.has(key):
-            return ""
-        text = table.pattern(key, set(allowed), needed={"package"})
-        if not _ADDRESS.match(text):
-            raise table.wrong(key, "must be an https, http, ssh or file address")
-        return text
-
     policy = DistGitPolicy(
-        repository=address("repository", needed=True),
-        push=address("push"),
+        repository=_address(table, "repository", needed=True),
+        push=_address(table, "push"),
         direct_push=table.texts("direct_push", ()),
         lookaside=table.text("lookaside", ""),
         namespace=table.text("namespace", "rpms"),
+        forge=_read_forge(table),
     )
     if policy.lookaside and not policy.lookaside.startswith(("https://", "http://")):
         raise table.wrong("lookaside", "must be an https or http address")
@@ -125,3 +118,30 @@ def _read_stages(row: Table) -> StageTags | None:
         return StageTags(tags)
     except BadName as error:
         raise row.wrong("shipped", str(error)) from error
+
+
+def _read_forge(table: Table) -> ForgePolicy | None:
+    """The forge of ``[target.dist_git]``, or None without one. Raises BadCatalog."""
+    if not table.has("forge"):
+        return None
+    names = frozenset({"user", "package"})
+    url = table.text("forge_url").rstrip("/")
+    if not url.startswith(("https://", "http://")):
+        raise table.wrong("forge_url", "must be an https or http address")
+    return ForgePolicy(
+        kind=table.word("forge", ForgeKind),
+        url=url,
+        fork=_address(table, "fork", needed=True, names=names),
+        fork_push=_address(table, "fork_push", names=names),
+    )
+
+
+def _address(
+    table: Table, key: str, *, needed: bool = False, names: frozenset[str] = frozenset({"package"})
+) -> str:
+    if not needed and not table.has(key):
+        return ""
+    text = table.pattern(key, set(names), needed=set(names))
+    if not _ADDRESS.match(text):
+        raise table.wrong(key, "must be an https, http, ssh or file address")
+    return text

@@ -32,7 +32,7 @@ from service.store.columns import SortText, UtcTime, Words
 
 LIVE_SQL = in_sql("state", LIVE_BUILD)
 ENDED_SQL = in_sql("state", ENDED_BUILD)
-FOLLOW_UP_KINDS = ("diagnose", "logs", "repository", "shipped", "surplus", "verify")
+FOLLOW_UP_KINDS = ("diagnose", "logs", "pull-request", "repository", "shipped", "surplus", "verify")
 
 
 class WebhookDelivery(Base):

@@ -28,6 +28,10 @@ SECTIONS: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
                 "dist-git",
                 "Fedora's git repositories, one a package. Official builds are made from a commit there.",
             ),
+            (
+                "pull request",
+                "A change of dist-git that waits for a person's merge. After it the build goes on by itself.",
+            ),
             ("SRPM", "The source RPM that is sent to the build system."),
             (
                 "strategy",

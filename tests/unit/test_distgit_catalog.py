@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import service.catalog
 from service.catalog import load
 from service.domain.distgit import Delivery, DistGitPolicy
 from service.domain.errors import BadCatalog
+from service.domain.pull_requests import ForgeKind
 from service.domain.shipping import fedora_tags
 
 BUILT_IN = Path(service.catalog.__file__).parent
@@ -41,6 +43,14 @@ def test_the_example_is_a_target(targets: Path) -> None:
     assert found.push_url("cri-o1.35") == "ssh://git@pkgs.fedoraproject.org/rpms/cri-o1.35"
     assert found.delivery("cri-o1.35") is Delivery.PUSH
     assert found.delivery("cri-o1.36") is Delivery.PULL_REQUEST
+    assert found.forge is not None and found.forge.kind is ForgeKind.PAGURE
+    assert found.forge.fork_url("bot", "cri-o1.36") == (
+        "https://src.fedoraproject.org/forks/bot/rpms/cri-o1.36.git"
+    )
+    assert found.forge.fork_push_url("bot", "cri-o1.36") == (
+        "ssh://bot@pkgs.fedoraproject.org/forks/bot/rpms/cri-o1.36.git"
+    )
+    assert DistGitPolicy.from_json(json.loads(json.dumps(found.as_json()))) == found
     assert load(targets.parent, copr_owner="me", koji_profile="f").targets[-1].stages == fedora_tags(44)
     assert all(target.dist_git is None for target in load(None, copr_owner="me", koji_profile="f").targets)
 
@@ -60,6 +70,14 @@ def test_the_example_is_a_target(targets: Path) -> None:
             "must be an https or http",
         ),
         ("direct_push", "direct", "unknown key"),
+        ('forge = "pagure"', 'forge = "github"', "must be one of pagure, forgejo"),
+        ('forge = "pagure"\n', "", "unknown key"),
+        ('forge_url = "https://', 'forge_url = "ssh://', "must be an https or http"),
+        (
+            'forks/{user}/rpms/{package}.git"\nfork_push',
+            'forks/me/rpms/{package}.git"\nfork_push',
+            "must hold",
+        ),
         (
             'candidate = ["f44-updates-candidate", "f44-signing-pending"]',
             "candidate = []",

@@ -7,16 +7,16 @@ from alembic import op
 
 from service.store.columns import UtcTime
 
-revision = "0009"
-down_revision = "0008"
+revision = "0010"
+down_revision = "0009"
 branch_labels = None
 depends_on = None
 
 STAGE = op.f("ck_package_builds_shipped")
 HAS_TIME = op.f("ck_package_builds_shipped_has_time")
 KIND = op.f("ck_follow_ups_kind")
-BEFORE = "kind IN ('diagnose', 'logs', 'repository', 'surplus', 'verify')"
-AFTER = "kind IN ('diagnose', 'logs', 'repository', 'shipped', 'surplus', 'verify')"
+BEFORE = "kind IN ('diagnose', 'logs', 'pull-request', 'repository', 'surplus', 'verify')"
+AFTER = "kind IN ('diagnose', 'logs', 'pull-request', 'repository', 'shipped', 'surplus', 'verify')"
 
 
 def upgrade() -> None:
