@@ -227,28 +227,6 @@ def postpone_follow_up(
             row.tries = max(row.tries - 1, 0)
 
 
-def do_again(
-    db: Database, work: FollowUpWork, text: str, *, delay_seconds: float, record: Record | None = None
-) -> bool:
-    """Give a follow-up back that went well and is never done with one time; ``text`` is shown meanwhile.
-
-    ``record`` writes the findings in the same transaction. False: the lease was lost, nothing was written.
-    """
-    with db.transaction() as session:
-        row = leased_row(session, work)
-        if row is None:
-            return False
-        now = database_now(session)
-        if record is not None:
-            record(session, session.get_one(PackageBuild, row.build_id), now)
-        row.outcome = text
-        row.due_at = now + timedelta(seconds=delay_seconds)
-        row.lease_token = None
-        row.lease_until = None
-        row.tries = 0
-        return True
-
-
 def add_follow_up(
     session: Session, build: PackageBuild, kind: str, subject: str, *, due_at: datetime
 ) -> None:

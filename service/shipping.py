@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
 from service.domain.reports import BuildRef
 from service.domain.shipping import Shipping, StageTags, fedora_tags
-from service.follow_ups import SHIPPED, FollowUpWork, Record
+from service.follow_ups import SHIPPED, FollowUpWork, Record, leased_row
 from service.progress import take_lease
 from service.store.schema import FollowUp, PackageBuild
 from service.store.session import Database, database_now
@@ -81,6 +81,28 @@ def _work(build: PackageBuild, work: FollowUpWork, now: datetime) -> ShippedWork
         moved_at=max(ended, build.shipped_at or ended),
         now=now,
     )
+
+
+def do_again(
+    db: Database, work: FollowUpWork, text: str, *, delay_seconds: float, record: Record | None = None
+) -> bool:
+    """Give a follow-up back that went well and is never done with one time; ``text`` is shown meanwhile.
+
+    ``record`` writes the findings in the same transaction. False: the lease was lost, nothing was written.
+    """
+    with db.transaction() as session:
+        row = leased_row(session, work)
+        if row is None:
+            return False
+        now = database_now(session)
+        if record is not None:
+            record(session, session.get_one(PackageBuild, row.build_id), now)
+        row.outcome = text
+        row.due_at = now + timedelta(seconds=delay_seconds)
+        row.lease_token = None
+        row.lease_until = None
+        row.tries = 0
+        return True
 
 
 def stage_record(seen: Shipping) -> Record:

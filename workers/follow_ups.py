@@ -17,10 +17,10 @@ from service.follow_ups import (
     VERIFY,
     FollowUpWork,
     claim_follow_up,
-    do_again,
     end_follow_up,
     postpone_follow_up,
 )
+from service.shipping import do_again
 from workers.build_logs import fetch_logs
 from workers.context import Context
 from workers.diagnosis import read_for_cause

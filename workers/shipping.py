@@ -7,8 +7,8 @@ from datetime import timedelta
 
 from service.domain.reports import BuildRef, PollProblem, TagReport
 from service.domain.shipping import judge_tags, next_look
-from service.follow_ups import FollowUpWork, do_again, end_follow_up, postpone_follow_up
-from service.shipping import ShippedWork, claim_alike, shipped_work, stage_record
+from service.follow_ups import FollowUpWork, end_follow_up, postpone_follow_up
+from service.shipping import ShippedWork, claim_alike, do_again, shipped_work, stage_record
 from workers.buildsystems import BuildSystemError
 from workers.context import Context
 from workers.outcomes import Again, Done, NotYet
