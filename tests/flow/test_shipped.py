@@ -113,8 +113,8 @@ def test_a_build_is_followed_to_stable_and_back_and_out_of_the_way(house: DistGi
     assert "obsoleted, or somebody took the tag away" in follow_up(house, second).outcome
     assert "no tag any more" in history(house, second)[-1]
     # Nobody asks after either of them any more.
-    asked = len(hub.calls("multiCall"))
     house.settle()
+    asked = len(hub.calls("multiCall"))
     time.sleep(0.4)
     house.turn()
     assert len(hub.calls("multiCall")) == asked
