@@ -60,6 +60,8 @@ class Settings(BaseSettings):
     koji_password_file: Path | None = None
     koji_call_seconds: float = Field(60.0, gt=0)
     koji_build_seconds: float = Field(20.0, gt=0)
+    distgit_url: str = ""
+    distgit_push_url: str = ""
     distgit_author_name: str = Field("cryopack", min_length=1, pattern=r"^[^<>\n]+$")
     distgit_author_email: str = Field("cryopack@localhost.localdomain", pattern=r"^[^<>@\s]+@[^<>@\s]+$")
     distgit_look_seconds: float = Field(300.0, gt=0)
@@ -124,6 +126,16 @@ class Settings(BaseSettings):
             return value
         if not value.startswith(("http://", "https://")):
             raise ValueError("must start with http:// or https://")
+        return value.rstrip("/")
+
+    @field_validator("distgit_url", "distgit_push_url")
+    @classmethod
+    def _git_address(cls, value: str, info: ValidationInfo) -> str:
+        schemes = ("https", "http") if info.field_name == "distgit_url" else ("https", "http", "ssh")
+        if value and not (urlsplit(value).scheme in schemes and urlsplit(value).hostname):
+            raise ValueError(f"must be an address that begins with {', '.join(f'{s}://' for s in schemes)}")
+        if "{" in value or "}" in value:
+            raise ValueError("must not hold braces")
         return value.rstrip("/")
 
     @field_validator("oidc_discovery_url")

@@ -100,6 +100,8 @@ def load_catalog(settings: Settings) -> Catalog:
         settings.catalog_dir,
         copr_owner=settings.copr_owner or NO_OWNER,
         koji_profile=settings.koji_profile,
+        distgit_url=settings.distgit_url,
+        distgit_push_url=settings.distgit_push_url,
     )
 
 

@@ -90,10 +90,15 @@ class DistGit:
         return run_git("-C", str(self.path(package)), "log", "-1", "--format=%an <%ae>%n%B", commit)
 
 
-def run_git(*arguments: str, strip: bool = True) -> str:
+def run_git(*arguments: str, strip: bool = True, given: str = "") -> str:
     """Run git as the maintainer; what it prints. Raises RuntimeError with its complaint."""
     done = subprocess.run(
-        ["git", *arguments], capture_output=True, text=True, check=False, env={**os.environ, **MAINTAINER}
+        ["git", *arguments],
+        input=given,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, **MAINTAINER},
     )
     if done.returncode:
         raise RuntimeError(f"git {arguments[0]}: {done.stderr.strip()}")

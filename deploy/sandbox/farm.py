@@ -46,7 +46,7 @@ class Sandbox:
         self.state_dir = state_dir
         self.store = Store(state_dir / "sandbox.sqlite")
         koji_tables.create(self.store)
-        forge.create(self.store)
+        forge.create(self.store, state_dir / "forge-token")
         self.results, self.uploads, self.spool = (state_dir / name for name in ("results", "tmp", "spool"))
         for folder in (self.results, self.uploads, self.spool):
             folder.mkdir(exist_ok=True)

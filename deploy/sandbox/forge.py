@@ -36,14 +36,13 @@ class ForgeRefusal(ValueError):
     """What the forge would not do; ``str(error)`` says why."""
 
 
-def create(store: Store) -> None:
-    """Make the tables, and the bot's account at the first start."""
+def create(store: Store, token_file: Path) -> None:
+    """Make the tables, and the bot's account at the first start: with the token of the file, where there is one."""
     store.connection.executescript(SCHEMA)
+    token = token_file.read_text().strip() if token_file.exists() else secrets.token_hex(20)
     with store.transaction():
         store.execute(
-            "INSERT INTO forge_account (name, token) VALUES (?, ?) ON CONFLICT DO NOTHING",
-            BOT,
-            secrets.token_hex(20),
+            "INSERT INTO forge_account (name, token) VALUES (?, ?) ON CONFLICT DO NOTHING", BOT, token
         )
 
 

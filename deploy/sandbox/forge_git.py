@@ -1,4 +1,7 @@
-"""git over HTTP below ``/git``, by git's own server program: who has the token may push to their own forks."""
+"""git over HTTP, by git's own server program: who has the token may push to their own forks.
+
+It is there below ``/git``, and below ``/pagure`` as Fedora's dist-git has it: with and without ``.git``.
+"""
 
 from __future__ import annotations
 
@@ -34,9 +37,11 @@ def _caller(sandbox: Sandbox, request: Request) -> str:
 async def serve(request: Request) -> Response:
     """One request of git's smart protocol."""
     sandbox: Sandbox = request.app.state.sandbox
-    path = str(request.path_params["path"])
+    asked = str(request.path_params["path"]).removesuffix(".git")
+    service = next(name for name in SERVICES if request.url.path.endswith(f"/{name}"))
+    path = f"{asked}.git/{service}"
     user = _caller(sandbox, request)
-    if WRITES in (path.rpartition("/")[2], request.query_params.get("service")):
+    if WRITES in (service, request.query_params.get("service")):
         if not user:
             headers = {"WWW-Authenticate": 'Basic realm="sandbox"'}
             return PlainTextResponse("a token is needed", 401, headers)
@@ -63,4 +68,9 @@ async def serve(request: Request) -> Response:
     return Response(content, status, headers)
 
 
-ROUTES = [Route("/git/{path:path}", serve, methods=["GET", "POST"])]
+SERVICES = {"info/refs": "GET", "git-upload-pack": "POST", WRITES: "POST"}
+ROUTES = [
+    Route(f"{root}/{{path:path}}/{service}", serve, methods=[method])
+    for root in ("/git", "/pagure")
+    for service, method in SERVICES.items()
+]

@@ -132,7 +132,7 @@ def build_detail(session: Session, build_id: int) -> BuildDetail | None:
             *BUILD_COLUMNS, b.release_id, b.sort_key, b.strategy, b.workarounds, b.submission_key,
             b.submissions,
             b.source_log_url, b.observed_at, b.deadline_at, b.due_at, b.tries, b.cancel_requested,
-            UpstreamRelease.facts.label("release_facts"),
+            UpstreamRelease.facts.label("release_facts"), b.options,
             FollowUp.outcome.label("tags_seen"), FollowUp.due_at.label("tags_due_at"),
         )
         .join(UpstreamRelease, UpstreamRelease.id == b.release_id)
@@ -159,6 +159,7 @@ def build_detail(session: Session, build_id: int) -> BuildDetail | None:
     names = [column.key for column in BUILD_COLUMNS]
     chroots = chroots_of(session, {build_id, *(attempt.id for attempt in attempts)})
     own = build_row({name: getattr(row, name) for name in names}, chroots.get(build_id, ()))
+    from_dist_git = (row.options or {}).get("style") == "dist-git"
     shown = tuple(build_row(attempt, chroots.get(attempt.id, ())) for attempt in attempts)
     return BuildDetail(
         build=own,
@@ -178,7 +179,7 @@ def build_detail(session: Session, build_id: int) -> BuildDetail | None:
         last_good=build_row(good) if good is not None else None,
         shipping=None if row.tags_seen is None else ShippingLook(row.tags_seen, row.tags_due_at),
         partial=str((row.release_facts or {}).get("partial", "")),
-        dist_git=next(iter(changes_of(session, [build_id])), None),
+        dist_git=next(iter(changes_of(session, [build_id])), None) if from_dist_git else None,
     )
 
 

@@ -18,6 +18,9 @@ from service.domain.shipping import Stage, StageTags
 
 _ADDRESS = re.compile(r"(?:https?|ssh|file)://\S+", re.ASCII)
 _TAG = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}", re.ASCII)
+# Accounts that stand in addresses, and what stands in for one that is not set while its target is checked.
+_SITES = ("distgit", "distgit_push")
+_UNSET = "https://unset.invalid"
 _ENTERPRISE = re.compile(r"epel|el\d|rhel|centos", re.IGNORECASE)
 
 
@@ -57,13 +60,14 @@ def read_target(
     if branch is None:
         raise row.wrong("branch", "is missing")
     streams = row.streams()
+    dist_git, has_site = _read_dist_git(row, accounts)
     pattern = row.pattern("project", {"owner", "profile"}, needed=set())
-    has_account = all(known or f"{{{name}}}" not in pattern for name, known in accounts.items())
+    has_account = has_site and all(known or f"{{{name}}}" not in pattern for name, known in accounts.items())
     target = BuildTarget(
         id=row.text("id"),
         branch=branch,
         system=row.text("system"),
-        project=pattern.format(**accounts),
+        project=pattern.format(owner=accounts["owner"], profile=accounts["profile"]),
         chroots=row.texts("chroots", ()),
         families=row.texts("families"),
         strategy=row.text("strategy", "default"),
@@ -75,30 +79,30 @@ def read_target(
         remedy=row.word("remedy", RemedyPolicy, RemedyPolicy.SUGGEST),
         require_sound=row.flag("require_sound", False),
         options=row.mapping("options"),
-        dist_git=_read_dist_git(row),
+        dist_git=dist_git,
         stages=_read_stages(row),
     )
     row.done()
     return target, has_account
 
 
-def _read_dist_git(row: Table) -> DistGitPolicy | None:
-    """``[target.dist_git]``, or None without it. Raises BadCatalog."""
+def _read_dist_git(row: Table, accounts: Mapping[str, str]) -> tuple[DistGitPolicy | None, bool]:
+    """``[target.dist_git]``, or None without it, and whether its sites are known. Raises BadCatalog."""
     if not row.has("dist_git"):
-        return None
+        return None, True
     table = row.table("dist_git")
     policy = DistGitPolicy(
-        repository=_address(table, "repository", needed=True),
-        push=_address(table, "push"),
+        repository=_address(table, "repository", accounts, needed=True),
+        push=_address(table, "push", accounts),
         direct_push=table.texts("direct_push", ()),
-        lookaside=table.text("lookaside", ""),
+        lookaside=_address(table, "lookaside", accounts, names=frozenset()),
         namespace=table.text("namespace", "rpms"),
-        forge=_read_forge(table),
+        forge=_read_forge(table, accounts),
     )
     if policy.lookaside and not policy.lookaside.startswith(("https://", "http://")):
         raise table.wrong("lookaside", "must be an https or http address")
     table.done()
-    return policy
+    return policy, _UNSET not in str(policy.as_json())
 
 
 def _read_stages(row: Table) -> StageTags | None:
@@ -120,28 +124,36 @@ def _read_stages(row: Table) -> StageTags | None:
         raise row.wrong("shipped", str(error)) from error
 
 
-def _read_forge(table: Table) -> ForgePolicy | None:
+def _read_forge(table: Table, accounts: Mapping[str, str]) -> ForgePolicy | None:
     """The forge of ``[target.dist_git]``, or None without one. Raises BadCatalog."""
     if not table.has("forge"):
         return None
     names = frozenset({"user", "package"})
-    url = table.text("forge_url").rstrip("/")
+    url = _address(table, "forge_url", accounts, needed=True, names=frozenset()).rstrip("/")
     if not url.startswith(("https://", "http://")):
         raise table.wrong("forge_url", "must be an https or http address")
     return ForgePolicy(
         kind=table.word("forge", ForgeKind),
         url=url,
-        fork=_address(table, "fork", needed=True, names=names),
-        fork_push=_address(table, "fork_push", names=names),
+        fork=_address(table, "fork", accounts, needed=True, names=names),
+        fork_push=_address(table, "fork_push", accounts, names=names),
     )
 
 
 def _address(
-    table: Table, key: str, *, needed: bool = False, names: frozenset[str] = frozenset({"package"})
+    table: Table,
+    key: str,
+    accounts: Mapping[str, str],
+    *,
+    needed: bool = False,
+    names: frozenset[str] = frozenset({"package"}),
 ) -> str:
+    """An address with its sites filled in; what it must hold besides stays in braces. Empty where it is missing."""
     if not needed and not table.has(key):
         return ""
-    text = table.pattern(key, set(names), needed=set(names))
+    text = table.pattern(key, {*names, *_SITES}, needed=set(names))
+    for site in _SITES:
+        text = text.replace(f"{{{site}}}", accounts.get(site) or _UNSET)
     if not _ADDRESS.match(text):
         raise table.wrong(key, "must be an https, http, ssh or file address")
     return text

@@ -54,6 +54,8 @@ class WebContext:
             settings.catalog_dir,
             copr_owner=settings.copr_owner or NO_OWNER,
             koji_profile=settings.koji_profile,
+            distgit_url=settings.distgit_url,
+            distgit_push_url=settings.distgit_push_url,
         )
         db = Database(settings.database())
         inbox = Inbox(db)

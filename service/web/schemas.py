@@ -240,7 +240,7 @@ class MatrixRow(StreamShape):
 
 
 class Target(Shape):
-    """One branch on one build system. 'is_eol': the branch gets no new builds."""
+    """One branch on one build system. 'is_eol': the branch gets no new builds. 'style': srpm or dist-git."""
 
     target: str
     branch: str
@@ -251,6 +251,7 @@ class Target(Shape):
     enabled: bool
     eol: date | None
     is_eol: bool
+    style: str
 
 
 class MatrixShape(Shape):

@@ -28,6 +28,7 @@ from service.domain.reports import (
 from service.domain.states import ENDED_CHROOT, BuildState, ChrootState, rollup
 from tests.contract.copr_bench import CoprBench
 from tests.contract.koji_bench import REAL_URL, KojiBench, RealKojiBench
+from tests.servers import NO_TLS
 from workers.buildsystems import (
     AdapterConfig,
     BuildSystem,
@@ -162,7 +163,7 @@ def test_an_ended_build_names_its_logs_and_its_rpms(bench: Bench) -> None:
         logs = bench.system.log_addresses(place)
         assert set(logs) == {"builder", "root", "backend"}
         statuses = {
-            kind: [httpx2.get(url, trust_env=False).status_code for url in urls]
+            kind: [httpx2.get(url, trust_env=False, verify=NO_TLS).status_code for url in urls]
             for kind, urls in logs.items()
         }
         assert all(200 in told for told in statuses.values()), statuses

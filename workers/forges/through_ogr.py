@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import pyforgejo
@@ -53,9 +54,10 @@ class NoAnswer(httpx.HTTPError):
 class OneRequest(requests.Session):
     """A session that neither repeats nor follows a redirection, and waits a bounded time."""
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, seconds: float, *, trust_env: bool) -> None:
         super().__init__()
         self._seconds = seconds
+        self.trust_env = trust_env
 
     def request(self, method: str | bytes, url: str | bytes, *args: Any, **options: Any) -> requests.Response:
         """As in the base class."""
@@ -67,14 +69,19 @@ class OneRequest(requests.Session):
 def connect(config: ForgeConfig) -> Forge:
     """Nothing is sent yet."""
     policy = config.policy
+    # A proxy of the environment has no way to this machine's own servers.
+    trust_env = urlsplit(policy.url).hostname not in ("127.0.0.1", "::1", "localhost")
     service: Any
     if policy.kind is ForgeKind.PAGURE:
         service = PagureService(token=config.token, instance_url=policy.url, max_retries=0)
-        service.session = OneRequest(config.seconds)
+        service.session = OneRequest(config.seconds, trust_env=trust_env)
         return ThroughOgr(config, service)
     service = ForgejoService(instance_url=policy.url, token=config.token)
     client = httpx.Client(
-        timeout=config.seconds, follow_redirects=False, event_hooks={"response": [_stop_repeats]}
+        timeout=config.seconds,
+        follow_redirects=False,
+        trust_env=trust_env,
+        event_hooks={"response": [_stop_repeats]},
     )
     service.api = pyforgejo.PyforgejoApi(
         base_url=service.instance_url, api_key=config.token, httpx_client=client
