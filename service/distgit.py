@@ -45,9 +45,10 @@ class Change:
 
 @dataclass(frozen=True)
 class OtherChange:
-    """The build that has the repository's branch at present."""
+    """The build that has the repository's branch at present; ``ended``: until its pull request is closed."""
 
     build_id: int
+    ended: bool
 
 
 def find_change(db: Database, build_id: int) -> Change | None:
@@ -79,8 +80,8 @@ def begin_change(
             FollowUp.kind == PULL_REQUEST, FollowUp.ended_at.is_(None)
         )
         other = session.scalar(
-            select(DistGitChange.build_id)
-            .join(PackageBuild, PackageBuild.id == DistGitChange.build_id)
+            select(PackageBuild)
+            .join(DistGitChange, DistGitChange.build_id == PackageBuild.id)
             .where(
                 DistGitChange.package == work.package,
                 DistGitChange.branch == work.branch,
@@ -94,7 +95,7 @@ def begin_change(
             .limit(1)
         )
         if other is not None:
-            return OtherChange(other)
+            return OtherChange(other.id, BuildState(other.state) not in LIVE_BUILD)
         row = change_row(session, work.id)
         if row is None:
             row = DistGitChange(

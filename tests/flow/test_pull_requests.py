@@ -218,7 +218,9 @@ def test_trouble_at_the_forge_waits_or_asks_a_person(house: PullHouse) -> None:
     house.farm.forge.account(expired=True)
     house.farm.clear_faults(fault)
     build = house.until(lambda builds: builds[-1].state == "held")
-    assert "does not accept our token" in build.reason and build.reason.endswith("then resume the build")
+    assert "does not accept our token" in build.reason and build.reason.endswith(
+        "put that right and resume the build"
+    )
     assert house.farm.forge.token not in build.reason
     house.farm.forge.account()
     resume_build(house.context.db, house.context.catalog, build.id, by="me")

@@ -113,7 +113,7 @@ def run_often(
     db: Database, follow_up_id: int, monkeypatch: pytest.MonkeyPatch, act: Callable[..., Done], times: int
 ) -> FollowUp:
     """Let a worker run the follow-up as often as it is given back."""
-    monkeypatch.setattr(follow_ups, "RUNNERS", {"diagnose": act})
+    monkeypatch.setattr(follow_ups, "RUNNERS", {"diagnose": act, "pull-request": act})
     context = cast(Context, SimpleNamespace(db=db, settings=Settings()))
     for _ in range(times):
         if row(db, follow_up_id).ended_at is None:
@@ -137,6 +137,19 @@ def test_trouble_of_ours_is_tried_a_bounded_number_of_times(
     assert ended.outcome.startswith(f"gave up after {len(calls)} tries") and str(trouble) in ended.outcome
     # The same reason is told once, not with every try.
     assert len(history(db)) == 2
+
+
+def test_who_waits_for_a_persons_merge_is_not_given_up(
+    db: Database, follow_up_id: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with db.transaction() as session:
+        session.get_one(FollowUp, follow_up_id).kind = "pull-request"
+
+    def act(*_: Any) -> Done:
+        raise KeyError("a mistake of ours")
+
+    waiting = run_often(db, follow_up_id, monkeypatch, act, follow_ups.FOLLOW_UP_TRIES + 3)
+    assert waiting.ended_at is None and waiting.tries == follow_ups.FOLLOW_UP_TRIES + 3
 
 
 def test_an_outage_spends_no_tries_until_the_build_is_long_over(

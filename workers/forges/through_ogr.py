@@ -158,7 +158,7 @@ class ThroughOgr:
 
     def close(self, package: str, number: int) -> None:
         """See the port."""
-        self._with(package, number, lambda pull: pull.close())
+        self._with(package, number, lambda pull: pull.close() if pull.status is PRStatus.open else None)
 
     def _with(self, package: str, number: int, act: Callable[[Any], Any]) -> Any:
         with self._talking(f"pull request #{number} of {package}"):
