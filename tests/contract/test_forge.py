@@ -100,7 +100,8 @@ def test_from_the_fork_to_the_merge(bench: Bench) -> None:
     for _ in range(2):
         forge.comment(package, 1, "Said once")
     assert bench.farm.forge.pulls(package)[0]["comments"] == ["Said once"]
-    merged = bench.farm.forge.merge(package, 1, "squash")
+    merged = bench.farm.forge.merge(package, 1, "squash", delete=True)
+    assert "cryopack-b1" not in remote_branches(bench.fork_url)
     found = forge.get(package, 1)
     assert (found.state, found.closed_by) == (PullState.MERGED, "maintainer")
     assert found.merge_commit == ("" if bench.kind is ForgeKind.PAGURE else merged)

@@ -75,7 +75,7 @@ def test_a_release_is_proposed_and_what_was_merged_is_built(
         for part in (f"releases/tag/v1.35.{number}", f"/builds/{build.id}", f" {SPEC} ", "insertion"):
             assert part in pull["text"]
         assert len(house.scm_builds()) == number - 1
-        head = house.farm.forge.merge(PACKAGE, number, way)
+        head = house.farm.forge.merge(PACKAGE, number, way, delete=True)
         built = house.until(ended)
         assert built.state == "succeeded", built.reason
         assert house.scm_builds()[-1].endswith(f"#{head}")
