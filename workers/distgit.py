@@ -138,7 +138,8 @@ def _deliver(
     if change is None:
         return ""
     if isinstance(change, OtherChange):
-        _later(ctx, work, _waits_for(work, change))
+        pause = ctx.settings.retry_seconds if change.soon else None
+        _later(ctx, work, _waits_for(work, change), pause=pause)
         return ""
     mine = repository.commit_of(head, change.key)
     if mine or (change.pull is not None and change.pull.state is PullState.MERGED):

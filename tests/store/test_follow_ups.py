@@ -18,6 +18,7 @@ from service.follow_ups import (
     add_follow_up,
     claim_follow_up,
     end_follow_up,
+    hasten_watch,
     postpone_follow_up,
 )
 from service.settings import Settings
@@ -150,6 +151,24 @@ def test_who_waits_for_a_persons_merge_is_not_given_up(
 
     waiting = run_often(db, follow_up_id, monkeypatch, act, follow_ups.FOLLOW_UP_TRIES + 3)
     assert waiting.ended_at is None and waiting.tries == follow_ups.FOLLOW_UP_TRIES + 3
+
+
+def test_who_is_waited_for_is_hastened_unless_it_has_met_trouble(db: Database, follow_up_id: int) -> None:
+    with db.transaction() as session:
+        found = session.get_one(FollowUp, follow_up_id)
+        now, found.kind = database_now(session), "pull-request"
+        found.due_at = now + timedelta(seconds=300)
+        assert hasten_watch(session, found.build_id, now) and found.due_at == now
+        found.outcome, found.due_at = "forge: is not to be reached", now + timedelta(seconds=300)
+        session.flush()
+        assert not hasten_watch(session, found.build_id, now)
+        found.outcome = ""
+    work = claim(db, follow_up_id)
+    assert work is None
+    make_due(db, follow_up_id)
+    work = claim(db, follow_up_id)
+    with db.transaction() as session:
+        assert work is not None and not hasten_watch(session, work.build_id, database_now(session))
 
 
 def test_an_outage_spends_no_tries_until_the_build_is_long_over(
