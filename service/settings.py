@@ -98,6 +98,10 @@ class Settings(BaseSettings):
     log_tail_seconds: float = Field(5.0, gt=0)
     cleaning_seconds: float = Field(3600.0, gt=0)
 
+    shipped_look_seconds: float = Field(3600.0, gt=0)
+    shipped_look_max_seconds: float = Field(86400.0, gt=0)
+    shipped_look_days: float = Field(120.0, gt=0)
+
     sweep_seconds: float = Field(10.0, gt=0)
     reconcile_seconds: float = Field(900.0, gt=0)
     poll_seconds: float = Field(30.0, gt=0)

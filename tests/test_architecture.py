@@ -38,6 +38,7 @@ PHASES = [
     "diagnoses",
     "remedies",
     "distgit",
+    "shipping",
     "pull_requests",
     "payloads",
     "withdrawals",

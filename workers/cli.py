@@ -152,6 +152,7 @@ def matrix(as_json: Json = False) -> None:
     for row in found["rows"]:
         cells = [
             f"{cell['state']} {cell['version'] or '-'}{' (behind)' if cell['behind'] else ''}"
+            f"{' ' + cell['shipped'] if cell['shipped'] else ''}"
             for cell in row["cells"]
         ]
         rows.append([row["package"], row["newest"] or "-", *cells])

@@ -51,10 +51,16 @@ def build(house: House, tag: str, monkeypatch: pytest.MonkeyPatch, make: Make) -
 
 
 def rpm_like_planned(
-    tmp_path: Path, row: PackageBuild, program: bytes, *, leave_out: str = "", extra: str = ""
+    tmp_path: Path,
+    row: PackageBuild,
+    program: bytes,
+    *,
+    leave_out: str = "",
+    extra: str = "",
+    release: str = "",
 ) -> Path:
-    """The RPM that the spec plans, with ``program`` as crio."""
-    release = f"0.{row.release_number}{row.dist}"
+    """The RPM that the spec plans, with ``program`` as crio. ``release`` is for where we do not count it."""
+    release = release or f"0.{row.release_number}{row.dist}"
     values = {"name": row.package, "version": row.version, "release": release}
     planned = planned_dependencies(row.spec_text or "", values)
     preamble = [
