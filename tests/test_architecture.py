@@ -38,6 +38,7 @@ PHASES = [
     "diagnoses",
     "remedies",
     "distgit",
+    "shipping",
     "pull_requests",
     "payloads",
     "withdrawals",
@@ -45,7 +46,7 @@ PHASES = [
 ]
 WEB = (
     *("fastapi", "starlette", "anyio", "pydantic", "jinja2", "markupsafe"),
-    *("prometheus_client", "sqlalchemy", "structlog", "limits", "httpx2", "joserfc"),
+    *("prometheus_client", "sqlalchemy", "structlog", "limits", "httpx2", "joserfc", "uvicorn"),
 )
 
 ARROWS = {
@@ -76,17 +77,20 @@ ARROWS = {
                 "service.domain",
                 *(
                     f"workers.{other}"
-                    for other in ("archives", "licenses", "partial_files", "rpm_commands", "specs_check")
+                    for other in (
+                        *("archives", "certificates", "licenses", "partial_files"),
+                        *("rpm_commands", "specs_check"),
+                    )
                 ),
             ),
             ("httpx2",),
         )
         for name in (
-            *("archives", "partial_files", "sources", "rpm_commands"),
+            *("archives", "certificates", "partial_files", "sources", "rpm_commands"),
             *("specs_check", "specs_lint", "srpm"),
         )
     },
-    "workers.downloads": Arrow((), ("httpx2",)),
+    "workers.downloads": Arrow(("workers.certificates",), ("httpx2",)),
     "workers.rpm_contents": Arrow(("service.domain", "workers.rpm_commands")),
     "workers.licenses": Arrow(("workers.rpm_commands",), ("license_expression",)),
     "workers.binaries": Arrow(("service.domain",), ("elftools",)),
