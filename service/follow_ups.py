@@ -195,6 +195,19 @@ def watch_pull_request(session: Session, build: PackageBuild, now: datetime, *, 
         _add_numbered(session, build, PULL_REQUEST, now, delay_seconds)
 
 
+def hasten_watch(session: Session, build_id: int, now: datetime) -> bool:
+    """Make due what follows the pull request of a build, since somebody waits for it. The caller commits.
+
+    False where it is at work already, or has met trouble, which more haste would not help.
+    """
+    idle = (FollowUp.ended_at.is_(None), FollowUp.lease_token.is_(None), FollowUp.outcome == "")
+    mine = (FollowUp.build_id == build_id, FollowUp.kind == PULL_REQUEST)
+    found = session.scalars(select(FollowUp).where(*mine, *idle).with_for_update(skip_locked=True)).all()
+    for row in found:
+        row.due_at = now
+    return bool(found)
+
+
 def _add_numbered(
     session: Session, build: PackageBuild, kind: str, now: datetime, delay_seconds: float
 ) -> None:

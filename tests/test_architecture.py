@@ -46,7 +46,7 @@ PHASES = [
 ]
 WEB = (
     *("fastapi", "starlette", "anyio", "pydantic", "jinja2", "markupsafe"),
-    *("prometheus_client", "sqlalchemy", "structlog", "limits", "httpx2", "joserfc"),
+    *("prometheus_client", "sqlalchemy", "structlog", "limits", "httpx2", "joserfc", "uvicorn"),
 )
 
 ARROWS = {

@@ -74,7 +74,7 @@ def web(
         load_settings()
     _become(
         "uvicorn", "service.web.app:create_app", "--factory", "--host", host, "--port", str(port),
-        "--no-access-log", "--timeout-graceful-shutdown", "3",
+        "--no-access-log", "--no-proxy-headers", "--timeout-graceful-shutdown", "3",
     )  # fmt: skip
 
 

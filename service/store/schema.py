@@ -77,7 +77,6 @@ class PackageStream(Base):
     stream: Mapped[str] = mapped_column(String(20))
     sort_key: Mapped[str] = mapped_column(SortText)
     package: Mapped[str] = mapped_column(String(80))
-    confirmed: Mapped[bool] = mapped_column(default=False)
     last_release_number: Mapped[int] = mapped_column(Integer, default=0, server_default="0")
 
 
