@@ -11,6 +11,7 @@ from service.domain.distgit import DistGitPolicy
 from service.domain.fedora import Branch
 from service.domain.planning import BuildTarget
 from service.domain.reports import BuildRef
+from service.domain.shipping import StageTags
 from service.domain.states import BuildState
 from service.store.schema import PackageBuild
 
@@ -81,6 +82,8 @@ def stored_options(target: BuildTarget) -> dict[str, Any]:
     """What a build keeps of its target beside its own columns; ``target_of`` reads it."""
     dist_git = target.dist_git.as_json() if target.dist_git else None
     own = {"chroots": list(target.chroots), "style": target.style, "dist_git": dist_git}
+    if target.stages is not None:
+        own["stages"] = target.stages.as_json()
     return {**own, "deadline_seconds": target.deadline.total_seconds(), **target.options}
 
 
@@ -91,6 +94,7 @@ def target_of(build: PackageBuild) -> BuildTarget:
     options.pop("deadline_seconds", None)
     style = str(options.pop("style", "srpm"))
     dist_git = DistGitPolicy.from_json(options.pop("dist_git", None))
+    stages = StageTags.from_json(options.pop("stages", None))
     number = int(build.dist.removeprefix(".fc"))
     return BuildTarget(
         id=build.target,
@@ -104,6 +108,7 @@ def target_of(build: PackageBuild) -> BuildTarget:
         deadline=deadline_of(build),
         options=options,
         dist_git=dist_git,
+        stages=stages,
     )
 
 

@@ -38,6 +38,7 @@ PHASES = [
     "diagnoses",
     "remedies",
     "distgit",
+    "shipping",
     "pull_requests",
     "payloads",
     "withdrawals",
@@ -45,7 +46,7 @@ PHASES = [
 ]
 WEB = (
     *("fastapi", "starlette", "anyio", "pydantic", "jinja2", "markupsafe"),
-    *("prometheus_client", "sqlalchemy", "structlog", "limits", "httpx2", "joserfc"),
+    *("prometheus_client", "sqlalchemy", "structlog", "limits", "httpx2", "joserfc", "uvicorn"),
 )
 
 ARROWS = {

@@ -23,6 +23,7 @@ from service.domain.reports import (
     ScmCommit,
     Srpm,
     SubmissionKey,
+    TagReport,
 )
 from service.domain.states import ENDED_CHROOT, BuildState, ChrootState, rollup
 from tests.contract.copr_bench import CoprBench
@@ -294,6 +295,19 @@ def test_cancelling_a_finished_build_changes_nothing(bench: Bench) -> None:
     bench.end(ref)
     bench.system.cancel(ref)
     assert state(report(bench, ref)) is BuildState.SUCCEEDED
+
+
+def test_tags_are_told_or_said_never_to_come(bench: Bench) -> None:
+    ref, gone = submitted(bench), bench.vanished()
+    bench.end(ref)
+    told = bench.system.tags([ref, gone])
+    assert told.keys() == {ref, gone}
+    answer = told[ref]
+    assert isinstance(answer, TagReport) and answer.ref == ref
+    # What is not tagged says so where it is polled, and why where it is asked.
+    assert report(bench, ref).tagged == (not answer.over) == bool(answer.taggings)
+    assert isinstance(told[gone], PollProblem) or answer.over
+    assert bench.system.tags([]) == {}
 
 
 def test_cancelling_an_unknown_build_says_so(bench: Bench) -> None:

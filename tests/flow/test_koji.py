@@ -68,6 +68,8 @@ def test_one_release_is_built_at_copr_and_at_koji(wide_house: House) -> None:
     }
     assert all(row.log_url.endswith("/build.log") and row.started_at for row in chroots.values())
     assert house.story(koji.id) == SUCCESS
+    # Neither of them is on its way to users, so nobody follows it there.
+    assert (copr.shipped, koji.shipped) == ("", "") and "shipped" not in house.kinds()
 
 
 def test_an_architecture_that_fails_fails_the_build_with_kojis_words(house: House) -> None:
