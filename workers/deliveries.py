@@ -48,6 +48,8 @@ def sweep(ctx: Context) -> None:
         ctx.wake.project(system, project)
     for follow_up_id in due.follow_ups:
         ctx.wake.follow_up(follow_up_id)
+    for side_tag_id in due.side_tags:
+        ctx.wake.side_tag(side_tag_id)
     for build_id in due.builds:
         ctx.wake.build(build_id)
 

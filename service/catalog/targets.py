@@ -13,6 +13,7 @@ from service.domain.distgit import DistGitPolicy
 from service.domain.errors import BadName
 from service.domain.fedora import Branch
 from service.domain.planning import BranchPolicy, BuildTarget
+from service.domain.side_tags import SideTagPolicy
 
 _ADDRESS = re.compile(r"(?:https?|ssh|file)://\S+", re.ASCII)
 _ENTERPRISE = re.compile(r"epel|el\d|rhel|centos", re.IGNORECASE)
@@ -46,8 +47,23 @@ def known_branch(table: Table, key: str, branches: Mapping[str, BranchPolicy]) -
     return branches[name].branch
 
 
+def read_side_tag_sets(targets: Table) -> Mapping[str, SideTagPolicy]:
+    """The sets of families that can share a side tag, by id. Raises BadCatalog."""
+    sets: dict[str, SideTagPolicy] = {}
+    for row in targets.rows("side_tag_set"):
+        policy = SideTagPolicy(row.text("id"), row.texts("families"))
+        if policy.set_id in sets:
+            raise row.wrong("id", f"'{policy.set_id}' is there twice")
+        sets[policy.set_id] = policy
+        row.done()
+    return sets
+
+
 def read_target(
-    row: Table, branches: Mapping[str, BranchPolicy], accounts: Mapping[str, str]
+    row: Table,
+    branches: Mapping[str, BranchPolicy],
+    accounts: Mapping[str, str],
+    sets: Mapping[str, SideTagPolicy],
 ) -> tuple[BuildTarget, bool]:
     """A target, and whether every account that its project names is known. Raises BadCatalog."""
     branch = known_branch(row, "branch", branches)
@@ -73,9 +89,20 @@ def read_target(
         require_sound=row.flag("require_sound", False),
         options=row.mapping("options"),
         dist_git=_read_dist_git(row),
+        side_tag=_read_side_tag(row, sets),
     )
     row.done()
     return target, has_account
+
+
+def _read_side_tag(row: Table, sets: Mapping[str, SideTagPolicy]) -> SideTagPolicy | None:
+    if not row.has("side_tag"):
+        return None
+    name = row.text("side_tag")
+    if name not in sets:
+        known = ", ".join(sets) or "none"
+        raise row.wrong("side_tag", f"there is no [[side_tag_set]] {name[:40]!r}; there are: {known}")
+    return sets[name]
 
 
 def _read_dist_git(row: Table) -> DistGitPolicy | None:
