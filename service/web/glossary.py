@@ -28,6 +28,10 @@ SECTIONS: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
                 "dist-git",
                 "Fedora's git repositories, one a package. Official builds are made from a commit there.",
             ),
+            (
+                "side tag",
+                "A tag of Koji in which a set of packages is built in order, to reach Fedora as one update.",
+            ),
             ("SRPM", "The source RPM that is sent to the build system."),
             (
                 "strategy",

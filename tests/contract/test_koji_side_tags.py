@@ -204,7 +204,7 @@ def test_the_repository_must_hold_what_was_built_before(farm: Farm, system: Koji
     assert system.missing_in_side_tag(name, ()) == ""
     farm.koji.hold_repos()
     ref = built(farm, system, name, f"pkg-{version}")
-    assert list(system.poll([ref]).values())[0].ended == "succeeded"  # type: ignore[union-attr]
+    assert system.poll([ref])[ref].ended == "succeeded"  # type: ignore[union-attr]
     (nvr,) = (system.look_at_side_tag(name, fence).builds or {}).keys()
     assert nvr.startswith(f"pkg-{version}-0-0.1111111")
     assert system.missing_in_side_tag(name, [ref]) == (
@@ -216,7 +216,7 @@ def test_the_repository_must_hold_what_was_built_before(farm: Farm, system: Koji
     farm.koji.move(nvr, "f44-updates", name)
     with pytest.raises(SideTagVanished):
         system.missing_in_side_tag(name, [ref])
-    assert list(system.poll([ref]).values())[0].ended == "succeeded"  # type: ignore[union-attr]
+    assert system.poll([ref])[ref].ended == "succeeded"  # type: ignore[union-attr]
 
 
 def test_a_build_in_a_side_tag_that_is_gone_is_not_refused_for_ever(farm: Farm, system: Koji) -> None:

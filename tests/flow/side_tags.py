@@ -49,7 +49,9 @@ def upstream() -> Upstream:
 class SideTagHouse(House):
     """The target is f44-dist-git, whose builds share a side tag for each minor."""
 
-    def __init__(self, farm: Farm, make: Callable[..., Settings], url: str, origin: str, **changes: Any) -> None:
+    def __init__(
+        self, farm: Farm, make: Callable[..., Settings], url: str, origin: str, **changes: Any
+    ) -> None:
         template = origin + "/{repository}/archive/{tag}/{name}-{version}.tar.gz"
         super().__init__(farm, koji_settings(make, farm, url, source_url_template=template, **changes))
         self.grants = DistGit(farm.state_dir / "dist-git")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -36,6 +37,4 @@ def test_a_set_is_built_in_order_in_one_side_tag(house: SideTagHouse) -> None:
         int(house.build_of(family).external_id or 0) for family in FAMILIES
     ]
     # Each was asked for only after the one before it had ended.
-    assert all(
-        before["completion_ts"] < after["create_ts"] for before, after in zip(tasks, tasks[1:], strict=False)
-    )
+    assert all(before["completion_ts"] < after["create_ts"] for before, after in itertools.pairwise(tasks))
