@@ -17,6 +17,7 @@ from service.domain.planning import BuildTarget
 from service.domain.side_tags import SideTagPolicy
 from service.overrides import LiveCatalog
 from service.settings import Settings
+from service.side_tag_commands import give_up_side_tag
 from service.store.schema import PackageBuild
 from service.store.session import database_now
 from service.store.side_tags import SideTag, SideTagEvent
@@ -109,6 +110,10 @@ class SideTagHouse(House):
         for nvr in held["holds"]:
             if nvr.startswith(tuple(families or FAMILIES)):
                 self.farm.koji.move(nvr, "f44-updates", held["name"])
+
+    def give_up(self, why: str) -> None:
+        """A person gives the newest side tag up."""
+        give_up_side_tag(self.context.db, self.side_tags()[-1].id, by="ana", why=why)
 
     def wait(self, seen: Callable[[], bool], seconds: float = 60.0) -> None:
         """Turn until ``seen()``. Raises TimeoutError."""
