@@ -16,6 +16,7 @@ from service.domain.planning import BranchPolicy, BuildTarget
 from service.domain.side_tags import SideTagPolicy
 
 _ADDRESS = re.compile(r"(?:https?|ssh|file)://\S+", re.ASCII)
+_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,39}", re.ASCII)
 _ENTERPRISE = re.compile(r"epel|el\d|rhel|centos", re.IGNORECASE)
 
 
@@ -52,6 +53,8 @@ def read_side_tag_sets(targets: Table) -> Mapping[str, SideTagPolicy]:
     sets: dict[str, SideTagPolicy] = {}
     for row in targets.rows("side_tag_set"):
         policy = SideTagPolicy(row.text("id"), row.texts("families"))
+        if not _ID.fullmatch(policy.set_id):
+            raise row.wrong("id", f"{policy.set_id[:40]!r} does not have the expected form")
         if policy.set_id in sets:
             raise row.wrong("id", f"'{policy.set_id}' is there twice")
         sets[policy.set_id] = policy
