@@ -11,7 +11,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 venv=$PWD/.venv
 resolve=(--universal --generate-hashes --no-header --no-annotate --python-version 3.11 --quiet)
-extras=(--extra web --extra worker --extra koji --extra embedded --extra install)
+extras=(--extra web --extra worker --extra koji --extra forge --extra embedded --extra install)
 
 say() { printf 'install: %s\n' "$*" >&2; }
 fail() { say "$*"; exit 1; }

@@ -12,12 +12,20 @@ from sqlalchemy.orm import Session
 from service.domain.fedora import Chroot
 from service.domain.reports import BuildRef, ResultPlace
 from service.domain.states import BuildState, ChrootState, Soundness
-from service.domain.verification import Expected, Judged, RpmHeader, build_soundness, planned_dependencies
+from service.domain.verification import (
+    OWN_RELEASE,
+    Expected,
+    Judged,
+    RpmHeader,
+    build_soundness,
+    planned_dependencies,
+)
 from service.domain.versions import Version
 from service.follow_ups import FollowUpWork
 from service.store.checks import BuiltRpm, CheckFinding, ChrootCheck
 from service.store.schema import ChrootBuild, PackageBuild
 from service.store.session import Database
+from service.work import target_of
 
 
 @dataclass(frozen=True)
@@ -48,17 +56,22 @@ class CheckedRpm:
 
 
 def check_work(db: Database, work: FollowUpWork) -> CheckWork | None:
-    """What a check needs; None where the chroot's release number or place is not known. Reads only."""
+    """What a check needs; None where the chroot, or the release number that we count, is not known. Reads only."""
     with db.reader() as session:
         build = session.get_one(PackageBuild, work.build_id)
         row = session.scalars(
             select(ChrootBuild).where(ChrootBuild.build_id == build.id, ChrootBuild.chroot == work.subject)
         ).one_or_none()
-        if row is None or build.release_number is None:
+        in_dist_git = target_of(build).dist_git is not None
+        if row is None or (build.release_number is None and not in_dist_git):
             return None
         version = Version.parse(build.version).rpm
-        release = f"0.{build.release_number}{build.dist}"
-        values = {"name": build.package, "version": version, "release": release}
+        release = build.dist if in_dist_git else f"0.{build.release_number}{build.dist}"
+        values = {
+            "name": build.package,
+            "version": version,
+            "release": OWN_RELEASE if in_dist_git else release,
+        }
         before, version_before = _before(session, build, work.subject)
         ref = BuildRef(build.system, build.project, build.external_id or "", build.web_url)
         return CheckWork(
@@ -66,7 +79,7 @@ def check_work(db: Database, work: FollowUpWork) -> CheckWork | None:
             target=build.target,
             expected=Expected(
                 build.package, version, release, Chroot.parse(row.chroot).arch,
-                planned_dependencies(build.spec_text or "", values),
+                planned_dependencies(build.spec_text or "", values), in_dist_git,
             ),
             go_line=str(build.release.facts.get("go", "")),
             before=before,

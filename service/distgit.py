@@ -6,19 +6,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import select
+from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
 from service.audit import note_audit
 from service.catalog import Catalog
 from service.commands import CommandRefused, NotFound, Requested, resume_build
 from service.domain.distgit import Decision, DistGitPolicy, Resolution
+from service.domain.pull_requests import PullRequest, PullState
 from service.domain.reports import SubmissionKey
 from service.domain.states import LIVE_BUILD, BuildState
-from service.follow_ups import wait_for_repository
+from service.follow_ups import PULL_REQUEST, wait_for_repository
 from service.progress import held_row
 from service.store.distgit import DistGitChange
-from service.store.schema import PackageBuild, PackageStream
+from service.store.schema import FollowUp, PackageBuild, PackageStream
 from service.store.session import Database, database_now
 from service.store.transitions import move_build, note_event
 from service.work import BuildWork, deadline_of, target_of
@@ -26,18 +27,25 @@ from service.work import BuildWork, deadline_of, target_of
 
 @dataclass(frozen=True)
 class Change:
-    """A build's change of dist-git as it is written down. Times and texts as in the table."""
+    """A build's change of dist-git as it is written down. Times and texts as in the table.
+
+    ``pull`` is its pull request once one was seen.
+    """
 
     key: str
     created_at: datetime
     resolution: Resolution
     commit: str
     landed_commit: str
+    pull: PullRequest | None
+    pull_head: str
+    pull_base: str
+    pull_asked_at: datetime | None
 
 
 @dataclass(frozen=True)
 class OtherChange:
-    """The live build that has the repository's branch at present."""
+    """The build that has the repository's branch at present."""
 
     build_id: int
 
@@ -45,7 +53,7 @@ class OtherChange:
 def find_change(db: Database, build_id: int) -> Change | None:
     """The change of a build, or None before there is one. Reads only."""
     with db.reader() as session:
-        row = _row(session, build_id)
+        row = change_row(session, build_id)
         return None if row is None else _frozen(row)
 
 
@@ -54,8 +62,9 @@ def begin_change(
 ) -> Change | OtherChange | None:
     """Write down what is going to be changed, before anything is. None: the lease was lost.
 
-    One live build has a repository's branch at a time: while another has it, that one is the answer. The lock of
-    the package's stream keeps two workers from both finding it free.
+    One live build has a repository's branch at a time: while another has it, that one is the answer. An ended one has
+    it until its pull request is surely closed. The lock of the package's stream keeps two workers from both finding it
+    free.
     """
     with db.transaction() as session:
         build = held_row(session, work)
@@ -66,6 +75,9 @@ def begin_change(
             .where(PackageStream.family == work.family, PackageStream.package == work.package)
             .with_for_update()
         ).one()
+        open_watches = select(FollowUp.build_id).where(
+            FollowUp.kind == PULL_REQUEST, FollowUp.ended_at.is_(None)
+        )
         other = session.scalar(
             select(DistGitChange.build_id)
             .join(PackageBuild, PackageBuild.id == DistGitChange.build_id)
@@ -74,13 +86,16 @@ def begin_change(
                 DistGitChange.branch == work.branch,
                 DistGitChange.repository == repository,
                 DistGitChange.build_id != work.id,
-                PackageBuild.state.in_([state.value for state in LIVE_BUILD]),
+                or_(
+                    PackageBuild.state.in_([state.value for state in LIVE_BUILD]),
+                    DistGitChange.build_id.in_(open_watches),
+                ),
             )
             .limit(1)
         )
         if other is not None:
             return OtherChange(other)
-        row = _row(session, work.id)
+        row = change_row(session, work.id)
         if row is None:
             row = DistGitChange(
                 build_id=work.id,
@@ -91,38 +106,51 @@ def begin_change(
                 created_at=database_now(session).replace(microsecond=0),
             )
             session.add(row)
-        row.files = dict(files)
+        if not row.commit_id:
+            row.files = dict(files)
         row.missing = ""
         session.flush()
         return _frozen(row)
 
 
-def last_generated(db: Database, *, package: str, branch: str, repository: str) -> dict[str, str]:
-    """The texts that we generated for the newest change that landed there: the base of the next merge."""
+def last_generated(
+    db: Database, *, package: str, branch: str, repository: str, key: str = ""
+) -> dict[str, str]:
+    """The texts that we generated for the newest change that is in the branch: the base of the next merge.
+
+    That is the change of the ``key`` that the branch's newest commit of ours carries, or a later one that is known to
+    have landed there (a squash loses the key).
+    """
     with db.reader() as session:
-        files = session.scalar(
-            select(DistGitChange.files)
-            .where(
-                DistGitChange.package == package,
-                DistGitChange.branch == branch,
-                DistGitChange.repository == repository,
-                DistGitChange.landed_at.is_not(None),
-            )
-            .order_by(DistGitChange.landed_at.desc(), DistGitChange.id.desc())
-            .limit(1)
+        there = (
+            DistGitChange.package == package,
+            DistGitChange.branch == branch,
+            DistGitChange.repository == repository,
         )
+        by_key = select(DistGitChange).where(*there, DistGitChange.change_key == key)
+        landed = (
+            select(DistGitChange)
+            .where(*there, DistGitChange.landed_at.is_not(None))
+            .order_by(DistGitChange.landed_at.desc(), DistGitChange.id.desc())
+        )
+        known = [row for query in (by_key, landed) if (row := session.scalar(query.limit(1))) is not None]
+        files = max(known, key=lambda row: row.id).files if known else None
         return {str(name): str(text) for name, text in (files or {}).items()}
 
 
-def hold_for_conflict(db: Database, work: BuildWork, *, conflict: str, reason: str) -> bool:
-    """Keep the diff that a person must settle, and hold the build. False: the lease was lost."""
+def hold_for_conflict(db: Database, work: BuildWork, *, conflict: str, reason: str, head: str) -> bool:
+    """Keep the diff that a person must settle, and hold the build. False: the lease was lost.
+
+    ``head`` is what the branch had: a pull request is looked at again when it has something else.
+    """
     with db.transaction() as session:
-        build, row = held_row(session, work), _row(session, work.id)
+        build, row = held_row(session, work), change_row(session, work.id)
         if build is None or row is None:
             return False
         row.conflict = conflict
         row.decision = Decision.CONFLICT.value
         row.resolution = Resolution.NONE.value
+        row.pull_base = head
         move_build(session, build, BuildState.HELD, at=database_now(session), reason=reason)
         return True
 
@@ -136,7 +164,7 @@ def hold_for_repository(
         if build is None:
             return False
         now = database_now(session)
-        row = _row(session, work.id)
+        row = change_row(session, work.id)
         if row is None:
             row = DistGitChange(
                 build_id=work.id, package=work.package, branch=work.branch, repository=repository,
@@ -153,7 +181,7 @@ def go_on(db: Database, build_id: int, *, why: str) -> bool:
     """Let a build go on that was held for a missing repository, with its whole time anew. False: not held for that."""
     with db.transaction() as session:
         build = session.get(PackageBuild, build_id, with_for_update=True)
-        row = _row(session, build_id)
+        row = change_row(session, build_id)
         if build is None or row is None or build.state != BuildState.HELD or not row.missing:
             return False
         at = database_now(session)
@@ -171,13 +199,19 @@ def waited_for(db: Database, build_id: int) -> tuple[DistGitPolicy, str, str] | 
         return None if policy is None else (policy, build.package, build.branch)
 
 
-def record_commit(db: Database, work: BuildWork, *, commit: str, decision: Decision, evr: str) -> bool:
-    """Write down the commit before it is pushed anywhere. False: the lease was lost, nothing may be pushed."""
+def record_commit(
+    db: Database, work: BuildWork, *, commit: str, decision: Decision, evr: str, files: Mapping[str, str]
+) -> bool:
+    """Write down the commit before it is pushed anywhere. False: the lease was lost, nothing may be pushed.
+
+    ``files`` are the texts that were generated for it: a proposal may be made anew long after the first.
+    """
     with db.transaction() as session:
-        build, row = held_row(session, work), _row(session, work.id)
+        build, row = held_row(session, work), change_row(session, work.id)
         if build is None or row is None:
             return False
         row.commit_id = commit
+        row.files = dict(files)
         row.decision = decision.value
         row.evr = evr
         row.conflict = ""
@@ -193,7 +227,7 @@ def record_landed(
 ) -> bool:
     """Write down that the branch holds the change, and which of its commits is built. False: the lease was lost."""
     with db.transaction() as session:
-        build, row = held_row(session, work), _row(session, work.id)
+        build, row = held_row(session, work), change_row(session, work.id)
         if build is None or row is None:
             return False
         now = database_now(session)
@@ -214,7 +248,7 @@ def resolve_conflict(
     ``generated`` and ``dist-git`` choose for the lines in conflict only; ``done`` takes what dist-git has by now.
     """
     with db.transaction() as session:
-        build, row = session.get(PackageBuild, build_id, with_for_update=True), _row(session, build_id)
+        build, row = session.get(PackageBuild, build_id, with_for_update=True), change_row(session, build_id)
         if build is None:
             raise NotFound(f"there is no build {build_id}")
         if build.state != BuildState.HELD or row is None or not row.conflict:
@@ -228,7 +262,8 @@ def resolve_conflict(
     return resume_build(db, catalog, build_id, by=by, address=address)
 
 
-def _row(session: Session, build_id: int) -> DistGitChange | None:
+def change_row(session: Session, build_id: int) -> DistGitChange | None:
+    """The row of a build's change, or None before there is one."""
     return session.scalars(select(DistGitChange).where(DistGitChange.build_id == build_id)).one_or_none()
 
 
@@ -239,4 +274,15 @@ def _frozen(row: DistGitChange) -> Change:
         resolution=Resolution(row.resolution or ""),
         commit=row.commit_id or "",
         landed_commit=row.landed_commit or "",
+        pull=pull_in(row),
+        pull_head=row.pull_head or "",
+        pull_base=row.pull_base or "",
+        pull_asked_at=row.pull_asked_at,
     )
+
+
+def pull_in(row: DistGitChange) -> PullRequest | None:
+    """The pull request of a change as it was last seen."""
+    if row.pull_number is None or not row.pull_state:
+        return None
+    return PullRequest(row.pull_number, row.pull_url, PullState(row.pull_state), row.pull_merge)

@@ -24,6 +24,10 @@ from service.store.transitions import note_event
 from service.work import target_of
 
 LOGS, VERIFY, DIAGNOSE, SURPLUS, REPOSITORY = "logs", "verify", "diagnose", "surplus", "repository"
+PULL_REQUEST = "pull-request"
+PATIENT = frozenset({SURPLUS, PULL_REQUEST})
+"""Kinds that no number of tries ends: the next build at the cell, or a person's merge, would wait in vain."""
+
 SOURCE_STEP = "source"
 """The subject of what follows a failure before any chroot began; no chroot has a name without a dash."""
 
@@ -35,6 +39,9 @@ AFTER_LOGS: Mapping[str, str] = {
     ChrootState.FAILED.value: DIAGNOSE,
 }
 """What comes after the logs of a chroot, by the chroot's state; ``failed`` also stands for the source step."""
+
+FETCHING = frozenset({LOGS, VERIFY, DIAGNOSE})
+"""Kinds that download or read whole logs and RPMs, which may take minutes."""
 
 Record = Callable[[Session, PackageBuild, datetime], None]
 """Writes a runner's findings within the closing transaction, which it must not end."""
@@ -77,8 +84,8 @@ def claim_follow_up(
 ) -> FollowUpWork | None:
     """Lease a follow-up that is due, for as long as its kind needs; None if there is nothing to do.
 
-    One whose claims ended without an answer ``max_tries`` times kills its worker, and ends here; the search for
-    surplus builds does not, because a new attempt at the cell relies on it: its lease is long instead.
+    One whose claims ended without an answer ``max_tries`` times kills its worker, and ends here; the PATIENT kinds
+    do not, because somebody relies on them: their lease is long instead.
     """
     with db.transaction() as session:
         now = database_now(session)
@@ -95,7 +102,7 @@ def claim_follow_up(
         if row is None:
             return None
         build = session.get_one(PackageBuild, row.build_id)
-        if row.tries >= max_tries and row.kind != SURPLUS:
+        if row.tries >= max_tries and row.kind not in PATIENT:
             _end(session, build, row, now, f"gave up after {row.tries} tries that ended without an answer")
             return None
         return FollowUpWork(
@@ -106,6 +113,16 @@ def claim_follow_up(
             tries=row.tries,
             build_id=row.build_id,
             past_deadline=build.ended_at is not None and now > build.ended_at + KEPT_ELSEWHERE,
+        )
+
+
+def fetching(db: Database, follow_ups: Iterable[int]) -> frozenset[int]:
+    """Those of the follow-ups (by id) that download or read much. Reads only."""
+    with db.reader() as session:
+        return frozenset(
+            session.scalars(
+                select(FollowUp.id).where(FollowUp.id.in_(list(follow_ups)), FollowUp.kind.in_(FETCHING))
+            )
         )
 
 
@@ -163,6 +180,15 @@ def wait_for_repository(
 ) -> None:
     """Have somebody look whether the dist-git repository or branch of a held build has appeared. The caller commits."""
     _add_numbered(session, build, REPOSITORY, now, delay_seconds)
+
+
+def watch_pull_request(session: Session, build: PackageBuild, now: datetime, *, delay_seconds: float) -> None:
+    """Add what follows a pull request to its end, unless that is there. The build's row must be locked."""
+    watched = select(FollowUp.id).where(
+        FollowUp.build_id == build.id, FollowUp.kind == PULL_REQUEST, FollowUp.ended_at.is_(None)
+    )
+    if session.scalar(watched.limit(1)) is None:
+        _add_numbered(session, build, PULL_REQUEST, now, delay_seconds)
 
 
 def _add_numbered(
@@ -245,6 +271,6 @@ def leased_row(session: Session, work: FollowUpWork) -> FollowUp | None:
 
 
 def _note(session: Session, build: PackageBuild, row: FollowUp, now: datetime, text: str) -> None:
-    numbered = {SURPLUS: "submission", REPOSITORY: "dist-git"}
+    numbered = {SURPLUS: "submission", REPOSITORY: "dist-git", PULL_REQUEST: "dist-git"}
     kind, chroot = (numbered[row.kind], "") if row.kind in numbered else (row.kind, row.subject)
     note_event(session, build, at=now, kind=kind, text=text, chroot=chroot)

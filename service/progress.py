@@ -104,7 +104,7 @@ def _settle(session: Session, build: PackageBuild, now: datetime, max_tries: int
         move_build(session, build, BuildState.CANCELED, at=now, reason=why)
         return True
     if build.state == BuildState.PENDING and not asked_for:
-        newer = _newer_planned(session, build)
+        newer = newer_planned(session, build)
         if newer:
             move_build(session, build, BuildState.SUPERSEDED, at=now, reason=f"{newer} is newer")
             return True
@@ -144,7 +144,8 @@ def _waits_for_earlier(session: Session, build: PackageBuild, now: datetime) -> 
     return True
 
 
-def _newer_planned(session: Session, build: PackageBuild) -> str:
+def newer_planned(session: Session, build: PackageBuild) -> str:
+    """The tag of a newer patch of the stream that is planned for the same target, empty where there is none."""
     texts = session.scalars(
         select(UpstreamRelease.version)
         .join(PackageBuild, PackageBuild.release_id == UpstreamRelease.id)

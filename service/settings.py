@@ -17,6 +17,8 @@ SECRET_FIELDS = (
     "github_token",
     "oidc_client_secret",
     "token",
+    "forge_token",
+    "log_store_secret",
 )
 
 
@@ -58,9 +60,13 @@ class Settings(BaseSettings):
     koji_password_file: Path | None = None
     koji_call_seconds: float = Field(60.0, gt=0)
     koji_build_seconds: float = Field(20.0, gt=0)
+    distgit_url: str = ""
+    distgit_push_url: str = ""
     distgit_author_name: str = Field("cryopack", min_length=1, pattern=r"^[^<>\n]+$")
     distgit_author_email: str = Field("cryopack@localhost.localdomain", pattern=r"^[^<>@\s]+@[^<>@\s]+$")
     distgit_look_seconds: float = Field(300.0, gt=0)
+    forge_token: SecretStr = SecretStr("")
+    forge_seconds: float = Field(30.0, gt=0)
     api_read: Literal["public", "token"] = "public"
 
     oidc_discovery_url: str = ""
@@ -79,6 +85,10 @@ class Settings(BaseSettings):
     webhook_body_limit: int = Field(25 * 1024 * 1024, ge=1024)
     webhook_in_flight_limit: int = Field(128 * 1024 * 1024, ge=1024)
 
+    log_store_url: str = ""
+    log_store_region: str = Field("us-east-1", pattern=r"^[a-z0-9-]+$")
+    log_store_key_id: str = ""
+    log_store_secret: SecretStr = SecretStr("")
     log_size_limit: int = Field(256 * 1024 * 1024, ge=32 * 1024 * 1024)
     log_fetch_seconds: float = Field(600.0, gt=0)
     log_keep_days: float = Field(90.0, gt=0)
@@ -114,6 +124,16 @@ class Settings(BaseSettings):
             raise ValueError("must start with http:// or https://")
         return value.rstrip("/")
 
+    @field_validator("distgit_url", "distgit_push_url")
+    @classmethod
+    def _git_address(cls, value: str, info: ValidationInfo) -> str:
+        schemes = ("https", "http") if info.field_name == "distgit_url" else ("https", "http", "ssh")
+        if value and not (urlsplit(value).scheme in schemes and urlsplit(value).hostname):
+            raise ValueError(f"must be an address that begins with {', '.join(f'{s}://' for s in schemes)}")
+        if "{" in value or "}" in value:
+            raise ValueError("must not hold braces")
+        return value.rstrip("/")
+
     @field_validator("oidc_discovery_url")
     @classmethod
     def _https_or_this_machine(cls, value: str) -> str:
@@ -147,6 +167,26 @@ class Settings(BaseSettings):
     def _lease_outlives_step(self) -> Settings:
         if self.step_lease_seconds <= self.step_limit_seconds:
             raise ValueError("STEP_LEASE_SECONDS must be greater than STEP_LIMIT_SECONDS")
+        return self
+
+    @field_validator("log_store_url")
+    @classmethod
+    def _names_a_bucket(cls, value: str) -> str:
+        url = urlsplit(value)
+        if value and not (
+            url.scheme in ("http", "https") and url.hostname and url.path.strip("/") and not url.query
+        ):
+            raise ValueError("must be the address of a bucket, such as https://s3.example.org/cryopack-logs")
+        if url.username or url.password:
+            raise ValueError(
+                "must not hold a name or a password; LOG_STORE_KEY_ID and LOG_STORE_SECRET are for that"
+            )
+        return value.rstrip("/")
+
+    @model_validator(mode="after")
+    def _log_store_has_an_account(self) -> Settings:
+        if self.log_store_url and not (self.log_store_key_id and self.log_store_secret.get_secret_value()):
+            raise ValueError("LOG_STORE_URL needs LOG_STORE_KEY_ID and LOG_STORE_SECRET")
         return self
 
     @model_validator(mode="after")

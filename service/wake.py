@@ -21,6 +21,10 @@ RECONCILE = "cryopack.reconcile"
 TAIL_LOG = "cryopack.tail_log"
 CLEAN = "cryopack.clean"
 
+WORK, FETCH = "cryopack", "cryopack-fetch"
+QUEUES = (WORK, FETCH)
+"""Broker queues: what moves builds on, and what downloads much (logs, RPMs) and may take minutes."""
+
 QUEUE_LIMIT = 1000
 
 log = structlog.get_logger()
@@ -37,7 +41,7 @@ def broker_options(settings: Settings) -> dict[str, Any]:
         "task_ignore_result": True,
         "task_serializer": "json",
         "accept_content": ["json"],
-        "task_default_queue": "cryopack",
+        "task_default_queue": WORK,
         "broker_connection_timeout": 2,
         "broker_transport_options": {
             "socket_timeout": 5,
@@ -57,7 +61,7 @@ class Wake:
         # One try for each hint: without this, kombu tries for two seconds, and those behind it wait.
         options["broker_transport_options"] |= {"max_retries": 0}
         self._celery.conf.update(options)
-        self._queue: queue.Queue[tuple[str, list[Any]] | None] = queue.Queue(QUEUE_LIMIT)
+        self._queue: queue.Queue[tuple[str, list[Any], str] | None] = queue.Queue(QUEUE_LIMIT)
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
         self.dropped = 0
@@ -75,9 +79,9 @@ class Wake:
         """Hint that builds of one project are due for a poll."""
         self._put(POLL_PROJECT, [system, project])
 
-    def follow_up(self, follow_up_id: int) -> None:
-        """Hint that a follow-up is due."""
-        self._put(FOLLOW_UP, [follow_up_id])
+    def follow_up(self, follow_up_id: int, *, fetches: bool) -> None:
+        """Hint that a follow-up is due. One that fetches must not keep polls waiting, so it has its own queue."""
+        self._put(FOLLOW_UP, [follow_up_id], FETCH if fetches else WORK)
 
     def side_tag(self, side_tag_id: int) -> None:
         """Hint that a side tag is due."""
@@ -91,22 +95,22 @@ class Wake:
         """Ask for a reconciliation now instead of at its next time."""
         self._put(RECONCILE, [])
 
-    def _put(self, task: str, args: list[Any]) -> None:
+    def _put(self, task: str, args: list[Any], queue_name: str = WORK) -> None:
         with self._lock:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._send_all, name="wake", daemon=True)
                 self._thread.start()
         try:
-            self._queue.put_nowait((task, args))
+            self._queue.put_nowait((task, args, queue_name))
         except queue.Full:
             self.dropped += 1
 
     def _send_all(self) -> None:
         while (item := self._queue.get()) is not None:
-            task, args = item
+            task, args, queue_name = item
             try:
                 # A hint that outlives the next sweep is only a repeat of it.
-                self._celery.send_task(task, args=args, expires=self._expires, retry=False)
+                self._celery.send_task(task, args=args, queue=queue_name, expires=self._expires, retry=False)
                 self.problem = ""
             except (
                 Exception

@@ -16,7 +16,11 @@ from playwright.sync_api import Browser, sync_playwright
 import migrations
 from service.catalog import Catalog, load
 from service.store.session import Database
+from tests.scratch import use_memory
 from tests.servers import Postgres, Valkey
+
+# Before pytest chooses the folder below which each test gets its own.
+use_memory()
 
 # Settings of whoever runs the tests must not leak into them.
 for name in [name for name in os.environ if name.startswith("CRYOPACK_")]:

@@ -14,6 +14,7 @@ import pwd
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import tempfile
 import time
@@ -24,8 +25,12 @@ from typing import Any
 import psycopg
 import redis
 
+from tests.scratch import MEMORY, in_memory
+
 STARTUP_SECONDS = 30.0
 PR_SET_PDEATHSIG = 1
+# Requests here are plain http on loopback; the default context would read all certificates for each.
+NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
 
@@ -45,6 +50,13 @@ def _wheel_folder(package: str) -> Path | None:
     return Path(spec.origin).parent if spec and spec.origin else None
 
 
+def _sweep(folder: Path) -> None:
+    """Remove the databases of tests that were killed: memory does not come back by itself."""
+    for left in folder.glob("cryopack-pg-*-*"):
+        if not Path("/proc", left.name.split("-")[2]).exists():
+            shutil.rmtree(left, ignore_errors=True)
+
+
 class Postgres:
     """One PostgreSQL server. ``durable`` turns fsync on, as a benchmark needs."""
 
@@ -58,7 +70,9 @@ class Postgres:
         """Start a server, unless the environment names one. Raises RuntimeError if none can be started."""
         if self._server_url:
             return
-        self._home = Path(tempfile.mkdtemp(prefix="cryopack-pg-", dir="/tmp"))
+        folder = MEMORY if in_memory() and not self._durable else Path("/tmp")
+        _sweep(folder)
+        self._home = Path(tempfile.mkdtemp(prefix=f"cryopack-pg-{os.getpid()}-", dir=folder))
         self._home.chmod(0o755)
         binaries = self._binaries()
         data = self._home / "data"

@@ -41,6 +41,7 @@ PHASES = [
     "side_tags",
     "side_tag_life",
     "side_tag_commands",
+    "pull_requests",
     "payloads",
     "withdrawals",
     "proofs",
@@ -70,6 +71,7 @@ ARROWS = {
     "workers.buildsystems": Arrow(
         ("service.domain",), ("copr", "koji", "requests", "requests_toolbelt", "urllib3")
     ),
+    "workers.forges": Arrow(("service.domain",), ("ogr", "pyforgejo", "httpx", "requests")),
     # Sources and source packages know neither database nor settings: `cryopack srpm` has neither.
     **{
         f"workers.{name}": Arrow(
@@ -203,15 +205,23 @@ def test_one_file_changes_states() -> None:
     ] == ["service.store.transitions"]
 
 
-@pytest.mark.parametrize("client", ["copr", "koji"])
-def test_one_file_imports_a_client_library(client: str) -> None:
+@pytest.mark.parametrize(
+    ("client", "file"),
+    [
+        ("copr", "workers.buildsystems.copr"),
+        ("koji", "workers.buildsystems.koji"),
+        ("ogr", "workers.forges.through_ogr"),
+        ("pyforgejo", "workers.forges.through_ogr"),
+    ],
+)
+def test_one_file_imports_a_client_library(client: str, file: str) -> None:
     users = [
         module
         for module, tree in MODULES.items()
         if any(name.split(".")[0] == client for _, name in rules.imported(tree))
     ]
     assert len(users) <= 1, users
-    assert all(user.startswith(f"workers.buildsystems.{client}") for user in users)
+    assert all(user.startswith(file) for user in users)
 
 
 def test_celery_is_known_where_messages_are_sent_and_where_tasks_are() -> None:

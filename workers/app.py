@@ -18,6 +18,8 @@ app = Celery("cryopack", include=["workers.tasks"])
 app.conf.update(
     wake.broker_options(settings),
     timezone="UTC",
+    # A worker that is given no queues serves all of them.
+    task_queues={name: {"exchange": name, "routing_key": name} for name in wake.QUEUES},
     worker_prefetch_multiplier=1,
     worker_concurrency=settings.worker_processes,
     worker_hijack_root_logger=False,
@@ -37,7 +39,7 @@ app.conf.update(
         "clean": {
             "task": wake.CLEAN,
             "schedule": settings.cleaning_seconds,
-            "options": {"expires": settings.cleaning_seconds},
+            "options": {"expires": settings.cleaning_seconds, "queue": wake.FETCH},
         },
         "reconcile": {
             "task": wake.RECONCILE,

@@ -26,7 +26,7 @@ from service.build_logs import (
 from service.domain.buildroots import tool_versions
 from service.follow_ups import FollowUpWork
 from service.logs.blocks import LogWriter, Unpacker, Written
-from service.logs.store import LogGone, log_key
+from service.logs.store import LogGone, StoreAway, log_key
 from service.remedies import let_waiting_go_on
 from service.store.schema import PackageBuild
 from workers.context import Context
@@ -71,6 +71,8 @@ def fetch_logs(ctx: Context, work: FollowUpWork) -> Done:
             found = _fetch(ctx, work.build_id, tuple(addresses), deadline)
         except DownloadTrouble as error:
             raise NotYet(f"the {kind} log: {error}", retry_after=error.retry_after, spend_try=False) from None
+        except StoreAway as error:
+            raise NotYet(str(error), spend_try=False) from None
         except (DownloadRefused, NotThere) as error:
             missing[kind] = str(error)
             continue
@@ -101,6 +103,8 @@ def _tools(ctx: Context, work: FollowUpWork) -> dict[str, str]:
     try:
         lines = root.open(ctx.logs).raw_lines(1, ROOT_LINES)
         return tool_versions(line.decode("utf-8", "replace") for line in lines)
+    except StoreAway as error:
+        raise NotYet(str(error), spend_try=False) from None
     except LogGone:
         return {}
 

@@ -10,7 +10,8 @@ import structlog
 import typer
 
 import migrations
-from service.settings import load_settings
+from service.settings import SettingsError, load_settings
+from service.wake import FETCH, QUEUES, WORK
 from workers import deliveries, sample, up
 from workers.cli_builds import builds_app
 from workers.cli_catalog import branches_app, catalog_app, streams_app, targets_app
@@ -80,11 +81,22 @@ def web(
 
 
 @app.command()
-def worker() -> None:
-    """Start a worker in the foreground."""
+def worker(
+    queues: Annotated[
+        str,
+        typer.Option(
+            help=f"Serve only these queues, separated by commas: {FETCH} is what downloads logs and RPMs and may take "
+            f"minutes, {WORK} is everything else. Each queue needs a worker."
+        ),
+    ] = ",".join(QUEUES),
+) -> None:
+    """Start a worker in the foreground. Without --queues it serves all of them."""
     with told():
         load_catalog(load_settings())
-    _become("celery", "-A", "workers.app", "worker", "--loglevel", "info")
+        chosen = [name.strip() for name in queues.split(",") if name.strip()]
+        if not chosen or not set(chosen) <= set(QUEUES):
+            raise SettingsError(f"--queues: {queues!r} is not among {', '.join(QUEUES)}")
+    _become("celery", "-A", "workers.app", "worker", "--loglevel", "info", "--queues", ",".join(chosen))
 
 
 @app.command()

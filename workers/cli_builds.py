@@ -67,6 +67,12 @@ def show(build_id: BuildId, as_json: Json = False) -> None:
     for line in (build["reason"], build["web_url"]):
         if line:
             typer.echo(f"  {line}")
+    pull = build.get("dist_git") or {}
+    if pull.get("pull_number"):
+        opened = age(read_time(pull["pull_opened_at"]), datetime.now(UTC))
+        typer.echo(
+            f"  pull request #{pull['pull_number']}, {pull['pull_state']}, {opened} old: {pull['pull_url']}"
+        )
     for chroot in build["chroots"]:
         note = f"  {chroot['reason']}" if chroot["reason"] else ""
         typer.echo(f"  {chroot['chroot']:26} {chroot['state']:10} {chroot['log_url']}{note}")

@@ -111,6 +111,8 @@ def check() -> None:
             settings.catalog_dir,
             copr_owner=settings.copr_owner or NO_OWNER,
             koji_profile=settings.koji_profile,
+            distgit_url=settings.distgit_url,
+            distgit_push_url=settings.distgit_push_url,
         )
     for note in notes:
         typer.echo(f"note: {note}", err=True)

@@ -6,12 +6,16 @@ import os
 from dataclasses import dataclass, field
 
 from service.catalog import Catalog, load
-from service.logs.store import FileStore, LogStore
+from service.domain.distgit import DistGitPolicy
+from service.logs.objects import open_store
+from service.logs.store import LogStore
 from service.overrides import LiveCatalog
 from service.settings import Settings, load_settings
 from service.store.session import Database
 from service.wake import Wake
+from workers import forges
 from workers.buildsystems import AdapterConfig, BuildSystem, connect
+from workers.forges import Forge, ForgeConfig, ForgeRefused
 
 # Where no owner is set nothing can be submitted, but the catalogue must still load for `render` and the like.
 NO_OWNER = "nobody"
@@ -27,12 +31,16 @@ class Context:
     wake: Wake
     logs: LogStore
     _systems: dict[str, BuildSystem] = field(default_factory=dict)
+    _forges: dict[ForgeConfig, Forge] = field(default_factory=dict)
 
     @classmethod
     def create(cls, settings: Settings) -> Context:
         """Build a context from settings. Raises BadCatalog."""
         db = Database(settings.database())
-        logs = FileStore(settings.state_dir / "logs")
+        logs = open_store(
+            settings.state_dir / "logs", settings.log_store_url, settings.log_store_region,
+            settings.log_store_key_id, settings.log_store_secret.get_secret_value(),
+        )  # fmt: skip
         return cls(settings, db, LiveCatalog(db, load_catalog(settings)), Wake(settings), logs)
 
     @property
@@ -45,6 +53,16 @@ class Context:
         if name not in self._systems:
             self._systems[name] = connect(name, AdapterConfig(self.settings.state_dir, self._options(name)))
         return self._systems[name]
+
+    def forge(self, policy: DistGitPolicy) -> Forge:
+        """The forge of a target's dist-git, connected once per process. Raises ForgeRefused."""
+        if policy.forge is None:
+            raise ForgeRefused("the target names no forge any more")
+        token = self.settings.forge_token.get_secret_value()
+        config = ForgeConfig(policy.forge, policy.namespace, token, self.settings.forge_seconds)
+        if config not in self._forges:
+            self._forges[config] = forges.connect(config)
+        return self._forges[config]
 
     def _options(self, name: str) -> dict[str, object]:
         if name == "copr":
@@ -82,6 +100,8 @@ def load_catalog(settings: Settings) -> Catalog:
         settings.catalog_dir,
         copr_owner=settings.copr_owner or NO_OWNER,
         koji_profile=settings.koji_profile,
+        distgit_url=settings.distgit_url,
+        distgit_push_url=settings.distgit_push_url,
     )
 
 

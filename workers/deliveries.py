@@ -8,6 +8,7 @@ from datetime import timedelta
 import structlog
 
 from service.domain.planning import Family
+from service.follow_ups import fetching
 from service.intake import back_off_delivery, process_delivery
 from service.progress import claim_delivery, find_due
 from service.reconcile import Reconciled, reconcile_family, unlisted_tags
@@ -46,8 +47,9 @@ def sweep(ctx: Context) -> None:
     # Hints are served in order: a long backlog of builds must not keep the running ones from being read.
     for system, project in due.projects:
         ctx.wake.project(system, project)
+    fetch = fetching(ctx.db, due.follow_ups) if due.follow_ups else frozenset()
     for follow_up_id in due.follow_ups:
-        ctx.wake.follow_up(follow_up_id)
+        ctx.wake.follow_up(follow_up_id, fetches=follow_up_id in fetch)
     for side_tag_id in due.side_tags:
         ctx.wake.side_tag(side_tag_id)
     for build_id in due.builds:

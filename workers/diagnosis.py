@@ -13,7 +13,7 @@ from service.diagnoses import write_diagnosis
 from service.domain.diagnosis import Verdict, best, diagnose
 from service.domain.states import LIVE_BUILD
 from service.follow_ups import DIAGNOSE, LOGS, FollowUpWork, add_follow_up
-from service.logs.store import LogGone
+from service.logs.store import LogGone, StoreAway
 from service.remedies import settle_remedy
 from service.store.schema import ChrootBuild, FollowUp, PackageBuild
 from service.store.transitions import note_event
@@ -75,7 +75,7 @@ def _lines(ctx: Context, log: StoredLog) -> Iterator[str]:
         for line in log.open(ctx.logs).raw_lines(1, log.row.lines):
             yield line.decode("utf-8", "replace").rstrip("\r\n")
     except LogGone as error:
-        raise NotYet(str(error)) from error
+        raise NotYet(str(error), spend_try=not isinstance(error, StoreAway)) from error
 
 
 def _remedy(ctx: Context, work: FollowUpWork) -> Done:

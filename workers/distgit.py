@@ -1,11 +1,13 @@
 """A build's commit in dist-git: fetch, merge, upload, commit, deliver. Every step looks before it acts.
 
-The change carries a key, written down before anything is done, as a trailer of its commit.
-So whoever comes after a crash finds the commit of its predecessor and takes it.
+It is proposed as a pull request from a fork (``workers/pull_requests.py``), or pushed where the catalogue says so. The
+change carries a key, written down before anything is done, as a trailer of its commit. So whoever comes after a crash
+finds the commit of its predecessor and takes it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,48 +16,53 @@ from service.distgit import (
     OtherChange,
     begin_change,
     find_change,
-    go_on,
     hold_for_conflict,
-    hold_for_repository,
     last_generated,
     record_commit,
     record_landed,
-    waited_for,
 )
 from service.domain.distgit import (
     SOURCES,
     Decision,
     Delivery,
     DistGitPolicy,
+    Resolution,
     commit_message,
     source_line,
 )
 from service.domain.errors import BadName
+from service.domain.pull_requests import PullState
 from service.domain.reports import ScmCommit
 from service.domain.rpm_versions import SpecEvr
 from service.domain.specs import SpecFile
 from service.domain.states import BuildState
-from service.follow_ups import FollowUpWork
 from service.progress import back_off, end_build
 from service.work import BuildWork
 from workers.context import Context
+from workers.distgit_granting import fetched_head
 from workers.distgit_merge import Merged, merge_files, refusal
+from workers.forges import ForgeError, ForgeUnavailable
 from workers.git import (
     Author,
     BranchMoved,
     GitTrouble,
     Repository,
-    RepositoryMissing,
-    remote_branches,
 )
 from workers.lookaside import LookasideTrouble, sha512_of, upload
-from workers.outcomes import Done, NotYet
 from workers.preparation import locked, prepare_commit_files
+from workers.pull_requests import (
+    build_url,
+    hold_for_forge,
+    look_at_fork,
+    look_seconds,
+    propose,
+    push_to_fork,
+)
 
 CONFLICT_SHOWN = 60_000
 NO_WAY = (
-    "{package} is not among direct_push of target {target}, and pull requests are not made yet: name it there, "
-    "or commit by hand, and resume the build"
+    "target {target} names no forge for a pull request, and {package} is not among its direct_push: name one of "
+    "both, or commit by hand, and resume the build"
 )
 
 
@@ -72,7 +79,7 @@ def prepare_commit(ctx: Context, work: BuildWork, policy: DistGitPolicy) -> Read
 
     Raises what ``prepare_commit_files`` raises.
     """
-    if policy.delivery(work.package) is not Delivery.PUSH:
+    if policy.delivery(work.package) is not Delivery.PUSH and policy.forge is None:
         end_build(ctx.db, work, BuildState.HELD, NO_WAY.format(package=work.package, target=work.target.id))
         return None
     spec, archive = prepare_commit_files(ctx, work)
@@ -83,7 +90,7 @@ def prepare_commit(ctx: Context, work: BuildWork, policy: DistGitPolicy) -> Read
     with locked(ctx.settings.state_dir / "dist-git" / work.target.id / work.package) as folder:
         repository = Repository(folder / "repository.git", url, seconds=ctx.settings.step_limit_seconds / 3)
         try:
-            head = _fetched(ctx, work, policy, repository)
+            head = fetched_head(ctx, work, policy, repository)
             if not head:
                 return None
             commit = _deliver(ctx, work, policy, repository, head, spec, archive)
@@ -92,6 +99,12 @@ def prepare_commit(ctx: Context, work: BuildWork, policy: DistGitPolicy) -> Read
             return None
         except (GitTrouble, LookasideTrouble) as error:
             _later(ctx, work, f"dist-git: {error}", pause=ctx.settings.retry_seconds)
+            return None
+        except ForgeUnavailable as error:
+            _later(ctx, work, f"forge: {error}", pause=ctx.settings.retry_seconds)
+            return None
+        except ForgeError as error:
+            hold_for_forge(ctx, work, error)
             return None
         except BadName as error:
             end_build(ctx.db, work, BuildState.HELD, f"{error}; repair it there and resume the build")
@@ -105,48 +118,6 @@ def restore_commit(ctx: Context, work: BuildWork, policy: DistGitPolicy) -> ScmC
     if change is None or not change.landed_commit:
         raise LookupError(f"build {work.id} was handed over without a commit of dist-git")
     return ScmCommit(policy.repository_url(work.package), change.landed_commit)
-
-
-def look_for_repository(ctx: Context, work: FollowUpWork) -> Done:
-    """Let a held build go on once its repository and branch are there. Raises NotYet until then."""
-    wanted = waited_for(ctx.db, work.build_id)
-    if wanted is None:
-        return Done("the build is not made from dist-git")
-    policy, package, branch = wanted
-    try:
-        branches = remote_branches(policy.repository_url(package))
-    except RepositoryMissing:
-        raise NotYet(
-            f"{package} has no repository in dist-git yet", retry_after=_pace(ctx), spend_try=False
-        ) from None
-    except GitTrouble as error:
-        raise NotYet(f"dist-git: {error}", retry_after=_pace(ctx), spend_try=False) from None
-    if branch not in branches:
-        raise NotYet(
-            f"dist-git's {package} has no branch {branch} yet", retry_after=_pace(ctx), spend_try=False
-        )
-    appeared = f"{package} with its branch {branch} is in dist-git now"
-    return Done(f"{appeared}; the build goes on" if go_on(ctx.db, work.build_id, why=appeared) else appeared)
-
-
-def _fetched(ctx: Context, work: BuildWork, policy: DistGitPolicy, repository: Repository) -> str:
-    """The head of the branch; empty where the build was held for want of it."""
-    url = policy.repository_url(work.package)
-    missing, reason = "", ""
-    try:
-        repository.fetch()
-    except RepositoryMissing:
-        missing = "repository"
-        reason = f"dist-git has no repository {policy.namespace}/{work.package} yet ({url})"
-    head = "" if missing else repository.head(work.branch)
-    if not head and not missing:
-        missing, reason = "branch", f"dist-git's {work.package} has no branch {work.branch} yet"
-    if missing:
-        reason += "; see the checklist on this page. It goes on by itself when that is there"
-        hold_for_repository(
-            ctx.db, work, repository=url, missing=missing, reason=reason, look_seconds=_pace(ctx)
-        )
-    return head
 
 
 def _deliver(
@@ -174,12 +145,19 @@ def _deliver(
         )
         return ""
     mine = repository.commit_of(head, change.key)
-    if mine:
-        return _landed(ctx, work, head, None, f"commit {mine[:12]} of an earlier try is in dist-git")
-    base = last_generated(ctx.db, package=work.package, branch=work.branch, repository=url)
-    merged = merge_files(repository, head, base, generated, change.resolution)
+    if mine or (change.pull is not None and change.pull.state is PullState.MERGED):
+        return _found(ctx, work, repository, head, spec, change, mine)
+    proposes = policy.delivery(work.package) is Delivery.PULL_REQUEST
+    fork = look_at_fork(ctx, work, policy, change) if proposes and change.commit else None
+    if fork is not None and fork.foreign:
+        shown, evr = "What it changes is in its branch.", str(spec.version)
+        propose(ctx, work, change, fork, base=head, evr=evr, diffstat=shown, decision=Decision.MERGE)
+        return ""
+    merged = _merge(ctx, work, repository, head, generated, change)
     if merged.decision is Decision.CONFLICT:
-        _hold_conflict(ctx, work, merged.conflict)
+        _hold_conflict(ctx, work, merged.conflict, head)
+        if fork is not None and change.pull is not None:
+            fork.forge.comment(work.package, change.pull.number, _conflict_comment(ctx, work, head))
         return ""
     refused = refusal(spec, repository, head, merged)
     if refused:
@@ -188,38 +166,94 @@ def _deliver(
         upload(policy.lookaside, package=work.package, file=archive, sha512=sha512)
     if merged.decision is Decision.NOTHING:
         return _landed(ctx, work, head, Decision.NOTHING, f"dist-git has it already: commit {head[:12]}")
-    return _write(
-        ctx, work, policy, repository, head, merged, change, str(SpecEvr.read(merged.files[spec.name] or ""))
-    )
+    evr = str(SpecEvr.read(merged.files[spec.name] or ""))
+    if proposes and fork is None:
+        fork = look_at_fork(ctx, work, policy, change)
+    commit = _commit(ctx, work, repository, head, merged, change, evr, generated)
+    if not commit:
+        return ""
+    if not proposes:
+        repository.push(policy.push_url(work.package), commit, work.branch)
+        return _landed(ctx, work, commit, None, f"pushed commit {commit[:12]} to {work.branch}")
+    if fork is not None and push_to_fork(ctx, work, repository, fork, commit):
+        shown = repository.diffstat(head, commit)
+        propose(ctx, work, change, fork, base=head, evr=evr, diffstat=shown, decision=merged.decision)
+    return ""
 
 
-def _write(
+def _found(
     ctx: Context,
     work: BuildWork,
-    policy: DistGitPolicy,
+    repository: Repository,
+    head: str,
+    spec: SpecFile,
+    change: Change,
+    mine: str,
+) -> str:
+    """The branch holds the change: what it has by now is built, if that is still the version that was planned."""
+    merge = change.pull.merge_commit if change.pull is not None else ""
+    if not mine and merge and not repository.contains(head, merge):
+        _later(ctx, work, f"{change.pull} is merged, which dist-git does not show yet")
+        return ""
+    what = f"commit {mine[:12]}" if mine else str(change.pull)
+    there = SpecEvr.read(repository.read(head, spec.name) or "").version
+    if there != spec.version:
+        made = f"the spec on {work.branch} makes version {there or 'nothing'} by now"
+        return _end(ctx, work, f"{what} is in dist-git, but {made}, and {spec.version} was planned")
+    return _landed(ctx, work, head, None, f"{what} is in dist-git, whose commit {head[:12]} is built")
+
+
+def _merge(
+    ctx: Context,
+    work: BuildWork,
+    repository: Repository,
+    head: str,
+    generated: Mapping[str, str],
+    change: Change,
+) -> Merged:
+    proposed = bool(change.pull is not None and change.pull_base and repository.knows(change.commit))
+    if change.resolution and proposed and head != change.pull_base:
+        # What a person settled is in the proposal already; it must not settle what came to dist-git since.
+        before, ours = (
+            {name: text for name in generated if (text := repository.read(commit, name)) is not None}
+            for commit in (change.pull_base, change.commit)
+        )
+        return merge_files(repository, head, before, ours, Resolution.NONE)
+    base = last_generated(
+        ctx.db, package=work.package, branch=work.branch, repository=repository.url,
+        key=repository.newest_key(head),
+    )  # fmt: skip
+    return merge_files(repository, head, base, generated, change.resolution)
+
+
+def _commit(
+    ctx: Context,
+    work: BuildWork,
     repository: Repository,
     head: str,
     merged: Merged,
     change: Change,
     evr: str,
+    generated: Mapping[str, str],
 ) -> str:
+    """The commit upon the head, written down before it is pushed anywhere. Empty: the lease was lost."""
     family = ctx.catalog.families[work.family]
     message = commit_message(
         tag=work.tag, version=work.version, project=family.repository, bugs=_bugs(work), key=change.key
     )
     author = Author(ctx.settings.distgit_author_name, ctx.settings.distgit_author_email)
     commit = repository.write_commit(head, merged.files, message, author, change.created_at)
-    if not record_commit(ctx.db, work, commit=commit, decision=merged.decision, evr=evr):
-        return ""
-    repository.push(policy.push_url(work.package), commit, work.branch)
-    return _landed(ctx, work, commit, None, f"pushed commit {commit[:12]} to {work.branch}")
+    if commit == change.commit:
+        return commit
+    recorded = record_commit(ctx.db, work, commit=commit, decision=merged.decision, evr=evr, files=generated)
+    return commit if recorded else ""
 
 
 def _landed(ctx: Context, work: BuildWork, commit: str, decision: Decision | None, text: str) -> str:
     return commit if record_landed(ctx.db, work, commit=commit, decision=decision, text=text) else ""
 
 
-def _hold_conflict(ctx: Context, work: BuildWork, conflict: str) -> None:
+def _hold_conflict(ctx: Context, work: BuildWork, conflict: str, head: str) -> None:
     files = [
         line.removeprefix("--- dist-git/")
         for line in conflict.splitlines()
@@ -230,7 +264,14 @@ def _hold_conflict(ctx: Context, work: BuildWork, conflict: str) -> None:
         f"what was edited in dist-git and what is generated for {work.tag} change the same lines of {what}; "
         f"nothing was overwritten. Settle it: the diff is on the page of build {work.id}"
     )
-    hold_for_conflict(ctx.db, work, conflict=conflict[:CONFLICT_SHOWN], reason=reason)
+    hold_for_conflict(ctx.db, work, conflict=conflict[:CONFLICT_SHOWN], reason=reason, head=head)
+
+
+def _conflict_comment(ctx: Context, work: BuildWork, head: str) -> str:
+    return (
+        f"{work.branch} has moved to {head}, which changes the same lines. This waits for somebody who settles that: "
+        f"[build {work.id}]({build_url(ctx, work.id)})."
+    )
 
 
 def _end(ctx: Context, work: BuildWork, reason: str) -> str:
@@ -245,9 +286,5 @@ def _bugs(work: BuildWork) -> list[int]:
 
 
 def _later(ctx: Context, work: BuildWork, reason: str, *, pause: float | None = None) -> None:
-    delay = _pace(ctx) if pause is None else pause
+    delay = look_seconds(ctx) if pause is None else pause
     back_off(ctx.db, work, reason, delay_seconds=delay, spend_try=False)
-
-
-def _pace(ctx: Context) -> float:
-    return min(ctx.settings.distgit_look_seconds, ctx.settings.retry_max_seconds)

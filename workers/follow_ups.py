@@ -9,6 +9,8 @@ import structlog
 from service.follow_ups import (
     DIAGNOSE,
     LOGS,
+    PATIENT,
+    PULL_REQUEST,
     REPOSITORY,
     SURPLUS,
     VERIFY,
@@ -20,8 +22,9 @@ from service.follow_ups import (
 from workers.build_logs import fetch_logs
 from workers.context import Context
 from workers.diagnosis import read_for_cause
-from workers.distgit import look_for_repository
+from workers.distgit_granting import look_for_repository
 from workers.outcomes import Done, NotYet
+from workers.pull_watch import watch_pull
 from workers.surplus import search_surplus
 from workers.verification import verify
 
@@ -32,6 +35,7 @@ Runner = Callable[[Context, FollowUpWork], Done]
 RUNNERS: Mapping[str, Runner] = {
     DIAGNOSE: read_for_cause,
     LOGS: fetch_logs,
+    PULL_REQUEST: watch_pull,
     SURPLUS: search_surplus,
     REPOSITORY: look_for_repository,
     VERIFY: verify,
@@ -68,7 +72,7 @@ def run_follow_up(ctx: Context, follow_up_id: int) -> None:
 
 def _later(ctx: Context, work: FollowUpWork, reason: str, retry_after: float, *, spend_try: bool) -> None:
     # A search that gave up would let a second build begin beside the one that it did not end.
-    if spend_try and work.tries >= FOLLOW_UP_TRIES and work.kind != SURPLUS:
+    if spend_try and work.tries >= FOLLOW_UP_TRIES and work.kind not in PATIENT:
         end_follow_up(ctx.db, work, f"gave up after {work.tries} tries: {reason}")
         return
     if work.past_deadline and reason:

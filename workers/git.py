@@ -6,12 +6,14 @@ hooks, submodules, links) is ever acted upon.
 
 from __future__ import annotations
 
+import base64
 import os
+import re
 import shutil
 import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
@@ -49,6 +51,27 @@ class Author:
     email: str
 
 
+@dataclass(frozen=True)
+class Credential:
+    """Who pushes over HTTP. It goes to git through its environment, so that no list of processes shows it."""
+
+    user: str
+    token: str = field(repr=False)
+
+    def environment(self, url: str) -> dict[str, str]:
+        """What git needs to use it for this address and for no other; nothing for SSH and files."""
+        if not url.startswith(("https://", "http://")):
+            return {}
+        basic = base64.b64encode(f"{self.user}:{self.token}".encode()).decode()
+        return {
+            "GIT_CONFIG_COUNT": "2",
+            "GIT_CONFIG_KEY_0": f"http.{url}.extraHeader",
+            "GIT_CONFIG_VALUE_0": f"Authorization: Basic {basic}",
+            "GIT_CONFIG_KEY_1": "http.followRedirects",
+            "GIT_CONFIG_VALUE_1": "false",
+        }
+
+
 class Repository:
     """A bare copy of one remote repository. The caller sees to it that one process at a time uses it."""
 
@@ -56,6 +79,11 @@ class Repository:
         self._folder = folder
         self._url = url
         self._seconds = seconds
+
+    @property
+    def url(self) -> str:
+        """The address it is fetched from."""
+        return self._url
 
     def fetch(self) -> None:
         """Bring every branch here. Raises RepositoryMissing, GitTrouble."""
@@ -75,6 +103,26 @@ class Repository:
         return self._run(
             "log", "-1", "--format=%H", f"--grep={wanted}", "--extended-regexp", commit, "--"
         ).strip()
+
+    def newest_key(self, commit: str) -> str:
+        """The key of the newest of our changes up to ``commit``, empty where there is none."""
+        told = self._run(
+            "log", "-1", "--format=%B", f"--grep=^{TRAILER}: [a-z0-9]+$", "--extended-regexp", commit, "--"
+        )
+        found = re.findall(rf"^{TRAILER}: ([a-z0-9]+)$", told, re.MULTILINE)
+        return found[-1] if found else ""
+
+    def contains(self, head: str, commit: str) -> bool:
+        """Whether ``commit`` is ``head`` or below it."""
+        return self.knows(commit) and not self._run("rev-list", "-1", commit, f"^{head}", "--").strip()
+
+    def knows(self, commit: str) -> bool:
+        """Whether a commit is in this copy."""
+        return " commit " in self._run("cat-file", "--batch-check", given=f"{commit}\n")
+
+    def diffstat(self, before: str, after: str) -> str:
+        """What changed between two commits, a line a file."""
+        return self._run("diff", "--stat=100", before, after, "--").rstrip()
 
     def read(self, commit: str, name: str) -> str | None:
         """A file's text, None where it is not there. Raises GitTrouble for one that is no plain text of ours."""
@@ -112,15 +160,30 @@ class Repository:
         """Push one commit to one branch, never by force. Raises BranchMoved, RepositoryMissing, GitTrouble."""
         self._run("push", "--quiet", "--no-verify", url, f"{commit}:refs/heads/{branch}")
 
+    def replace(self, url: str, commit: str, branch: str, *, expected: str, credential: Credential) -> None:
+        """Put a branch of ours at a commit if it is where it is ``expected`` (empty: not there).
+
+        Raises BranchMoved, RepositoryMissing, GitTrouble.
+        """
+        lease = f"--force-with-lease=refs/heads/{branch}:{expected}"
+        self._run(
+            "push", "--quiet", "--no-verify", lease, url, f"{commit}:refs/heads/{branch}",
+            environment=credential.environment(url),
+        )  # fmt: skip
+
     def _run(self, *arguments: str, given: str = "", environment: Mapping[str, str] | None = None) -> str:
         words = ["--git-dir", str(self._folder), *arguments]
         return _git(words, seconds=self._seconds, given=given, environment=environment)
 
 
-def remote_branches(url: str, *, seconds: float = 30.0) -> frozenset[str]:
-    """The branches of a remote repository. Raises RepositoryMissing, GitTrouble."""
-    told = _git(["ls-remote", "--heads", url], seconds=seconds)
-    return frozenset(line.partition("refs/heads/")[2] for line in told.splitlines())
+def remote_branches(
+    url: str, *, credential: Credential | None = None, seconds: float = 30.0
+) -> Mapping[str, str]:
+    """The branches of a remote repository and their commits. Raises RepositoryMissing, GitTrouble."""
+    environment = credential.environment(url) if credential else {}
+    told = _git(["ls-remote", "--heads", url], seconds=seconds, environment=environment)
+    lines = (line.partition("\trefs/heads/") for line in told.splitlines())
+    return {branch: commit for commit, _, branch in lines}
 
 
 def merge_lines(base: str, now: str, new: str, *, favour: str = "") -> tuple[str, bool]:

@@ -178,15 +178,17 @@ def write_folder(made: Offline, folder: Path, *, source: Path | None = None) -> 
 
 
 def check_catalog(
-    directory: Path | None, *, copr_owner: str, koji_profile: str = ""
+    directory: Path | None, *, copr_owner: str, **accounts: str
 ) -> tuple[Catalog, tuple[str, ...]]:
     """Load and validate a catalogue with its templates and prove that every stream renders and parses.
+
+    ``accounts`` are the others that ``load`` takes.
 
     Every stream with every strategy that it can have, for every branch, on rawhide in both styles; about 10 ms each.
     With it come remarks of the checks, such as that rpmlint is not installed. Raises BadCatalog, BadSpec,
     SpecRefused and RpmTrouble.
     """
-    catalog = load(directory, copr_owner=copr_owner, koji_profile=koji_profile)
+    catalog = load(directory, copr_owner=copr_owner, **accounts)
     check_templates(catalog)
     notes: dict[str, None] = {}
     for family in catalog.families.values():

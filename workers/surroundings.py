@@ -8,6 +8,7 @@ import os
 import secrets
 import shutil
 import socket
+import ssl
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -16,14 +17,23 @@ from pathlib import Path
 import httpx2
 import redis
 
+import service.catalog
 from service.settings import SECRET_FIELDS, Settings, SettingsError, load_settings
 
 SANDBOX_OWNER = "packbot"
 SANDBOX_FOLDER = Path(__file__).parent.parent / "deploy" / "sandbox"
 SANDBOX_HISTORY = SANDBOX_FOLDER / "data" / "cri-o-releases.json"
 # A demonstration is watched: it sweeps and polls more often than a service that is not alone with its COPR.
-SANDBOX_TIMES = {"sweep_seconds": "2", "poll_seconds": "3", "reconcile_seconds": "60", "retry_seconds": "3"}
+SANDBOX_TIMES = {
+    "sweep_seconds": "2", "poll_seconds": "3", "reconcile_seconds": "60", "retry_seconds": "3",
+    "distgit_look_seconds": "3",
+}  # fmt: skip
+BUILT_IN = Path(service.catalog.__file__).parent
+# Official builds of every stream on every branch would be many that wait for a person: the sandbox shows one.
+SANDBOX_DIST_GIT = "f44"
 PROBE_SECONDS = 1.0
+# To ask this machine over plain http, all the certificates of the world need not be read each time.
+_NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 @dataclass(frozen=True)
@@ -77,6 +87,8 @@ def surround(settings: Settings, *, port: int, held_back_stream: str) -> Surroun
         mirror_url = f"http://127.0.0.1:{ports['mirror']}"
         servers.append(_sandbox(state, ports, held_back_stream))
         environment |= _sandbox_settings(settings, state, mirror_url)
+        if not given & {"catalog_dir", "distgit_url"}:
+            environment |= _sandbox_dist_git(state, mirror_url, held_back_stream)
     write_private(state / "up.json", json.dumps(environment, indent=2) + "\n")
     return Surroundings(tuple(servers), environment, mirror_url)
 
@@ -199,15 +211,18 @@ def _sandbox(state: Path, ports: Mapping[str, int], held_back_stream: str) -> Se
     for name in ("copr", "koji", "mirror"):
         command += [f"--{name}-port", str(ports[name])]
     command += ["--hold-back", *held_back]
+    command += ["--grant", f"cri-o{held_back_stream}/{SANDBOX_DIST_GIT}"]
     url = f"http://127.0.0.1:{ports['mirror']}/_sandbox/state"
 
-    def ready() -> bool:
-        try:
-            return httpx2.get(url, timeout=PROBE_SECONDS, trust_env=False).status_code == 200
-        except httpx2.HTTPError:
-            return False
+    return Server("sandbox", tuple(command), lambda: answers(url, PROBE_SECONDS))
 
-    return Server("sandbox", tuple(command), ready)
+
+def answers(url: str, seconds: float) -> bool:
+    """Whether a server of this machine answers with 200 within so many seconds; ``url`` is plain http."""
+    try:
+        return httpx2.get(url, timeout=seconds, trust_env=False, verify=_NO_TLS).status_code == 200
+    except httpx2.HTTPError:
+        return False
 
 
 def _sandbox_settings(settings: Settings, state: Path, mirror_url: str) -> dict[str, str]:
@@ -240,3 +255,28 @@ def _sandbox_settings(settings: Settings, state: Path, mirror_url: str) -> dict[
         if name not in given:
             environment["CRYOPACK_" + name.upper()] = seconds
     return environment
+
+
+def _sandbox_dist_git(state: Path, mirror_url: str, stream: str) -> dict[str, str]:
+    """The sandbox's dist-git and forge, and a catalogue with one dist-git target, for one stream, to show them."""
+    folder = state / "catalog"
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(BUILT_IN, folder, ignore=shutil.ignore_patterns("*.py", "__pycache__"))
+    head, *targets = (folder / "targets.toml").read_text(encoding="utf-8").split("[[target]]\n")
+    only = f'first_stream = "{stream}"\nlast_stream = "{stream}"\n'
+    shown = [
+        only + target if f'"{SANDBOX_DIST_GIT}-dist-git"' in target else target
+        for target in targets
+        if "[target.dist_git]" not in target or f'"{SANDBOX_DIST_GIT}-dist-git"' in target
+    ]
+    # The token is in its file before the sandbox starts, because settings are read before that.
+    token = state / "sandbox" / "forge-token"
+    token.parent.mkdir(exist_ok=True)
+    _kept_secret(token)
+    (folder / "targets.toml").write_text("[[target]]\n".join([head, *shown]), encoding="utf-8")
+    return {
+        "CRYOPACK_CATALOG_DIR": str(folder),
+        "CRYOPACK_DISTGIT_URL": f"{mirror_url}/pagure",
+        "CRYOPACK_FORGE_TOKEN": "",
+        "CRYOPACK_FORGE_TOKEN_FILE": str(token),
+    }

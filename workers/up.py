@@ -23,9 +23,10 @@ from service.settings import Settings, SettingsError
 from workers import sample
 from workers.children import Child, Terminal, die_with_parent
 from workers.context import load_catalog
-from workers.surroundings import Surroundings, running_settings, surround
+from workers.surroundings import Surroundings, answers, running_settings, surround
 
 READY_SECONDS = 60.0
+ANSWER_SECONDS = 5.0
 TICK_SECONDS = 0.1
 # Steps that are cut off are found again by their leases, so the wait is for manners, not for safety.
 SERVICE_GRACE = 3.0
@@ -165,7 +166,7 @@ def _start(supervisor: Supervisor, settings: Settings, surroundings: Surrounding
         add(server.name, server.command, server.ready)
     migrations.upgrade(effective.database())
     supervisor.wait_for(*(server.name for server in surroundings.servers))
-    add("web", web_command(port), lambda: _answers(f"http://127.0.0.1:{port}/readyz"))
+    add("web", web_command(port), lambda: answers(f"http://127.0.0.1:{port}/readyz", ANSWER_SECONDS))
     supervisor.wait_for("web")
     if surroundings.simulated:
         # Before the workers look at the mirror by themselves: the sample is to come in by its webhook.
@@ -193,7 +194,7 @@ def celery_command(role: str, *options: str) -> list[str]:
 def deliver_sample(settings: Settings, base_url: str, mirror_url: str, terminal: Terminal) -> None:
     """Release the sample at the sandbox's mirror and deliver it, unless the service knows it already."""
     version = parse_tag(sample.SAMPLE_TAG)
-    if _answers(f"{base_url}/api/v1/releases/cri-o/{version}"):
+    if answers(f"{base_url}/api/v1/releases/cri-o/{version}", ANSWER_SECONDS):
         return
     try:
         httpx2.post(
@@ -209,13 +210,6 @@ def deliver_sample(settings: Settings, base_url: str, mirror_url: str, terminal:
         terminal.say(f"delivered the sample release {sample.SAMPLE_REPOSITORY} {sample.SAMPLE_TAG}")
     else:
         terminal.say(f"the sample release was not taken: HTTP {answer.status} {answer.body}")
-
-
-def _answers(url: str) -> bool:
-    try:
-        return httpx2.get(url, timeout=5.0, trust_env=False).status_code == 200
-    except httpx2.HTTPError:
-        return False
 
 
 @contextmanager

@@ -29,6 +29,7 @@ from workers.rpm_contents import RpmBroken, programs, read_header
 RPM_LIMIT = 512 * 1024 * 1024
 RPMS_LIMIT = 50
 LOOKS = 3
+SIMULATED = "the sandbox simulated this build or replayed its log, so there is no RPM"
 
 
 def verify(ctx: Context, work: FollowUpWork) -> Done:
@@ -58,7 +59,8 @@ def verify(ctx: Context, work: FollowUpWork) -> Done:
     except NotThere as error:
         if work.tries < LOOKS:
             raise NotYet(f"an RPM that is not there yet: {error}") from None
-        return _done(ctx, work, wanted, Soundness.UNKNOWN, f"not verified: {error}", [], [])
+        why = f"{error}; {SIMULATED}" if ctx.settings.sandbox else str(error)
+        return _done(ctx, work, wanted, Soundness.UNKNOWN, f"not verified: {why}", [], [])
     except DownloadRefused as error:
         return _done(ctx, work, wanted, Soundness.UNKNOWN, f"not verified: {error}", [], [])
     except DownloadTrouble as error:

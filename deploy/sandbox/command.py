@@ -34,6 +34,11 @@ from sandbox import (
     copr_pages,
     copr_permissions,
     copr_projects,
+    forge_control,
+    forge_forgejo,
+    forge_git,
+    forge_pages,
+    forge_pagure,
     koji_builds,
     koji_control,
     koji_files,
@@ -44,6 +49,7 @@ from sandbox import (
     lookaside,
     mirror,
 )
+from sandbox.dist_git import DistGit
 from sandbox.farm import Sandbox
 from sandbox.faults import Faults
 from sandbox.mirror_releases import PUBLISH
@@ -62,6 +68,7 @@ API_MODULES = (
     copr_packages,
     copr_permissions,
     copr_projects,
+    forge_control,
     koji_builds,
     koji_control,
     koji_sessions,
@@ -113,7 +120,8 @@ def application(sandbox: Sandbox) -> Faults:
     """The ASGI application of one sandbox."""
     routes: list[BaseRoute] = [
         *control.ROUTES, *copr_api.ROUTES, *copr_pages.ROUTES, *koji_hub.ROUTES, *koji_files.ROUTES,
-        *lookaside.ROUTES, *mirror.ROUTES,
+        *forge_pagure.ROUTES, *forge_forgejo.ROUTES, *forge_pages.ROUTES, *lookaside.ROUTES,
+        *forge_git.ROUTES, *mirror.ROUTES,
     ]  # fmt: skip
     app = Starlette(routes=routes, exception_handlers={404: _missing, 405: _missing, 500: _missing})
     app.router.redirect_slashes = False
@@ -166,13 +174,14 @@ async def serve(sandbox: Sandbox, listeners: Sequence[socket.socket], *, stop_at
         "koji_config": str(sandbox.write_koji_config()),
         "pace": sandbox.pace,
     }
+    sandbox.write_forge_token()
     # The sockets listen already: whoever reads this line can connect, and waits at most for the loop.
     print(json.dumps(ready), flush=True)
     try:
         await server.serve(list(listeners))
     finally:
         life.cancel()
-        sandbox.real.close()
+        sandbox.stop_compiling()
         await asyncio.gather(life, return_exceptions=True)
 
 
@@ -214,6 +223,13 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
         help="with auto: seconds before a recorded build is shown, or a build is simulated, instead",
     )
     parser.add_argument("--go-cache", type=Path, help="Go's build cache (default: below the state folder)")
+    parser.add_argument(
+        "--grant",
+        nargs="*",
+        default=[],
+        metavar="PACKAGE/BRANCH",
+        help="dist-git repositories to have from the start",
+    )
     parser.add_argument("--stop-at-eof", action="store_true", help="stop when the pipe at its input closes")
     return parser.parse_args(argv)
 
@@ -250,6 +266,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         options.state_dir, pace=options.pace, publish=options.publish, hold_back=tuple(options.hold_back),
         tools=tools, replays=options.real_builds != "off",
     )  # fmt: skip
+    for name in options.grant:
+        package, _, branch = name.partition("/")
+        DistGit(options.state_dir / "dist-git").grant(package, branch)
     sandbox.copr_url, sandbox.koji_url, sandbox.mirror_url = _url(copr), _url(koji), _url(mirrored)
     try:
         asyncio.run(serve(sandbox, [copr, koji, mirrored], stop_at_eof=options.stop_at_eof))

@@ -15,6 +15,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from sandbox import copr_results
+from sandbox.compiling import End, Waiting
 from sandbox.copr_shapes import (
     CHROOT_ENDS,
     build_state,
@@ -24,7 +25,6 @@ from sandbox.copr_shapes import (
     source_path,
 )
 from sandbox.copr_sources import IMPORT, outcome_of, read_source, source_file
-from sandbox.real_farm import End, Waiting
 from sandbox.srpm_header import Header, NotAnSrpm
 from sandbox.store import Row
 

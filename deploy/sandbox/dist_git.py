@@ -36,47 +36,69 @@ class DistGit:
         path = self.path(package)
         if not path.exists():
             path.mkdir(parents=True)
-            _git("init", "--quiet", "--bare", "--initial-branch=rawhide", str(path))
-        tree = _git("-C", str(path), "hash-object", "-t", "tree", "-w", "/dev/null")
-        first = _git("-C", str(path), "commit-tree", tree, "-m", "Added the README")
+            run_git("init", "--quiet", "--bare", "--initial-branch=rawhide", str(path))
+        tree = run_git("-C", str(path), "hash-object", "-t", "tree", "-w", "/dev/null")
+        first = run_git("-C", str(path), "commit-tree", tree, "-m", "Added the README")
         for branch in branches:
-            _git("-C", str(path), "update-ref", f"refs/heads/{branch}", first)
+            run_git("-C", str(path), "update-ref", f"refs/heads/{branch}", first)
 
-    def edit(self, package: str, branch: str, message: str, edits: Mapping[str, str | Edit | None]) -> str:
-        """Change files by hand and push: a text, a function of the present text, or None to remove; the commit."""
+    def fork_path(self, user: str, package: str) -> Path:
+        """Where a user's fork is, once the forge has made it."""
+        return self._folder / "forks" / user / "rpms" / f"{package}.git"
+
+    def edit(
+        self,
+        package: str,
+        branch: str,
+        message: str,
+        edits: Mapping[str, str | Edit | None],
+        *,
+        user: str = "",
+    ) -> str:
+        """Change files by hand and push: a text, a function of the present text, or None to remove; the commit.
+
+        ``user`` names whose fork is edited, instead of the package's own repository.
+        """
+        path = self.fork_path(user, package) if user else self.path(package)
         with tempfile.TemporaryDirectory(prefix="sandbox-maintainer-") as home:
-            _git("clone", "--quiet", "--branch", branch, str(self.path(package)), home)
+            run_git("clone", "--quiet", "--branch", branch, str(path), home)
             for name, edit in edits.items():
                 file = Path(home) / name
                 if edit is None:
                     file.unlink()
                 else:
                     file.write_text(edit(file.read_text()) if callable(edit) else edit)
-            _git("-C", home, "add", "--all")
-            _git("-C", home, "commit", "--quiet", "-m", message)
-            _git("-C", home, "push", "--quiet", "origin", branch)
-            return _git("-C", home, "rev-parse", "HEAD")
+            run_git("-C", home, "add", "--all")
+            run_git("-C", home, "commit", "--quiet", "-m", message)
+            run_git("-C", home, "push", "--quiet", "origin", branch)
+            return run_git("-C", home, "rev-parse", "HEAD")
 
     def read(self, package: str, branch: str, name: str) -> str:
         """A file as a branch has it."""
-        return _git("-C", str(self.path(package)), "show", f"{branch}:{name}", strip=False)
+        return run_git("-C", str(self.path(package)), "show", f"{branch}:{name}", strip=False)
 
     def log(self, package: str, branch: str) -> list[str]:
         """The subjects of a branch's commits, newest first."""
-        return _git("-C", str(self.path(package)), "log", "--format=%s", branch).splitlines()
+        return run_git("-C", str(self.path(package)), "log", "--format=%s", branch).splitlines()
 
     def head(self, package: str, branch: str) -> str:
         """The newest commit of a branch."""
-        return _git("-C", str(self.path(package)), "rev-parse", branch)
+        return run_git("-C", str(self.path(package)), "rev-parse", branch)
 
     def message(self, package: str, commit: str) -> str:
         """A commit's whole message with its author."""
-        return _git("-C", str(self.path(package)), "log", "-1", "--format=%an <%ae>%n%B", commit)
+        return run_git("-C", str(self.path(package)), "log", "-1", "--format=%an <%ae>%n%B", commit)
 
 
-def _git(*arguments: str, strip: bool = True) -> str:
+def run_git(*arguments: str, strip: bool = True, given: str = "") -> str:
+    """Run git as the maintainer; what it prints. Raises RuntimeError with its complaint."""
     done = subprocess.run(
-        ["git", *arguments], capture_output=True, text=True, check=False, env={**os.environ, **MAINTAINER}
+        ["git", *arguments],
+        input=given,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, **MAINTAINER},
     )
     if done.returncode:
         raise RuntimeError(f"git {arguments[0]}: {done.stderr.strip()}")

@@ -9,11 +9,13 @@ import shutil
 import time
 from pathlib import Path
 
-from sandbox import koji_tables
+from sandbox import forge, koji_tables
+from sandbox.compiling import Compiling, Replaying
 from sandbox.copr_accounts import renew_token
 from sandbox.copr_life import BuildLife
 from sandbox.copr_results import LIVE_LOG
 from sandbox.koji_life import KojiLife
+from sandbox.koji_real import KojiReal
 from sandbox.mirror_releases import Releases
 from sandbox.real_build import Toolchain
 from sandbox.real_farm import RealFarm
@@ -44,6 +46,7 @@ class Sandbox:
         self.state_dir = state_dir
         self.store = Store(state_dir / "sandbox.sqlite")
         koji_tables.create(self.store)
+        forge.create(self.store, state_dir / "forge-token")
         self.results, self.uploads, self.spool = (state_dir / name for name in ("results", "tmp", "spool"))
         for folder in (self.results, self.uploads, self.spool):
             folder.mkdir(exist_ok=True)
@@ -56,7 +59,10 @@ class Sandbox:
         with self.store.transaction():
             self._first_rows(publish, hold_back)
         self._sweep()
-        self.real = RealFarm(self, tools, replays=replays)
+        self._compiling = Compiling(self, tools) if tools is not None else None
+        replaying = Replaying(self) if replays else None
+        self.real = RealFarm(self, self._compiling, replaying)
+        self.koji_real = KojiReal(self, self._compiling, replaying)
         self.life = BuildLife(self)
         self.koji_life = KojiLife(self)
 
@@ -145,6 +151,10 @@ class Sandbox:
             f"authtype = password\n",
         )
 
+    def write_forge_token(self) -> Path:
+        """The file with the token of the forge's bot; mode 0600."""
+        return self._write_private("forge-token", forge.token_of(self.store, forge.BOT) + "\n")
+
     def _write_private(self, name: str, text: str) -> Path:
         path = self.state_dir / name
         temporary = path.with_name(name + ".part")
@@ -159,7 +169,12 @@ class Sandbox:
         self.compress_leftovers()
         await asyncio.gather(self.life.run(), self.koji_life.run())
 
+    def stop_compiling(self) -> None:
+        """End what still compiles: the next start compiles it again."""
+        if self._compiling is not None:
+            self._compiling.close()
+
     def close(self) -> None:
         """End what still compiles, and close the database."""
-        self.real.close()
+        self.stop_compiling()
         self.store.close()

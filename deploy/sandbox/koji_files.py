@@ -40,13 +40,13 @@ def output_names(sandbox: Sandbox, task_id: int) -> list[str]:
     return sorted(entry.name for entry in folder.iterdir()) if folder.is_dir() else []
 
 
-def write(sandbox: Sandbox, task_id: int, name: str, text: str) -> None:
-    """One file of a task's output, whole or not at all."""
+def write(sandbox: Sandbox, task_id: int, name: str, text: str, face: str = FACE) -> None:
+    """One file of a task's output, whole or not at all. ``face`` is its first line and tells what is real about it."""
     path = output_folder(sandbox, task_id) / name
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{name}.part")
     stamp = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime())
-    temporary.write_text(f"{FACE}[{stamp}] {text}\n")
+    temporary.write_text(f"{face}[{stamp}] {text}\n")
     temporary.replace(path)
 
 
@@ -100,7 +100,15 @@ async def files(request: Request) -> Response:
         names = sorted(entry.name + "/" * entry.is_dir() for entry in path.iterdir())
         links = "".join(f'<li><a href="{escape(name)}">{escape(name)}</a>' for name in names)
         return _page(request.path_params["path"], f"<ul>{links}</ul>")
+    if path.suffix == ".rpm" and _is_simulated(path):
+        # Its name is there as on a real hub; whoever wants the package learns that there is none.
+        return PlainTextResponse(FACE, 404)
     return FileResponse(path, media_type="text/plain; charset=utf-8" if path.suffix == ".log" else None)
+
+
+def _is_simulated(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(len(FACE)) == FACE.encode()
 
 
 async def task_page(request: Request) -> Response:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from sandbox import koji_builds, koji_outputs
 from sandbox import koji_wire as wire
+from sandbox.compiling import Waiting
 from sandbox.koji_sources import Source, conflict, read_source, start_build
 from sandbox.koji_tasks import CLOSED, FAILED, FREE, LIVE, OPEN, add_task, cancel, children
 from sandbox.store import Row
@@ -173,9 +174,9 @@ class KojiLife:
         elif bad is not None:
             self._after_failure(task, build, rows, bad)
         elif any(row["state"] != CLOSED for row in rows):
-            self._build_arch(next(row for row in rows if row["state"] != CLOSED), source)
+            self._build_arch(task, next(row for row in rows if row["state"] != CLOSED), source)
         elif rows[0]["awaited"]:
-            self._complete(task, build, rows, arches)
+            self._complete(task, build, rows, source)
         elif opts.get("scratch") or opts.get("skip_tag"):
             self._close(task, None)
         else:
@@ -194,18 +195,21 @@ class KojiLife:
         else:
             start_build(self.store, task, source)
 
-    def _build_arch(self, row: Row, source: Source) -> None:
+    def _build_arch(self, task: Row, row: Row, source: Source) -> None:
         if row["state"] == FREE:
             self._open(row)
-            koji_outputs.begun_arch(self.sandbox, row, source)
+            koji_outputs.begun_arch(self.sandbox, row, source, self.sandbox.koji_real.face(task, row))
             return
         code, text = self._outcome(source.name, row["arch"]) or (0, "")
-        if code:
+        end = None if code else self.sandbox.koji_real.end(task, row, source)
+        if isinstance(end, Waiting):
+            return
+        if code or (end is not None and end.outcome == "failed"):
             told = text or ENDED_BADLY.format(arch=row["arch"])
-            koji_outputs.failed_arch(self.sandbox, row, source, told)
-            self._fail(row, code, told)
+            koji_outputs.failed_arch(self.sandbox, row, source, told, end)
+            self._fail(row, code or wire.BUILD, told)
         else:
-            self._close(row, koji_outputs.made_arch(self.sandbox, row, source))
+            self._close(row, koji_outputs.made_arch(self.sandbox, row, source, end))
 
     def _after_failure(self, task: Row, build: Row | None, rows: list[Row], bad: Row) -> None:
         live = [row for row in rows if row["state"] in LIVE]
@@ -225,14 +229,15 @@ class KojiLife:
         else:
             self._fail(task, code, text)
 
-    def _complete(self, task: Row, build: Row | None, rows: list[Row], arches: list[str]) -> None:
+    def _complete(self, task: Row, build: Row | None, rows: list[Row], source: Source) -> None:
         for row in rows:
             self._set(row, awaited=0)
         self._set(task, waiting=0)
         if build is not None:
+            koji_outputs.keep_build(self.sandbox, source, rows)
             self.store.execute(
                 "UPDATE koji_build SET state = ?, completion_ts = ?, arches = ? WHERE id = ?",
-                koji_builds.COMPLETE, round(time.time(), 6), " ".join(arches), build["id"],
+                koji_builds.COMPLETE, round(time.time(), 6), " ".join(row["arch"] for row in rows), build["id"],
             )  # fmt: skip
 
     def _tag(self, task: Row, target: Row, build: Row | None, tagging: Row | None) -> None:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from sandbox.farm import Sandbox
 
 UPLOAD = "/lookaside/upload.cgi"
+# Where Fedora's dist-git has it.
+BESIDE_THE_FORGE = "/pagure/repo/pkgs/upload.cgi"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 SHA512 = re.compile(r"[0-9a-f]{128}")
 
@@ -58,4 +60,4 @@ def _keep(spooled: Path, kept: Path) -> Response:
     )
 
 
-ROUTES = [Route(UPLOAD, upload, methods=["POST"])]
+ROUTES = [Route(path, upload, methods=["POST"]) for path in (UPLOAD, BESIDE_THE_FORGE)]

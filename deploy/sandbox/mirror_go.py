@@ -124,7 +124,8 @@ def _nri(what: Contents, says: str) -> dict[str, str]:
         f'// {says}\n\n//go:build !nri_no_wasm\n\npackage nri\n\nimport "{WAZERO}"\n\n'
         "// Call asks the plugin.\nfunc Call(n int64) int64 { return wazero.Call(n) }\n"
     )
-    return {"wasm.go": with_plugins, "no_wasm.go": plain.format(tag="\n//go:build nri_no_wasm\n\n")}
+    # A name that ends in _wasm.go would be compiled for that architecture only.
+    return {"wasm.go": with_plugins, "plain.go": plain.format(tag="\n//go:build nri_no_wasm\n\n")}
 
 
 def _wazero(says: str) -> dict[str, str]:

@@ -1,7 +1,9 @@
 """Logs of builds that were really made once, shown again where nothing can be compiled.
 
-The logs in ``data/recorded`` are those of ``real_build`` for the mirror's v1.32.1 on x86_64, by strategy and branch,
-with the paths of the machine taken out. They fit a source of the mirror's shape that vendors wazero, and no other.
+The logs in ``data/recorded`` are those of ``real_build`` for sources of the mirror's shape on x86_64, by strategy and
+branch, with the paths of the machine taken out. A source that does not vendor wazero links the same way whatever the
+strategy, so it has one recording a branch. They fit sources of the mirror's shape, and no other.
+``python -m tests.contract.record_builds`` makes those that are missing.
 """
 
 from __future__ import annotations
@@ -18,9 +20,16 @@ from sandbox.mirror_go import WAZERO
 from sandbox.mirror_tree import SAYS
 
 FOLDER = Path(__file__).parent / "data" / "recorded"
-NAME, VERSION, ARCH = "cri-o1.32", "1.32.1", "x86_64"
+ARCH = "x86_64"
+BRANCHES = ("f43", "f44")
+WITHOUT_WAZERO = "without-wazero"
+KINDS = {
+    "none": "1.32.1", "compat": "1.32.1", "default": "1.32.1", "strict": "1.32.1",
+    "no-wasm": "1.35.6", WITHOUT_WAZERO: "1.31.5",
+}  # fmt: skip
+"""What was recorded, by strategy or by what the source lacks, and of which version."""
 SECONDS = 60
-STRATEGY = re.compile(rb"^# Strategy ([a-z]+):", re.MULTILINE)
+STRATEGY = re.compile(rb"^# Strategy ([a-z-]+):", re.MULTILINE)
 # What an architecture is called by Fedora and by Go.
 GO_NAMES = {"x86_64": "amd64", "aarch64": "arm64", "ppc64le": "ppc64le", "s390x": "s390x"}
 
@@ -40,21 +49,30 @@ def recorded(srpm: Path, name: str, version: str, chroot: str, dist: str) -> Rec
     ``name`` and ``version`` are the package's, ``dist`` is the chroot's (``.fc44``). Reads the whole package.
     """
     found = re.fullmatch(r"\.fc(\d+)", dist)
-    strategy = _strategy(srpm)
-    if found is None or not strategy:
+    kind, strategy = _kind(srpm)
+    if found is None or kind not in KINDS:
         return None
-    branch = "f43" if int(found[1]) < 44 else "f44"
-    path = FOLDER / f"{strategy}-{branch}.txt"
-    if not path.exists():
-        return None
-    text = path.read_text()
+    branch = BRANCHES[int(found[1]) >= 44]
+    text = recording(kind, branch).read_text()
+    was = KINDS[kind]
+    of = f"strategy {strategy}" if kind == strategy else "a source without wazero"
     face = (
         f"REPLAYED by cryopack's sandbox build farm: nothing was compiled for {chroot}; this is the recorded log of "
-        f"{NAME}-{VERSION} (strategy {strategy}, {branch}, {ARCH}), really built once, with the names changed.\n"
+        f"{package(was)}-{was} ({of}, {branch}, {ARCH}), really built once, with the names changed.\n"
     )
     succeeded = "Bad exit status" not in text
-    text = text.replace(NAME, name).replace(VERSION, version).replace(f".fc{branch[1:]}", dist)
+    text = text.replace(package(was), name).replace(was, version).replace(f".fc{branch[1:]}", dist)
     return Recorded(succeeded, as_of_arch(text, ARCH, chroot.rpartition("-")[2]), face)
+
+
+def recording(kind: str, branch: str) -> Path:
+    """The file of one recording."""
+    return FOLDER / f"{kind}-{branch}.txt"
+
+
+def package(version: str) -> str:
+    """The package of a version: 1.32.1 is cri-o1.32."""
+    return f"cri-o{version.rpartition('.')[0]}"
 
 
 def as_of_arch(text: str, here: str, there: str) -> str:
@@ -62,26 +80,38 @@ def as_of_arch(text: str, here: str, there: str) -> str:
     return text.replace(here, there).replace(GO_NAMES.get(here, here), GO_NAMES.get(there, there))
 
 
-def _strategy(srpm: Path) -> str:
-    """The strategy that the spec names, if the source is the mirror's and vendors wazero; else empty."""
+def _kind(srpm: Path) -> tuple[str, str]:
+    """Which recording fits a source of the mirror's shape, and the strategy that its spec names; empty if none does."""
     try:
         done = subprocess.run(["rpm2cpio", srpm], capture_output=True, timeout=SECONDS, check=True)
         files = dict(_members(done.stdout))
         spec = next((content for name, content in files.items() if name.endswith(".spec")), b"")
         archive = next((content for name, content in files.items() if name.endswith(".tar.gz")), b"")
         said = STRATEGY.search(spec)
-        return said[1].decode() if said and _is_ours(archive) else ""
+        vendors_wazero = _vendors_wazero(archive)
     except (OSError, subprocess.SubprocessError, tarfile.TarError, ValueError):
-        return ""
+        return "", ""
+    if said is None or vendors_wazero is None:
+        return "", ""
+    strategy = said[1].decode()
+    return (strategy if vendors_wazero else WITHOUT_WAZERO), strategy
 
 
-def _is_ours(archive: bytes) -> bool:
+def _vendors_wazero(archive: bytes) -> bool | None:
+    """Whether a source of the mirror's shape vendors wazero; None for any other source."""
+    ours = False
     with tarfile.open(fileobj=io.BytesIO(archive), mode="r:gz") as tar:
         for member in tar:
-            if f"/vendor/{WAZERO}/" in member.name and member.isfile():
-                file = tar.extractfile(member)
-                return file is not None and SAYS.encode() in file.read(10_000)
-    return False
+            if f"/vendor/{WAZERO}/" in member.name:
+                return True if ours else _is_ours(tar, member)
+            if member.name.endswith("/go.mod") and member.name.count("/") == 1:
+                ours = bool(_is_ours(tar, member))
+    return False if ours else None
+
+
+def _is_ours(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bool | None:
+    file = tar.extractfile(member) if member.isfile() else None
+    return True if file is not None and SAYS.encode() in file.read(10_000) else None
 
 
 def _members(content: bytes) -> Iterator[tuple[str, bytes]]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Self
 from urllib.parse import urlsplit
 
+from sandbox.forge_testing import Forge
 from sandbox.koji_testing import Hub
 
 STARTUP_SECONDS = 30.0
@@ -26,7 +27,7 @@ class SandboxFailed(RuntimeError):
 
 class Farm:
     """A running sandbox. Attributes when started: ``copr_url``, ``koji_url``, ``mirror_url``, and the
-    paths ``copr_config`` and ``koji_config``. ``koji`` are the levers of the hub.
+    paths ``copr_config`` and ``koji_config``. ``koji`` are the levers of the hub, ``forge`` those of the forge.
 
     ``pace`` is in seconds per step of a build's life. With ``go_cache`` it really compiles.
     """
@@ -52,6 +53,7 @@ class Farm:
         self.copr_url = self.koji_url = self.mirror_url = ""
         self.copr_config = self.koji_config = Path()
         self.koji = Hub(self)
+        self.forge = Forge(self)
 
     def __enter__(self) -> Self:
         self.start()

@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import Select, and_, or_, select
 from sqlalchemy.orm import Session
 
+from service.board.distgit import ChangeRow, changes_of
 from service.board.pages import LIMIT, Page, cut, read_cursor
 from service.board.rows import BUILD_COLUMNS, BuildRow, build_row, build_rows, chroots_of
 from service.domain.states import BuildState
@@ -56,7 +57,7 @@ class BuildDetail:
     """One build with what its page needs. ``events`` are oldest first, and ``attempts`` newest first.
 
     ``last_good`` is the newest build of the same package and target that succeeded before this one. ``partial``
-    says what the source archive lacks; empty for a whole one.
+    says what the source archive lacks; empty for a whole one. ``dist_git`` is there for builds from dist-git.
     """
 
     build: BuildRow
@@ -75,6 +76,7 @@ class BuildDetail:
     attempts: tuple[BuildRow, ...]
     last_good: BuildRow | None
     partial: str = ""
+    dist_git: ChangeRow | None = None
 
 
 def list_builds(
@@ -121,7 +123,7 @@ def build_detail(session: Session, build_id: int) -> BuildDetail | None:
             *BUILD_COLUMNS, b.release_id, b.sort_key, b.strategy, b.workarounds, b.submission_key,
             b.submissions,
             b.source_log_url, b.observed_at, b.deadline_at, b.due_at, b.tries, b.cancel_requested,
-            UpstreamRelease.facts.label("release_facts"),
+            UpstreamRelease.facts.label("release_facts"), b.options,
         )
         .join(UpstreamRelease, UpstreamRelease.id == b.release_id)
         .where(b.id == build_id)
@@ -146,6 +148,7 @@ def build_detail(session: Session, build_id: int) -> BuildDetail | None:
     names = [column.key for column in BUILD_COLUMNS]
     chroots = chroots_of(session, {build_id, *(attempt.id for attempt in attempts)})
     own = build_row({name: getattr(row, name) for name in names}, chroots.get(build_id, ()))
+    from_dist_git = (row.options or {}).get("style") == "dist-git"
     shown = tuple(build_row(attempt, chroots.get(attempt.id, ())) for attempt in attempts)
     return BuildDetail(
         build=own,
@@ -164,6 +167,7 @@ def build_detail(session: Session, build_id: int) -> BuildDetail | None:
         attempts=shown,
         last_good=build_row(good) if good is not None else None,
         partial=str((row.release_facts or {}).get("partial", "")),
+        dist_git=next(iter(changes_of(session, [build_id])), None) if from_dist_git else None,
     )
 
 

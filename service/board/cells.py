@@ -66,6 +66,7 @@ def columns_of(catalog: Catalog, today: date) -> tuple[Column, ...]:
                 enabled=target.enabled,
                 eol=policy.eol if policy else None,
                 is_eol=policy is not None and policy.is_eol(today),
+                style=target.style,
             )
         )
     return tuple(columns)
@@ -220,6 +221,7 @@ def _fill(
                 good=here.good if here else None,
                 behind=not why_not and _is_behind(row.buildable, here),
                 refusal=why_not,
+                style=col.style,
             )
         )
     return replace(row, cells=tuple(cells))

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from datetime import datetime
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from service.domain.distgit import ChecklistStep, Resolution, new_stream_checklist
+from service.domain.pull_requests import PullState
 from service.domain.states import BuildState
 from service.store.distgit import DistGitChange
 from service.store.schema import PackageBuild
@@ -21,6 +23,7 @@ class ChangeRow:
     """One change of dist-git. ``open_conflict`` says that a person must settle ``conflict`` now.
 
     ``checklist`` is what a new stream needs, and is there only while repository or branch are missing.
+    ``open_pull`` says that a person's merge is waited for now; without a pull request its fields are empty.
     """
 
     build_id: int
@@ -35,6 +38,11 @@ class ChangeRow:
     commit: str
     landed_commit: str
     checklist: tuple[ChecklistStep, ...]
+    pull_number: int | None
+    pull_url: str
+    pull_state: str
+    pull_opened_at: datetime | None
+    open_pull: bool
 
 
 def changes_of(session: Session, build_ids: Collection[int]) -> tuple[ChangeRow, ...]:
@@ -70,4 +78,9 @@ def _shown(row: DistGitChange, state: str) -> ChangeRow:
         commit=row.commit_id,
         landed_commit=row.landed_commit,
         checklist=checklist,
+        pull_number=row.pull_number,
+        pull_url=row.pull_url,
+        pull_state=row.pull_state,
+        pull_opened_at=row.pull_opened_at,
+        open_pull=held and row.pull_state == PullState.OPEN,
     )

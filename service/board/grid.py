@@ -39,6 +39,7 @@ class Cell:
     good: Good | None = None
     behind: bool = False
     refusal: str = ""
+    style: str = "srpm"
 
     @property
     def state(self) -> str:
@@ -48,7 +49,10 @@ class Cell:
 
 @dataclass(frozen=True)
 class Column:
-    """One target of the catalogue. ``is_eol``: the branch gets no new builds since ``eol``."""
+    """One target of the catalogue. ``is_eol``: the branch gets no new builds since ``eol``.
+
+    ``style`` tells official builds, made from dist-git, from those of the same branch and system that are not.
+    """
 
     target: str
     branch: str
@@ -59,6 +63,7 @@ class Column:
     enabled: bool
     eol: date | None
     is_eol: bool
+    style: str
 
 
 @dataclass(frozen=True)

@@ -51,11 +51,20 @@ _PROFILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,59}", re.ASCII)
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", re.ASCII)
 
 
-def load(directory: Path | None, *, copr_owner: str, koji_profile: str = "") -> Catalog:
+def load(
+    directory: Path | None,
+    *,
+    copr_owner: str,
+    koji_profile: str = "",
+    distgit_url: str = "",
+    distgit_push_url: str = "",
+) -> Catalog:
     """Read and validate the catalogue in ``directory``, or the built-in one where it is None.
 
-    ``copr_owner`` and ``koji_profile`` replace ``{owner}`` and ``{profile}`` in the targets' projects. Without a
-    profile the targets that name it are checked, and left out. Raises BadCatalog, which names file, line and key.
+    ``copr_owner`` and ``koji_profile`` replace ``{owner}`` and ``{profile}`` in the targets' projects,
+    ``distgit_url`` and ``distgit_push_url`` (by default the same) ``{distgit}`` and ``{distgit_push}`` in their
+    addresses. Targets that name what is not set are checked, and left out. Raises BadCatalog, which names file, line
+    and key.
     """
     if not _OWNER.fullmatch(copr_owner):
         raise BadCatalog(f"COPR_OWNER: {copr_owner[:60]!r} is not a COPR user or @group")
@@ -63,7 +72,11 @@ def load(directory: Path | None, *, copr_owner: str, koji_profile: str = "") -> 
         raise BadCatalog(f"KOJI_PROFILE: {koji_profile[:60]!r} is not the name of a Koji profile")
     root = importlib.resources.files(__name__) if directory is None else directory
     try:
-        return _load(root, {"owner": copr_owner, "profile": koji_profile})
+        accounts = {
+            "owner": copr_owner, "profile": koji_profile, "distgit": distgit_url.rstrip("/"),
+            "distgit_push": (distgit_push_url or distgit_url).rstrip("/"),
+        }  # fmt: skip
+        return _load(root, accounts)
     except BadCatalog as error:
         raise BadCatalog(located(str(error), root)) from error
 

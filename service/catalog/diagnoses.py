@@ -13,10 +13,10 @@ from service.domain.causes import (
     Remedy,
     RemedyKind,
     Retry,
-    UnsafePattern,
     compile_pattern,
 )
 from service.domain.errors import BadCatalog
+from service.domain.patterns import BadPattern
 
 _ID = re.compile(r"[a-z0-9][a-z0-9-]{1,39}", re.ASCII)
 _TEXT_LIMIT = 300
@@ -86,7 +86,7 @@ def _read_pattern(line: Table) -> Pattern:
     line.done()
     try:
         return compile_pattern(has, match)
-    except UnsafePattern as error:
+    except BadPattern as error:
         raise line.wrong("match", str(error)) from error
 
 

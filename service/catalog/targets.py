@@ -13,10 +13,14 @@ from service.domain.distgit import DistGitPolicy
 from service.domain.errors import BadName
 from service.domain.fedora import Branch
 from service.domain.planning import BranchPolicy, BuildTarget
+from service.domain.pull_requests import ForgeKind, ForgePolicy
 from service.domain.side_tags import SideTagPolicy
 
 _ADDRESS = re.compile(r"(?:https?|ssh|file)://\S+", re.ASCII)
 _ID = re.compile(r"[a-z0-9][a-z0-9-]{0,39}", re.ASCII)
+# Accounts that stand in addresses, and what stands in for one that is not set while its target is checked.
+_SITES = ("distgit", "distgit_push")
+_UNSET = "https://unset.invalid"
 _ENTERPRISE = re.compile(r"epel|el\d|rhel|centos", re.IGNORECASE)
 
 
@@ -73,13 +77,14 @@ def read_target(
     if branch is None:
         raise row.wrong("branch", "is missing")
     streams = row.streams()
+    dist_git, has_site = _read_dist_git(row, accounts)
     pattern = row.pattern("project", {"owner", "profile"}, needed=set())
-    has_account = all(known or f"{{{name}}}" not in pattern for name, known in accounts.items())
+    has_account = has_site and all(known or f"{{{name}}}" not in pattern for name, known in accounts.items())
     target = BuildTarget(
         id=row.text("id"),
         branch=branch,
         system=row.text("system"),
-        project=pattern.format(**accounts),
+        project=pattern.format(owner=accounts["owner"], profile=accounts["profile"]),
         chroots=row.texts("chroots", ()),
         families=row.texts("families"),
         strategy=row.text("strategy", "default"),
@@ -91,7 +96,7 @@ def read_target(
         remedy=row.word("remedy", RemedyPolicy, RemedyPolicy.SUGGEST),
         require_sound=row.flag("require_sound", False),
         options=row.mapping("options"),
-        dist_git=_read_dist_git(row),
+        dist_git=dist_git,
         side_tag=_read_side_tag(row, sets),
     )
     row.done()
@@ -108,28 +113,55 @@ def _read_side_tag(row: Table, sets: Mapping[str, SideTagPolicy]) -> SideTagPoli
     return sets[name]
 
 
-def _read_dist_git(row: Table) -> DistGitPolicy | None:
-    """``[target.dist_git]``, or None without it. Raises BadCatalog."""
+def _read_dist_git(row: Table, accounts: Mapping[str, str]) -> tuple[DistGitPolicy | None, bool]:
+    """``[target.dist_git]``, or None without it, and whether its sites are known. Raises BadCatalog."""
     if not row.has("dist_git"):
-        return None
+        return None, True
     table = row.table("dist_git")
-
-    def address(key: str, *, needed: bool = False, allowed: frozenset[str] = frozenset({"package"})) -> str:
-        if not needed and not table.has(key):
-            return ""
-        text = table.pattern(key, set(allowed), needed={"package"})
-        if not _ADDRESS.match(text):
-            raise table.wrong(key, "must be an https, http, ssh or file address")
-        return text
-
     policy = DistGitPolicy(
-        repository=address("repository", needed=True),
-        push=address("push"),
+        repository=_address(table, "repository", accounts, needed=True),
+        push=_address(table, "push", accounts),
         direct_push=table.texts("direct_push", ()),
-        lookaside=table.text("lookaside", ""),
+        lookaside=_address(table, "lookaside", accounts, names=frozenset()),
         namespace=table.text("namespace", "rpms"),
+        forge=_read_forge(table, accounts),
     )
     if policy.lookaside and not policy.lookaside.startswith(("https://", "http://")):
         raise table.wrong("lookaside", "must be an https or http address")
     table.done()
-    return policy
+    return policy, _UNSET not in str(policy.as_json())
+
+
+def _read_forge(table: Table, accounts: Mapping[str, str]) -> ForgePolicy | None:
+    """The forge of ``[target.dist_git]``, or None without one. Raises BadCatalog."""
+    if not table.has("forge"):
+        return None
+    names = frozenset({"user", "package"})
+    url = _address(table, "forge_url", accounts, needed=True, names=frozenset()).rstrip("/")
+    if not url.startswith(("https://", "http://")):
+        raise table.wrong("forge_url", "must be an https or http address")
+    return ForgePolicy(
+        kind=table.word("forge", ForgeKind),
+        url=url,
+        fork=_address(table, "fork", accounts, needed=True, names=names),
+        fork_push=_address(table, "fork_push", accounts, names=names),
+    )
+
+
+def _address(
+    table: Table,
+    key: str,
+    accounts: Mapping[str, str],
+    *,
+    needed: bool = False,
+    names: frozenset[str] = frozenset({"package"}),
+) -> str:
+    """An address with its sites filled in; what it must hold besides stays in braces. Empty where it is missing."""
+    if not needed and not table.has(key):
+        return ""
+    text = table.pattern(key, {*names, *_SITES}, needed=set(names))
+    for site in _SITES:
+        text = text.replace(f"{{{site}}}", accounts.get(site) or _UNSET)
+    if not _ADDRESS.match(text):
+        raise table.wrong(key, "must be an https, http, ssh or file address")
+    return text

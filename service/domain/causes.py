@@ -7,22 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from service.domain.errors import DomainError
+from service.domain.patterns import LINE_LIMIT, SHORTEST, BadPattern, safe_pattern
 
-LINE_LIMIT = 1000
-"""Characters of a line that are looked at, so that the cost of a pattern has a bound."""
-PATTERN_LIMIT = 300
-NEEDLE_SHORTEST = 4
-_WIDE = re.compile(r"(?<!\\)(?:[*+]|\{(\d+)(?:,(\d*))?\})")
-_NARROW = 20
 _NAME = re.compile(r"\{(\w{1,30})\}")
 _OPTIONAL = re.compile(r"\[([^\[\]]{1,200})\]")
-_FORBIDDEN = {
-    "a quantifier of a group": re.compile(r"(?<!\\)\)(?:[*+]|\{)"),
-    "a look-around": re.compile(r"\(\?<?[=!]"),
-    "a reference to a group": re.compile(r"\\[1-9]|\(\?P="),
-    "a flag": re.compile(r"\(\?[aiLmsux-]+[:)]"),
-}
 
 
 class Fault(StrEnum):
@@ -62,10 +50,6 @@ class RemedyPolicy(StrEnum):
     AUTO = "auto"
     SUGGEST = "suggest"
     OFF = "off"
-
-
-class UnsafePattern(DomainError):
-    """A pattern whose cost has no bound, or that no literal text precedes."""
 
 
 @dataclass(frozen=True)
@@ -143,34 +127,12 @@ def in_words(text: str, groups: Mapping[str, str]) -> str:
 
 
 def compile_pattern(has: str, match: str) -> Pattern:
-    """A pattern that is safe on any line. Raises UnsafePattern with the reason.
-
-    At most one quantifier may be wide (without an upper bound, or above 20), none may repeat a group: the cost on a
-    line is then at most quadratic, and lines are cut at LINE_LIMIT.
-    """
-    if len(has) < NEEDLE_SHORTEST or "\n" in has:
-        raise UnsafePattern(
-            f"'has' must be one line of at least {NEEDLE_SHORTEST} characters, not {has[:40]!r}"
-        )
+    """A pattern that is safe on any line. Raises BadPattern with the reason."""
+    if len(has) < SHORTEST or "\n" in has:
+        raise BadPattern(f"'has' must be one line of at least {SHORTEST} characters, not {has[:40]!r}")
     if not match:
         return Pattern(has)
-    if len(match) > PATTERN_LIMIT:
-        raise UnsafePattern(f"'match' is longer than {PATTERN_LIMIT} characters")
-    for what, sign in _FORBIDDEN.items():
-        if sign.search(match):
-            raise UnsafePattern(f"'match' must not hold {what}: {match[:60]!r}")
-    bare = re.sub(r"\[(?:\\.|[^\]\\])+\]", "x", match)
-    wide = [found for found in _WIDE.finditer(bare) if _is_wide(found)]
-    if len(wide) > 2 or (len(wide) == 2 and not bare.rstrip(")").endswith(wide[-1][0])):
-        raise UnsafePattern(f"'match' may hold one wide quantifier and another at its end: {match[:60]!r}")
     try:
-        return Pattern(has, re.compile(match))
-    except re.error as error:
-        raise UnsafePattern(f"'match' is not a regular expression ({error}): {match[:60]!r}") from error
-
-
-def _is_wide(found: re.Match[str]) -> bool:
-    if found[1] is None:
-        return True
-    high = found[2] if found[2] is not None else found[1]
-    return high == "" or int(high) > _NARROW
+        return Pattern(has, safe_pattern(match))
+    except BadPattern as error:
+        raise BadPattern(f"'match' {error}") from None

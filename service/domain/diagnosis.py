@@ -7,8 +7,9 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from service.domain.causes import LINE_LIMIT, Cause, Pattern, compile_pattern, in_words
+from service.domain.causes import Cause, Pattern, compile_pattern, in_words
 from service.domain.fingerprints import bare, fingerprint
+from service.domain.patterns import LINE_LIMIT
 
 BEFORE, AFTER = 2, 3
 """Lines shown around a decisive one."""

@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Any
 
 from service.domain.errors import BadName
+from service.domain.pull_requests import ForgePolicy
 
 SOURCES = "sources"
 TRAILER = "Cryopack-Change"
@@ -49,7 +50,7 @@ class DistGitPolicy:
 
     ``repository`` is fetched from and named to the build system, ``push`` is written to (empty: the same).
     ``direct_push`` names the packages that go without a pull request. ``lookaside`` takes uploads; empty where there
-    is none. ``namespace`` is where the packages are at the forge, for people.
+    is none. ``namespace`` is where the packages are at the forge. Without a ``forge`` nothing can be proposed.
     """
 
     repository: str
@@ -57,6 +58,7 @@ class DistGitPolicy:
     direct_push: tuple[str, ...] = ()
     lookaside: str = ""
     namespace: str = "rpms"
+    forge: ForgePolicy | None = None
 
     def delivery(self, package: str) -> Delivery:
         """How a change of ``package`` is delivered: by pull request, unless the package is named for a push."""
@@ -81,6 +83,9 @@ class DistGitPolicy:
             return None
         known = {field.name for field in fields(cls)}
         values = {key: item for key, item in value.items() if key in known}
+        forge = values.get("forge")
+        if isinstance(forge, Mapping):
+            values["forge"] = ForgePolicy.from_json(forge)
         return cls(**{**values, "direct_push": tuple(values.get("direct_push", ()))})
 
 

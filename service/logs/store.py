@@ -19,6 +19,10 @@ class LogGone(Exception):
     """The store has no object of that key (any more)."""
 
 
+class StoreAway(LogGone):
+    """The store does not answer, or refuses us: the object may still be there. For readers it is as good as gone."""
+
+
 @dataclass(frozen=True)
 class StoredObject:
     """One object of the store. ``age`` is in seconds since it was written, ``size`` in bytes."""
@@ -29,7 +33,10 @@ class StoredObject:
 
 
 class LogStore(Protocol):
-    """A small object store. Keys are ``<build>/<sha256 of the plain log>.log.gz``; see ``log_key``."""
+    """A small object store. Keys are ``<build>/<sha256 of the plain log>.log.gz``; see ``log_key``.
+
+    One that is not on this machine may raise StoreAway from every method.
+    """
 
     def put(self, key: str, source: Path) -> None:
         """Store the file under the key, durably, replacing what is there; ``source`` may be moved away."""
@@ -55,6 +62,11 @@ def log_key(build_id: int, sha256: str) -> str:
     removing one build's logs can never remove another's.
     """
     return f"{build_id:06d}/{sha256}.log.gz"
+
+
+def is_key(text: str) -> bool:
+    """Whether a text is the key of a log; nothing else is ever asked for, or removed."""
+    return _KEY.fullmatch(text) is not None
 
 
 class FileStore:
@@ -101,13 +113,13 @@ class FileStore:
             key = f"{path.parent.name}/{path.name}"
             with contextlib.suppress(FileNotFoundError):
                 stat = path.stat()
-                if _KEY.fullmatch(key):
+                if is_key(key):
                     yield StoredObject(key, stat.st_size, now - stat.st_mtime)
                 elif path.name.endswith(".part") and now - stat.st_mtime > 86_400:
                     path.unlink()
 
     def _path(self, key: str) -> Path:
-        if not _KEY.fullmatch(key):
+        if not is_key(key):
             raise LogGone(f"{key[:80]!r} is not the key of a log")
         return self._root / key
 

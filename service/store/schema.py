@@ -229,7 +229,9 @@ class FollowUp(Base):
     __tablename__ = "follow_ups"
     __table_args__ = (
         UniqueConstraint("build_id", "kind", "subject"),
-        CheckConstraint(in_sql("kind", ("logs", "verify", "diagnose", "surplus", "repository")), name="kind"),
+        CheckConstraint(
+            in_sql("kind", ("logs", "verify", "diagnose", "surplus", "repository", "pull-request")), name="kind"
+        ),
         CheckConstraint("ended_at IS NOT NULL OR due_at IS NOT NULL", name="open_is_due"),
         Index("ix_follow_ups_due", "due_at",
               postgresql_where=text("ended_at IS NULL"), sqlite_where=text("ended_at IS NULL")),

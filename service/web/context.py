@@ -9,7 +9,8 @@ from anyio import CapacityLimiter
 from starlette.requests import Request
 
 from service.catalog import Catalog, load
-from service.logs.store import FileStore, LogStore
+from service.logs.objects import open_store
+from service.logs.store import LogStore
 from service.overrides import LiveCatalog
 from service.settings import Settings
 from service.store.session import Database
@@ -53,6 +54,8 @@ class WebContext:
             settings.catalog_dir,
             copr_owner=settings.copr_owner or NO_OWNER,
             koji_profile=settings.koji_profile,
+            distgit_url=settings.distgit_url,
+            distgit_push_url=settings.distgit_push_url,
         )
         db = Database(settings.database())
         inbox = Inbox(db)
@@ -67,7 +70,13 @@ class WebContext:
             inbox,
             budget,
             Figures(),
-            FileStore(settings.state_dir / "logs"),
+            open_store(
+                settings.state_dir / "logs",
+                settings.log_store_url,
+                settings.log_store_region,
+                settings.log_store_key_id,
+                settings.log_store_secret.get_secret_value(),
+            ),
             Rates(settings),
             provider,
         )

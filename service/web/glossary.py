@@ -32,6 +32,10 @@ SECTIONS: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
                 "side tag",
                 "A tag of Koji in which a set of packages is built in order, to reach Fedora as one update.",
             ),
+            (
+                "pull request",
+                "A change of dist-git that waits for a person's merge. After it the build goes on by itself.",
+            ),
             ("SRPM", "The source RPM that is sent to the build system."),
             (
                 "strategy",

@@ -7,6 +7,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from service.web.distgit_shapes import DistGitShape
+
 
 class Shape(BaseModel):
     model_config = ConfigDict(from_attributes=True)
@@ -95,6 +97,7 @@ class BuildWithHistory(Build):
     last_good: int | None = Field(description="The build that succeeded here before this one.")
     partial: str = Field(description="What the source archive lacks; empty for a whole one.")
     confirmed: bool = Field(description="False until a person has looked at the stream.")
+    dist_git: DistGitShape | None = Field(description="Null for a build that is made from an SRPM.")
 
 
 class SpecShape(Shape):
@@ -231,7 +234,7 @@ class MatrixRow(StreamShape):
 
 
 class Target(Shape):
-    """One branch on one build system. 'is_eol': the branch gets no new builds."""
+    """One branch on one build system. 'is_eol': the branch gets no new builds. 'style': srpm or dist-git."""
 
     target: str
     branch: str
@@ -242,6 +245,7 @@ class Target(Shape):
     enabled: bool
     eol: date | None
     is_eol: bool
+    style: str
 
 
 class MatrixShape(Shape):

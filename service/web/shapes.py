@@ -11,6 +11,7 @@ from service import board
 from service.catalog import Workaround
 from service.catalog.model import OPEN_END
 from service.web import schemas
+from service.web.distgit_shapes import DistGitShape
 
 
 def matrix_shape(grid: board.Matrix) -> schemas.MatrixShape:
@@ -58,7 +59,7 @@ def build_shape(detail: board.BuildDetail, *, confirmed: bool) -> schemas.BuildW
     rest: dict[str, Any] = {
         name: getattr(detail, name)
         for name in schemas.BuildWithHistory.model_fields
-        if name not in own and name not in ("attempts", "last_good", "confirmed")
+        if name not in own and name not in ("attempts", "last_good", "confirmed", "dist_git")
     }
     return schemas.BuildWithHistory(
         **own,
@@ -66,6 +67,7 @@ def build_shape(detail: board.BuildDetail, *, confirmed: bool) -> schemas.BuildW
         attempts=[attempt.id for attempt in detail.attempts],
         last_good=detail.last_good.id if detail.last_good else None,
         confirmed=confirmed,
+        dist_git=DistGitShape.model_validate(detail.dist_git) if detail.dist_git else None,
     )
 
 

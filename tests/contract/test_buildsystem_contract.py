@@ -5,14 +5,25 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
+import httpx2
 import pytest
 
 from sandbox.testing import Farm
 from service.domain.planning import BuildTarget
-from service.domain.reports import BuildRef, BuildReport, Fence, PollProblem, ScmCommit, Srpm, SubmissionKey
+from service.domain.reports import (
+    BuildRef,
+    BuildReport,
+    Fence,
+    PollProblem,
+    ResultPlace,
+    ScmCommit,
+    Srpm,
+    SubmissionKey,
+)
 from service.domain.states import ENDED_CHROOT, BuildState, ChrootState, rollup
 from tests.contract.copr_bench import CoprBench
 from tests.contract.koji_bench import REAL_URL, KojiBench, RealKojiBench
@@ -139,6 +150,40 @@ def test_a_build_goes_from_submission_to_its_end(bench: Bench) -> None:
         assert one.started_at and one.ended_at and one.started_at.tzinfo and one.started_at <= one.ended_at
 
 
+def places(answer: BuildReport) -> list[ResultPlace]:
+    return [ResultPlace(answer.ref, one.chroot, one.result_url, one.log_url) for one in answer.chroots]
+
+
+def test_an_ended_build_names_its_logs_and_its_rpms(bench: Bench) -> None:
+    ref = submitted(bench)
+    bench.end(ref)
+    for place in places(report(bench, ref)):
+        logs = bench.system.log_addresses(place)
+        assert set(logs) == {"builder", "root", "backend"}
+        statuses = {
+            kind: [httpx2.get(url, trust_env=False).status_code for url in urls]
+            for kind, urls in logs.items()
+        }
+        assert all(200 in told for told in statuses.values()), statuses
+        rpms = bench.system.rpm_addresses(place)
+        assert rpms and all(url.startswith("http") and url.endswith(".rpm") for url in rpms), rpms
+        arches = {url.rsplit(".", 2)[1] for url in rpms}
+        assert arches <= {place.chroot.rpartition("-")[2], "noarch"}, (
+            "no source package, no other architecture"
+        )
+
+
+def test_what_failed_or_was_never_there_names_no_rpm(bench: Bench) -> None:
+    bad, _ = bench.target.chroots
+    bench.will_fail(bad)
+    ref = submitted(bench)
+    bench.end(ref)
+    (place,) = [one for one in places(report(bench, ref)) if one.chroot == bad]
+    assert bench.system.rpm_addresses(place) == ()
+    with pytest.raises(BuildVanished):
+        bench.system.rpm_addresses(replace(place, ref=bench.vanished()))
+
+
 def test_every_step_on_the_way_can_be_read_and_never_ends_early(bench: Bench) -> None:
     ref = submitted(bench)
     seen = []
@@ -263,10 +308,13 @@ def calls(bench: Bench, ref: BuildRef, fence: dict[str, object]) -> dict[str, Ca
         "find": lambda: bench.system.find(bench.target, KEY, {**fence, **bench.doubt}),
         "poll": lambda: bench.system.poll([ref]),
         "cancel": lambda: bench.system.cancel(ref),
+        "rpms": lambda: bench.system.rpm_addresses(
+            ResultPlace(ref, bench.target.chroots[0], "http://127.0.0.1:1/x/", "http://127.0.0.1:1/x.log")
+        ),
     }
 
 
-@pytest.mark.parametrize("call", ["open", "submit", "find", "poll", "cancel"])
+@pytest.mark.parametrize("call", ["open", "submit", "find", "poll", "cancel", "rpms"])
 def test_silence_is_never_a_verdict(bench: Bench, call: str) -> None:
     fence = dict(bench.system.open(bench.target))
     ref = bench.system.submit(bench.work, bench.target, OTHER, fence)

@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 
 from sandbox.testing import Farm
-from service.domain.reports import BuildRef, BuildReport, PollProblem, ScmCommit, SubmissionKey
+from service.domain.reports import BuildRef, BuildReport, PollProblem, ResultPlace, ScmCommit, SubmissionKey
 from tests.contract.koji_bench import koji_target, sandbox_options
 from workers.buildsystems import AdapterConfig, BuildSystem, NeedsPerson, SubmissionRefused, connect
 
@@ -76,6 +77,26 @@ def test_success_is_closed_complete_ours_and_tagged(farm: Farm, system: BuildSys
     assert seen[-1] == "succeeded" and "succeeded" not in seen[:20]
     facts = poll(system, ref).facts
     assert facts["nvr"] == work.nvr and facts["tags"] == CANDIDATE
+
+
+def test_a_build_that_stays_has_its_rpms_where_the_hub_keeps_them(farm: Farm, system: BuildSystem) -> None:
+    """Its task's own files are purged after some days; these are not."""
+    work = commit(farm)
+    ref = submit(system, work)
+    farm.koji.step(int(ref.external_id), 30)
+    found = {}
+    for one in poll(system, ref).chroots:
+        place = ResultPlace(ref, one.chroot, one.result_url, one.log_url)
+        (found[one.chroot],) = system.rpm_addresses(place)
+    name, version, release = work.nvr.rsplit("-", 2)
+    for chroot, url in found.items():
+        arch = chroot.rpartition("-")[2]
+        kept = f"packages/{name}/{version}/{release}/{arch}/{work.nvr}.{arch}.rpm"
+        assert url == f"{farm.koji_url}/kojifiles/{kept}"
+        path = farm.state_dir / "koji" / kept
+        assert httpx2.get(url, trust_env=False).status_code == 404, "a simulated build has no package"
+        path.write_bytes(b"a package")
+        assert httpx2.get(url, trust_env=False).content == b"a package"
 
 
 def test_a_tag_that_has_moved_on_is_still_in_the_history(farm: Farm, system: BuildSystem) -> None:

@@ -1,4 +1,7 @@
-"""The storm: no task twice, none lost, whatever breaks. ``CRYOPACK_TEST_STORM=240`` makes it a large one."""
+"""The storm: no task twice, none lost, whatever breaks.
+
+``CRYOPACK_TEST_STORM=240`` makes it a large one, ``CRYOPACK_TEST_STORM_SEED`` draws other faults.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,7 @@ from tests.contract.conftest import make_srpm
 from tests.flow.storm import Storm
 
 SUBMISSIONS = int(os.environ.get("CRYOPACK_TEST_STORM", "8"))
+SEED = int(os.environ.get("CRYOPACK_TEST_STORM_SEED", "4149"))
 LONGEST = 240.0 + 6.0 * SUBMISSIONS
 
 
@@ -40,7 +44,7 @@ def test_no_submission_is_lost_and_none_is_doubled(
         postgres_url, step_limit_seconds=4.0, step_lease_seconds=5.0, retry_seconds=0.2, retry_max_seconds=0.5,
         max_tries=1000, **{**koji_settings, "koji_call_seconds": 0.8, "koji_build_seconds": 0.5},
     )  # fmt: skip
-    storm = Storm(farm, settings, make_srpm(tmp_path / "srpm", "storm"), SUBMISSIONS, seed=4149)
+    storm = Storm(farm, settings, make_srpm(tmp_path / "srpm", "storm"), SUBMISSIONS, seed=SEED)
     outcome = storm.run(LONGEST)
     with capsys.disabled():
         print(f"\n{outcome.summary()}")

@@ -182,11 +182,11 @@ def test_gzip_is_seen_by_its_bytes_and_unpacked_in_small_pieces(members: int) ->
 
 
 def test_a_gzip_bomb_does_not_fill_memory(tmp_path: Path) -> None:
-    # 1 GiB of zeros in 1 MiB.
+    # 256 MiB of zeros in 256 KiB: many times what is kept, and what may be held.
     packer = zlib.compressobj(9, zlib.DEFLATED, 31)
     zeros = b"\0" * MIB
-    bomb = b"".join(packer.compress(zeros) for _ in range(1024)) + packer.flush()
-    assert len(bomb) < 2 * MIB
+    bomb = b"".join(packer.compress(zeros) for _ in range(256)) + packer.flush()
+    assert len(bomb) < MIB / 2
     spool = (tmp_path / "spool").open("wb")
     writer = LogWriter(spool, 32 * MIB)
     tracemalloc.start()
@@ -196,5 +196,5 @@ def test_a_gzip_bomb_does_not_fill_memory(tmp_path: Path) -> None:
         written = writer.finish()
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert written.left_out > 900 * MIB and written.plain_size < 34 * MIB
+    assert written.left_out > 200 * MIB and written.plain_size < 34 * MIB
     assert peak < 40 * MIB

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -26,6 +27,7 @@ from service.store.session import Database, database_now
 from service.store.transitions import move_build
 from service.withdrawals import withdraw
 from tests.store.releases import builds, deliver, payload
+from workers import offline
 
 R1 = "x: undefined reference to `github.com/tetratelabs/wazero/internal/engine/wazevo.entrypoint'"
 MIRROR = "Error: Failed to download metadata for repo 'fedora'"
@@ -252,6 +254,38 @@ def test_no_remedy_in_the_catalogue_touches_checks_or_licenses(catalog: Catalog)
     assert {"license-check", "test-failure", "unsound-binary-refused", "network-in-build"} <= untouched
     strategies = {cause.remedy.strategy for cause in catalog.causes if cause.remedy and cause.remedy.strategy}
     assert all(catalog.strategies[name].guards for name in strategies)
+
+
+@pytest.mark.parametrize("tag", ["v1.31.5", "v1.32.1", "v1.36.3"])
+def test_a_remedys_spec_checks_what_the_failed_one_checked_under_the_same_license(
+    catalog: Catalog, tag: str
+) -> None:
+    """Whatever strategy has failed, and whichever remedy follows: %check stays as it was, but for guards that come."""
+    remedies = {c.remedy.strategy for c in catalog.causes if c.remedy and c.remedy.strategy}
+    assert remedies
+    free = replace(
+        catalog, strategies={k: replace(v, without=frozenset()) for k, v in catalog.strategies.items()}
+    )
+    for failed_with in ("none", "compat"):
+        before = offline.render(free, tag, strategy=failed_with).spec.text
+        for strategy in remedies:
+            after = offline.render(free, tag, strategy=strategy).spec.text
+            assert "%bcond check 1" in before and "%bcond check 1" in after
+            assert license_of(before) == license_of(after) != ""
+            assert set(check_of(before)) <= set(check_of(after)), (failed_with, strategy)
+            assert any(line.startswith("%gocheck") for line in check_of(after))
+
+
+def check_of(spec: str) -> list[str]:
+    """The lines of %check."""
+    body = spec.partition("\n%check\n")[2]
+    return [
+        line.strip() for line in re.split(r"\n%(?:files|changelog)\b", body)[0].splitlines() if line.strip()
+    ]
+
+
+def license_of(spec: str) -> str:
+    return next(line for line in spec.splitlines() if line.startswith("License:"))
 
 
 def test_one_unknown_cause_on_several_branches_is_named_once(db: Database, catalog: Catalog) -> None:

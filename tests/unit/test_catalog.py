@@ -292,7 +292,7 @@ DIAGNOSES = [
     ('strategy = "default" }', 'strategy = "magic" }', "unknown strategy 'magic'"),
     ("minutes = 240", "minutes = 0", "minutes: must be a whole number"),
     ('kind = "wait"', 'kind = "pray"', "kind: must be one of strategy, later, wait"),
-    ("[a-z]{2,10}/\\S+", "([a-z]+)+/\\S+", "quantifier of a group"),
+    ("[a-z]{2,10}/\\S+", "([a-z]+)+/\\S+", "repeats a group"),
     ('has = "signal: killed"', 'has = "x"', "at least 4 characters"),
     ("architecture[ ({arch})] by", "architecture ({arch}) by", "put it in square brackets"),
     ('reference = "https://go.dev/doc', 'reference = "file:///doc', "must be an address"),

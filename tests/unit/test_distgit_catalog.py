@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -11,53 +12,81 @@ import service.catalog
 from service.catalog import load
 from service.domain.distgit import Delivery, DistGitPolicy
 from service.domain.errors import BadCatalog
+from service.domain.pull_requests import ForgeKind
 
 BUILT_IN = Path(service.catalog.__file__).parent
 
 
+PLACES = {
+    "distgit_url": "https://src.fedoraproject.org/",
+    "distgit_push_url": "ssh://bot@pkgs.fedoraproject.org",
+}
+
+
 @pytest.fixture
 def targets(tmp_path: Path) -> Path:
-    """A copy of the catalogue whose commented example of a dist-git target is switched on; its targets.toml."""
+    """A copy of the catalogue with a single dist-git target; its targets.toml."""
     shutil.copytree(BUILT_IN, tmp_path / "catalog", ignore=shutil.ignore_patterns("*.py", "__pycache__"))
     file = tmp_path / "catalog" / "targets.toml"
     text = file.read_text()
-    lines = text[text.index('# id = "f44-dist-git"') :].splitlines()
-    example = "[[target]]\n" + "\n".join(line.removeprefix("# ").removeprefix("#") for line in lines)
-    file.write_text(f"{text}\n{example}\n")
+    start, end = (text.index(f'[[target]]\nid = "{branch}-dist-git"') for branch in ("f44", "f45"))
+    first = text.index('[[target]]\nid = "f43-dist-git"')
+    example = text[start:end] + 'direct_push = ["cri-o1.35"]\n'
+    file.write_text(f"{text[:first]}{example}")
     return file
 
 
 def policy(targets: Path) -> DistGitPolicy:
-    catalog = load(targets.parent, copr_owner="me", koji_profile="fedora")
+    catalog = load(targets.parent, copr_owner="me", koji_profile="fedora", **PLACES)
     (found,) = [target.dist_git for target in catalog.targets if target.dist_git]
     assert found is not None
     return found
 
 
-def test_the_example_is_a_target(targets: Path) -> None:
+def test_a_target_of_fedoras(targets: Path) -> None:
     found = policy(targets)
     assert found.repository_url("cri-o1.35") == "https://src.fedoraproject.org/rpms/cri-o1.35"
-    assert found.push_url("cri-o1.35") == "ssh://git@pkgs.fedoraproject.org/rpms/cri-o1.35"
+    assert found.lookaside == "https://src.fedoraproject.org/repo/pkgs/upload.cgi"
     assert found.delivery("cri-o1.35") is Delivery.PUSH
     assert found.delivery("cri-o1.36") is Delivery.PULL_REQUEST
-    assert all(target.dist_git is None for target in load(None, copr_owner="me", koji_profile="f").targets)
+    assert found.forge is not None and found.forge.kind is ForgeKind.PAGURE
+    assert found.forge.url == "https://src.fedoraproject.org"
+    assert found.forge.fork_url("bot", "cri-o1.36") == (
+        "https://src.fedoraproject.org/forks/bot/rpms/cri-o1.36.git"
+    )
+    assert found.forge.fork_push_url("bot", "cri-o1.36") == (
+        "ssh://bot@pkgs.fedoraproject.org/forks/bot/rpms/cri-o1.36.git"
+    )
+    assert DistGitPolicy.from_json(json.loads(json.dumps(found.as_json()))) == found
+
+
+def test_official_builds_are_off_until_dist_git_and_a_profile_are_known() -> None:
+    def official(**given: str) -> list[str]:
+        catalog = load(None, copr_owner="me", **given)
+        return [target.id for target in catalog.targets if target.dist_git]
+
+    assert official() == official(koji_profile="fedora") == official(**PLACES) == []
+    assert official(koji_profile="fedora", **PLACES) == [
+        "f43-dist-git", "f44-dist-git", "f45-dist-git", "rawhide-dist-git",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
     ("old", "new", "complaint"),
     [
-        (
-            "https://src.fedoraproject.org/rpms/{package}",
-            "https://src.fedoraproject.org/rpms/x",
-            "must hold {package}",
-        ),
-        ("https://src.fedoraproject.org/rpms/{package}", "ext::sh -c {package}", "must be an https"),
-        (
-            "https://src.fedoraproject.org/repo",
-            "ftp://src.fedoraproject.org/repo",
-            "must be an https or http",
-        ),
+        ("{distgit}/rpms/{package}", "{distgit}/rpms/x", "must hold {package}"),
+        ("{distgit}/rpms/{package}", "ext::sh -c {package}", "must be an https"),
+        ("{distgit}/rpms/{package}", "{place}/rpms/{package}", "may hold only"),
+        ('lookaside = "{distgit}', 'lookaside = "ssh://src', "must be an https or http"),
         ("direct_push", "direct", "unknown key"),
+        ('forge = "pagure"', 'forge = "github"', "must be one of pagure, forgejo"),
+        ('forge = "pagure"\n', "", "unknown key"),
+        ('forge_url = "{distgit}"', 'forge_url = "{distgit_push}"', "must be an https or http"),
+        (
+            'forks/{user}/rpms/{package}.git"\nfork_push',
+            'forks/me/rpms/{package}.git"\nfork_push',
+            "must hold",
+        ),
         ('style = "dist-git"\ndeadline', 'style = "srpm"\ndeadline', "needs the style dist-git"),
     ],
 )

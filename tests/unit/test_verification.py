@@ -10,6 +10,7 @@ from service.catalog import Catalog
 from service.domain.binaries import BinaryFacts
 from service.domain.states import Soundness
 from service.domain.verification import (
+    OWN_RELEASE,
     Expected,
     RpmHeader,
     build_soundness,
@@ -66,6 +67,22 @@ def test_what_is_as_planned_is_not_told() -> None:
 def test_what_differs_from_the_plan_is_told(changes: dict[str, object], rule: str) -> None:
     found = judge_header(replace(HEADER, **changes), EXPECTED)  # type: ignore[arg-type]
     assert [one.id for one in found] == [rule] and verdict(found, binaries=1) is Soundness.DEGRADED
+
+
+def test_in_dist_git_the_release_is_counted_by_others_and_the_spec_is_edited_by_people() -> None:
+    made = replace(HEADER, release="7.fc44", provides=("crio = 1.35.6-7.fc44",))
+    counted = replace(
+        EXPECTED, release=".fc44", in_dist_git=True,
+        dependencies={"provides": (f"crio = 1.35.6-{OWN_RELEASE}",), "conflicts": ("crio",)},
+    )  # fmt: skip
+    assert judge_header(made, counted) == []
+    assert [one.id for one in judge_header(replace(made, release="7.fc43"), counted)] == [
+        "other-version", "missing-provides",
+    ]  # fmt: skip
+    assert [one.id for one in judge_header(made, EXPECTED)] == ["other-version", "missing-provides"]
+    edited = judge_header(replace(made, conflicts=()), counted)
+    assert [(one.id, one.grade) for one in edited] == [("missing-conflicts", "note")]
+    assert verdict(edited, binaries=1) is Soundness.SOUND
 
 
 def test_files_that_came_or_went_are_notes() -> None:

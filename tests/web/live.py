@@ -6,7 +6,6 @@ import contextlib
 import hashlib
 import hmac
 import socket
-import ssl
 import threading
 import time
 import uuid
@@ -19,11 +18,9 @@ import uvicorn
 from service.settings import Settings, load_settings
 from service.web.app import create_app
 from service.web.context import WebContext
-from tests.servers import free_port
+from tests.servers import NO_TLS, free_port
 
 SECRET = "a-secret-of-the-tests"
-# Every request here is plain http on loopback; the default context would read all certificates for each.
-NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 NO_BROKER = "redis://127.0.0.1:1/0"
 
 

@@ -17,7 +17,7 @@ from service.store.session import database_now
 from service.tokens import create_token
 from service.web.auth import COOKIE
 from tests.store.releases import builds, deliver, payload
-from tests.web.live import LiveApp
+from tests.web.live import NO_TLS, LiveApp
 
 KNOWN = [
     "before",
@@ -48,7 +48,7 @@ def red(brokerless: LiveApp) -> tuple[int, int]:
 
 
 def get(live: LiveApp, path: str) -> httpx2.Response:
-    answer = httpx2.get(f"{live.url}{path}", timeout=60)
+    answer = httpx2.get(f"{live.url}{path}", timeout=60, verify=NO_TLS)
     assert answer.status_code == 200, answer.text
     return answer
 
@@ -112,7 +112,7 @@ def test_a_cluster_is_named_from_its_page(brokerless: LiveApp, red: tuple[int, i
 
     def as_(scope: str) -> httpx2.Client:
         cookie = {COOKIE: sign_in(brokerless.context.db, "ann", [scope], seconds=3600)}
-        return httpx2.Client(base_url=brokerless.url, cookies=cookie, timeout=60)
+        return httpx2.Client(base_url=brokerless.url, cookies=cookie, timeout=60, verify=NO_TLS)
 
     with as_("read") as reader:
         assert form not in reader.get("/causes").text and form not in reader.get(f"/builds/{unknown}").text

@@ -7,13 +7,13 @@ import pytest
 
 from service.tokens import create_token
 from service.web import limits
-from tests.web.live import SECRET, LiveApp, github_headers, serving, sign
+from tests.web.live import NO_TLS, SECRET, LiveApp, github_headers, serving, sign
 
 BODY = b'{"action": "published", "release": {}}'
 
 
 def post(live: LiveApp, path: str, **options: object) -> httpx2.Response:
-    return httpx2.post(live.url + path, timeout=30, **options)  # type: ignore[arg-type]
+    return httpx2.post(live.url + path, timeout=30, verify=NO_TLS, **options)  # type: ignore[arg-type]
 
 
 def test_a_token_that_writes_too_often_is_told_when_to_come_back(sqlite_url: str) -> None:
@@ -58,7 +58,7 @@ def test_wrong_signatures_are_limited_and_right_ones_never(sqlite_url: str) -> N
         assert "retry-after" in wrong[3].headers
         assert live.deliver(BODY).status_code == 202
         assert httpx2.post(
-            f"{live.url}/webhooks/github", content=BODY, headers=github_headers(BODY), timeout=30
+            f"{live.url}/webhooks/github", content=BODY, headers=github_headers(BODY), timeout=30, verify=NO_TLS
         ).status_code == 202  # fmt: skip
         assert SECRET not in wrong[3].text
 

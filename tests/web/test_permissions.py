@@ -15,7 +15,7 @@ from service.tokens import SCOPES, create_token, implied
 from service.web.app import create_app
 from service.web.auth import COOKIE
 from service.web.openapi import api_routes, scope_of
-from tests.web.live import LiveApp, serving
+from tests.web.live import NO_TLS, LiveApp, serving
 
 # Open to everybody by purpose, each with its reason.
 OPEN = {
@@ -48,7 +48,7 @@ def every_route() -> Iterator[tuple[str, str, str | None]]:
             yield from ((method, other.path, None) for method in other.methods or () if method != "HEAD")
 
 
-CLIENT = httpx2.Client(timeout=30)
+CLIENT = httpx2.Client(timeout=30, verify=NO_TLS)
 ROUTES = sorted(set(every_route()), key=str)
 
 

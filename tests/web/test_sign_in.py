@@ -17,7 +17,7 @@ from service.sign_ins import who_is
 from service.tokens import create_token, revoke_token
 from tests.servers import free_port
 from tests.store.releases import builds, deliver, payload
-from tests.web.live import LiveApp, serving
+from tests.web.live import NO_TLS, LiveApp, serving
 from tests.web.provider import CLIENT_ID, CLIENT_SECRET, OidcProvider, providing
 
 FORM_WORD = re.compile(r'name="form_word" value="(\w{64})"')
@@ -28,7 +28,7 @@ class Browsing:
     """A client with cookies, which fills in forms as the pages give them."""
 
     def __init__(self, live: LiveApp) -> None:
-        self.client = httpx2.Client(base_url=live.url, timeout=30, follow_redirects=True)
+        self.client = httpx2.Client(base_url=live.url, timeout=30, follow_redirects=True, verify=NO_TLS)
 
     def press(self, page: str, action: str, **fields: str) -> httpx2.Response:
         """Open a page and send its form."""
@@ -133,7 +133,7 @@ def test_a_code_that_was_got_elsewhere_signs_nobody_in(live: LiveApp, provider: 
     other = Browsing(live)
     other.client.follow_redirects = False
     to_provider = other.by_provider().headers["location"]
-    callback = httpx2.get(to_provider).headers["location"]
+    callback = httpx2.get(to_provider, verify=NO_TLS).headers["location"]
     assert Browsing(live).client.get(callback).status_code == 403, "another browser's state"
     assert other.client.get(callback).status_code == 303
     assert other.client.get(callback).status_code == 403, "a code and its seed are used once"
@@ -226,7 +226,10 @@ def test_cookies_are_bound_to_https_where_people_come_by_https(sqlite_url: str) 
         word = FORM_WORD.search(page.text)
         assert word
         answer = httpx2.post(
-            f"{live.url}/sign-in/token", data={"form_word": word[1], "token": token}, headers={"cookie": seed}
+            f"{live.url}/sign-in/token",
+            data={"form_word": word[1], "token": token},
+            headers={"cookie": seed},
+            verify=NO_TLS,
         )
         cookie = answer.headers.get_list("set-cookie")[0]
         assert cookie.startswith("__Host-cryopack_session=") and "Secure" in cookie

@@ -15,7 +15,7 @@ from sqlalchemy import func, select, update
 from service.domain.states import DeliveryState
 from service.store.schema import WebhookDelivery
 from service.web import webhooks
-from tests.web.live import SECRET, LiveApp, github_headers, serving, sign
+from tests.web.live import NO_TLS, SECRET, LiveApp, github_headers, serving, sign
 
 BODY = b'{"action": "published"}'
 HALF_A_REQUEST = (
@@ -124,14 +124,14 @@ def test_401_for_every_wrong_signature(scene: LiveApp, signature: str | None) ->
             for name, value in github_headers(BODY, x_hub_signature_256=signature).items()
         },
     )
-    with httpx2.Client() as client:
+    with httpx2.Client(verify=NO_TLS) as client:
         detail = problem(client.send(request), 401)
     assert SECRET not in detail
 
 
 def test_two_signatures_are_not_one(scene: LiveApp) -> None:
     headers = [*github_headers(BODY).items(), ("X-Hub-Signature-256", sign(BODY))]
-    answer = httpx2.post(f"{scene.url}/webhooks/github", content=BODY, headers=headers)
+    answer = httpx2.post(f"{scene.url}/webhooks/github", content=BODY, headers=headers, verify=NO_TLS)
     problem(answer, 401)
 
 
@@ -208,7 +208,10 @@ def test_413_for_a_declared_and_for_an_undeclared_length(scene: LiveApp) -> None
             yield b"x" * 65536
 
     answer = httpx2.post(
-        f"{scene.url}/webhooks/github", content=endless(), headers={"content-type": "application/json"}
+        f"{scene.url}/webhooks/github",
+        content=endless(),
+        headers={"content-type": "application/json"},
+        verify=NO_TLS,
     )
     problem(answer, 413)
     assert scene.context.budget.held == 0

@@ -11,7 +11,6 @@ it runs any more, so a task that is not there now will never be there. The shape
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -36,6 +35,7 @@ from workers.buildsystems import (
     SubmissionUnknown,
 )
 from workers.buildsystems.koji_answers import (
+    Health,
     after_build,
     before_build,
     for_good,
@@ -46,7 +46,8 @@ from workers.buildsystems.koji_answers import (
 )
 from workers.buildsystems.koji_client import KojiClient, Profile
 from workers.buildsystems.koji_polls import is_number, read_tasks
-from workers.buildsystems.koji_reports import CHROOTS, TOKEN, KojiResults, Links
+from workers.buildsystems.koji_reports import CHROOTS, TOKEN, Links
+from workers.buildsystems.koji_results import KojiResults
 from workers.buildsystems.koji_scm import check_nvr
 from workers.buildsystems.koji_searches import newest_task, search_tasks
 from workers.buildsystems.koji_settings import KojiSettings, TargetSettings
@@ -55,15 +56,6 @@ from workers.buildsystems.koji_trouble import Kind, KojiTrouble
 
 UPLOADS = "cli-build"
 NO_SESSION = "the session that was opened for this submission is closed, so nothing was submitted"
-
-
-@dataclass(frozen=True)
-class Health:
-    """Whether the hub answers and knows us, at one moment; ``text`` is the account's name or the trouble."""
-
-    ok: bool
-    at: datetime
-    text: str
 
 
 def connect(config: AdapterConfig) -> Koji:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from service.domain.planning import BuildTarget
@@ -18,6 +19,15 @@ from workers.buildsystems import (
 from workers.buildsystems.koji_client import FIRST_FENCEABLE, KojiClient
 from workers.buildsystems.koji_settings import TargetSettings
 from workers.buildsystems.koji_trouble import Kind, KojiTrouble
+
+
+@dataclass(frozen=True)
+class Health:
+    """Whether the hub answers and knows us, at one moment; ``text`` is the account's name or the trouble."""
+
+    ok: bool
+    at: datetime
+    text: str
 
 
 @dataclass(frozen=True)

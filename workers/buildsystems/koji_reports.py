@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from service.domain.reports import BuildRef, BuildReport, ChrootReport, PollProblem, ResultPlace
+from service.domain.reports import BuildRef, BuildReport, ChrootReport, PollProblem
 from service.domain.states import BuildState, ChrootState
 from workers.buildsystems.koji_states import (
     CHROOT_STATES,
@@ -28,6 +28,7 @@ Row = Mapping[str, Any]
 TOKEN = "cryopack_submission"
 CHROOTS = "cryopack_chroots"
 EXCLUDED = "excluded by ExcludeArch or ExclusiveArch"
+FOR_ALL = "noarch"
 SIBLING = "canceled by Koji: another architecture failed, or the build was canceled"
 
 
@@ -105,7 +106,7 @@ def report(
             f"task {ref.external_id} has the state '{task.get('state')}', which is not known here"
         )
     ended, reason = _end(state, verdict)
-    seen = {one.label: one for one in map(_Arch.read, sorted(children, key=_number)) if one is not None}
+    seen = _by_arch(children)
     expected = metadata(task).get(CHROOTS)
     names = [name for name in expected if isinstance(name, str)] if isinstance(expected, list) else []
     chroots = _chroots(names, seen, (state, ended), links, reason)
@@ -150,6 +151,18 @@ class _Arch:
         return cls(label, number, state, _time(row.get("start_ts")), _time(row.get("completion_ts")))
 
 
+def _by_arch(children: Sequence[Row]) -> dict[str, _Arch]:
+    """The newest child of each architecture."""
+    return {one.label: one for one in map(_Arch.read, sorted(children, key=_number)) if one is not None}
+
+
+def arch_task(children: Sequence[Row], arch: str) -> int | None:
+    """The number of the task that built an architecture: its own, or the one that built for all; None without any."""
+    seen = _by_arch(children)
+    found = seen.get(arch) or seen.get(FOR_ALL)
+    return found.number if found else None
+
+
 def _number(row: Row) -> int:
     number = row.get("id")
     return number if isinstance(number, int) else 0
@@ -162,9 +175,9 @@ def _chroots(
     release = names[0].rpartition("-")[0] if names else ""
     arches = {name.rpartition("-")[2]: name for name in names}
     # A package without architecture is built once, for all of them.
-    for_all = seen.get("noarch")
+    for_all = seen.get(FOR_ALL)
     if release:
-        arches |= {label: f"{release}-{label}" for label in seen if label not in arches and label != "noarch"}
+        arches |= {label: f"{release}-{label}" for label in seen if label not in arches and label != FOR_ALL}
     return [
         _chroot(name, seen.get(arch) or for_all, parent, links, reason)
         for arch, name in sorted(arches.items())
@@ -201,23 +214,6 @@ def _chroot(
         log_url=links.log(arch.number, "build.log") if begun else "",
         reason=told or ("failed" if state is ChrootState.FAILED else ""),
     )
-
-
-class KojiResults:
-    """The part of the adapter that names addresses; it asks nobody."""
-
-    def log_addresses(self, place: ResultPlace) -> Mapping[str, Sequence[str]]:
-        """The build log and mock's root log of a task; the hub itself has no backend log."""
-        folder, _, name = place.log_url.rpartition("/")
-        if not name.endswith(".log"):
-            return {}
-        if place.chroot == "source":
-            return {"source": (place.log_url, f"{folder}/root.log")}
-        return {"builder": (f"{folder}/build.log",), "root": (f"{folder}/root.log",)}
-
-    def rpm_addresses(self, place: ResultPlace) -> Sequence[str]:
-        """None yet: a task tells its RPMs in its result, which is not asked for here."""
-        return ()
 
 
 def _source_log(children: Sequence[Row], links: Links) -> str:

@@ -1,0 +1,100 @@
+"""The port to a forge: what dist-git's pull requests need of it, in our words, and its errors.
+
+Every error's text is one line that a maintainer can act on, and holds no secret.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from service.domain.pull_requests import ForgePolicy, PullRequest
+
+# The Forgejo client reads any .env above it into the environment when it is imported. Ours holds secrets, which
+# every child process would then be given.
+os.environ.setdefault("PYTHON_DOTENV_DISABLED", "1")
+
+
+class ForgeError(Exception):
+    """Something is wrong at the forge."""
+
+
+class ForgeUnavailable(ForgeError):
+    """No answer, or none that can be relied on: what was asked may have been done. Later again."""
+
+
+class ForgeRefused(ForgeError):
+    """The forge says no, and will say so again: a token that has expired, a right that is missing."""
+
+
+class ForgeMissing(ForgeError):
+    """The forge has no such repository or pull request."""
+
+
+@dataclass(frozen=True)
+class ForgeConfig:
+    """Which forge, as whom, and how long one silence may last (seconds)."""
+
+    policy: ForgePolicy
+    namespace: str
+    token: str = field(repr=False)
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """A pull request as it is asked for: from ``branch`` of our fork to ``target`` of the package's repository."""
+
+    branch: str
+    target: str
+    title: str
+    text: str
+
+
+class Forge(Protocol):
+    """One forge. Every method may raise ForgeUnavailable, ForgeRefused or ForgeMissing."""
+
+    def user(self) -> str:
+        """Whose token it is."""
+        ...
+
+    def fork(self, package: str) -> None:
+        """See to it that the user has a fork of the package's repository."""
+        ...
+
+    def find(self, package: str, branch: str) -> tuple[PullRequest, ...]:
+        """The pull requests from a branch of our fork in whatever state, the lowest number first."""
+        ...
+
+    def open(self, package: str, proposal: Proposal) -> PullRequest:
+        """Open a pull request, sending the request once. After ForgeUnavailable it may be there."""
+        ...
+
+    def get(self, package: str, number: int) -> PullRequest:
+        """One pull request."""
+        ...
+
+    def comment(self, package: str, number: int, text: str) -> None:
+        """Say something, unless we have said exactly that already."""
+        ...
+
+    def close(self, package: str, number: int) -> None:
+        """Close an open pull request without a merge."""
+        ...
+
+
+def connect(config: ForgeConfig) -> Forge:
+    """A forge by its kind. Raises ForgeRefused without a token, or without the client library.
+
+    The library takes most of a second and 60 MB to load, so that only a process that proposes something does.
+    """
+    if not config.token:
+        raise ForgeRefused(f"there is no token for {config.policy.url}: set CRYOPACK_FORGE_TOKEN")
+    try:
+        module = importlib.import_module(f"{__name__}.through_ogr")
+    except ModuleNotFoundError as error:
+        raise ForgeRefused(f"pull requests need the Python package {error.name}") from error
+    forge: Forge = module.connect(config)
+    return forge
