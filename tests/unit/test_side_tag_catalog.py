@@ -16,7 +16,7 @@ BUILT_IN = Path(service.catalog.__file__).parent
 SET = '[[side_tag_set]]\nid = "kubernetes"\nfamilies = ["kubernetes", "cri-tools", "cri-o"]\n'
 TARGET = """
 [[target]]
-id = "f44-dist-git"
+id = "f44-sets"
 branch = "f44"
 system = "koji"
 project = "{profile}"
@@ -45,7 +45,7 @@ def test_the_example_is_a_set_and_nothing_uses_it_by_itself(targets: Path) -> No
     assert catalog.side_tag_sets == {
         "kubernetes": SideTagPolicy("kubernetes", ("kubernetes", "cri-tools", "cri-o"))
     }
-    assert [target.id for target in catalog.targets if target.side_tag] == ["f44-dist-git"]
+    assert [target.id for target in catalog.targets if target.side_tag] == ["f44-sets"]
     built_in = load(None, copr_owner="me", koji_profile="fedora")
     assert built_in.side_tag_sets == {} and not any(target.side_tag for target in built_in.targets)
 
@@ -55,7 +55,7 @@ def test_the_example_is_a_set_and_nothing_uses_it_by_itself(targets: Path) -> No
     [
         ('id = "kubernetes"', 'id = "Kubernetes!"', r"targets\.toml:\d+: side_tag_set\[1\]\.id: .* expected form"),
         ('"cri-tools", "cri-o"]', '"cri-toolz", "cri-o"]', r"families: unknown family 'cri-toolz'"),
-        ('"cri-tools", "cri-o"]', '"cri-tools"]', r":\d+: target f44-dist-git\.side_tag: .*no family cri-o"),
+        ('"cri-tools", "cri-o"]', '"cri-tools"]', r":\d+: target f44-sets\.side_tag: .*no family cri-o"),
         ('side_tag = "kubernetes"', 'side_tag = "other"', r"\.side_tag: there is no \[\[side_tag_set\]\] 'other'"),
         ('system = "koji"', 'system = "copr"', "COPR|copr"),
         ("scratch = false", "scratch = true", "official builds only"),
