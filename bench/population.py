@@ -28,7 +28,7 @@ def populate(db: Database, catalog: Catalog) -> None:
             insert(PackageStream),
             [
                 {"family": "cri-o", "stream": str(s), "sort_key": f"{s.major:06d}.{s.minor:06d}",
-                 "package": family.package(s), "confirmed": True}
+                 "package": family.package(s)}
                 for s in streams
             ],
         )  # fmt: skip

@@ -16,7 +16,7 @@ from service.domain.distgit import Decision, DistGitPolicy, Resolution
 from service.domain.pull_requests import PullRequest, PullState
 from service.domain.reports import SubmissionKey
 from service.domain.states import LIVE_BUILD, BuildState
-from service.follow_ups import PULL_REQUEST, wait_for_repository
+from service.follow_ups import PULL_REQUEST, hasten_watch, wait_for_repository
 from service.progress import held_row
 from service.store.distgit import DistGitChange
 from service.store.schema import FollowUp, PackageBuild, PackageStream
@@ -45,9 +45,14 @@ class Change:
 
 @dataclass(frozen=True)
 class OtherChange:
-    """The build that has the repository's branch at present."""
+    """The build that has the repository's branch at present; ``ended``: until its pull request is closed.
+
+    ``soon``: that is being done now.
+    """
 
     build_id: int
+    ended: bool
+    soon: bool
 
 
 def find_change(db: Database, build_id: int) -> Change | None:
@@ -79,8 +84,8 @@ def begin_change(
             FollowUp.kind == PULL_REQUEST, FollowUp.ended_at.is_(None)
         )
         other = session.scalar(
-            select(DistGitChange.build_id)
-            .join(PackageBuild, PackageBuild.id == DistGitChange.build_id)
+            select(PackageBuild)
+            .join(DistGitChange, DistGitChange.build_id == PackageBuild.id)
             .where(
                 DistGitChange.package == work.package,
                 DistGitChange.branch == work.branch,
@@ -94,7 +99,9 @@ def begin_change(
             .limit(1)
         )
         if other is not None:
-            return OtherChange(other)
+            ended = BuildState(other.state) not in LIVE_BUILD
+            soon = ended and hasten_watch(session, other.id, database_now(session))
+            return OtherChange(other.id, ended, soon)
         row = change_row(session, work.id)
         if row is None:
             row = DistGitChange(

@@ -24,6 +24,7 @@ from service.store.transitions import note_event
 from service.work import target_of
 
 LOGS, VERIFY, DIAGNOSE, SURPLUS, REPOSITORY = "logs", "verify", "diagnose", "surplus", "repository"
+SHIPPED = "shipped"
 PULL_REQUEST = "pull-request"
 PATIENT = frozenset({SURPLUS, PULL_REQUEST})
 """Kinds that no number of tries ends: the next build at the cell, or a person's merge, would wait in vain."""
@@ -112,7 +113,10 @@ def claim_follow_up(
             subject=row.subject,
             tries=row.tries,
             build_id=row.build_id,
-            past_deadline=build.ended_at is not None and now > build.ended_at + KEPT_ELSEWHERE,
+            # Tags stay for as long as the build does.
+            past_deadline=(
+                row.kind != SHIPPED and build.ended_at is not None and now > build.ended_at + KEPT_ELSEWHERE
+            ),
         )
 
 
@@ -191,6 +195,19 @@ def watch_pull_request(session: Session, build: PackageBuild, now: datetime, *, 
         _add_numbered(session, build, PULL_REQUEST, now, delay_seconds)
 
 
+def hasten_watch(session: Session, build_id: int, now: datetime) -> bool:
+    """Make due what follows the pull request of a build, since somebody waits for it. The caller commits.
+
+    False where it is at work already, or has met trouble, which more haste would not help.
+    """
+    idle = (FollowUp.ended_at.is_(None), FollowUp.lease_token.is_(None), FollowUp.outcome == "")
+    mine = (FollowUp.build_id == build_id, FollowUp.kind == PULL_REQUEST)
+    found = session.scalars(select(FollowUp).where(*mine, *idle).with_for_update(skip_locked=True)).all()
+    for row in found:
+        row.due_at = now
+    return bool(found)
+
+
 def _add_numbered(
     session: Session, build: PackageBuild, kind: str, now: datetime, delay_seconds: float
 ) -> None:
@@ -247,6 +264,11 @@ def follow_ends(session: Session, build: PackageBuild, now: datetime) -> None:
         _add(session, build, LOGS, ended, now)
 
 
+def follow_tags(session: Session, build: PackageBuild, now: datetime) -> None:
+    """Have somebody read from the build's tags how far it is shipped. The build is locked; the caller commits."""
+    _add(session, build, SHIPPED, ["tags"], now)
+
+
 def _add(session: Session, build: PackageBuild, kind: str, subjects: Iterable[str], due_at: datetime) -> None:
     known = set(
         session.scalars(select(FollowUp.subject).where(FollowUp.build_id == build.id, FollowUp.kind == kind))
@@ -271,6 +293,6 @@ def leased_row(session: Session, work: FollowUpWork) -> FollowUp | None:
 
 
 def _note(session: Session, build: PackageBuild, row: FollowUp, now: datetime, text: str) -> None:
-    numbered = {SURPLUS: "submission", REPOSITORY: "dist-git", PULL_REQUEST: "dist-git"}
+    numbered = {SURPLUS: "submission", REPOSITORY: "dist-git", PULL_REQUEST: "dist-git", SHIPPED: SHIPPED}
     kind, chroot = (numbered[row.kind], "") if row.kind in numbered else (row.kind, row.subject)
     note_event(session, build, at=now, kind=kind, text=text, chroot=chroot)

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from service.domain.reports import BuildRef, BuildReport, PollProblem
 from service.domain.states import ENDED_CHROOT, BuildState, ChrootState, rollup
-from service.follow_ups import follow_ends, look_for_surplus
+from service.follow_ups import follow_ends, follow_tags, look_for_surplus
 from service.progress import take_lease
 from service.store.schema import ChrootBuild, PackageBuild
 from service.store.session import Database, database_now
@@ -96,6 +96,8 @@ def record_report(
             if report.ended:
                 _close_chroots(session, build, state, report.reason, now)
             move_build(session, build, state, at=now, reason=_end_reason(build, state, report.reason))
+            if state is BuildState.SUCCEEDED and report.tagged:
+                follow_tags(session, build, now)
         follow_ends(session, build, now)
         return state
 

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from service.distgit import change_row, pull_in
 from service.domain.distgit import DistGitPolicy
-from service.domain.pull_requests import PullRequest, waits_for_merge
+from service.domain.pull_requests import WAITS_FOR_MERGE, PullRequest, waits_for_merge
 from service.domain.states import ENDED_BUILD, BuildState
 from service.follow_ups import watch_pull_request
 from service.progress import held_row, newer_planned
@@ -24,7 +24,8 @@ from service.work import BuildWork, deadline_of, target_of
 class Followed:
     """A pull request with its build, as the one who follows it needs them.
 
-    ``waits`` is a held build that a merge lets go on, ``over`` one that needs no merge any more: it has ended, or what
+    ``waits`` is a held build that a merge lets go on; one that ``follows`` waits for nothing else, so that it is made
+    anew where its branch moves. ``over`` is one that needs no merge any more: it has ended, or what
     it wanted is in the branch already. ``asked_seconds`` is the time since it was last asked for.
     """
 
@@ -36,6 +37,7 @@ class Followed:
     pull: PullRequest | None
     base: str
     waits: bool
+    follows: bool
     over: bool
     reason: str
     asked_seconds: float
@@ -120,6 +122,7 @@ def followed(db: Database, build_id: int) -> Followed | None:
         if policy is None or policy.forge is None or row is None or row.pull_asked_at is None:
             return None
         ended = BuildState(build.state) in ENDED_BUILD
+        waits = _waits(build, row)
         return Followed(
             policy=policy,
             package=build.package,
@@ -128,7 +131,8 @@ def followed(db: Database, build_id: int) -> Followed | None:
             key=row.change_key,
             pull=pull_in(row),
             base=row.pull_base,
-            waits=_waits(build, row),
+            waits=waits,
+            follows=waits and (bool(row.conflict) or build.reason.startswith(WAITS_FOR_MERGE)),
             over=ended or bool(row.landed_commit),
             reason=f"is {build.state}: {build.reason}" if ended else "has its commit in the branch already",
             asked_seconds=(database_now(session) - row.pull_asked_at).total_seconds(),

@@ -152,7 +152,6 @@ def _ended_unbegun(build: PackageBuild) -> bool:
 def lock_stream(session: Session, family: Family, stream: Stream) -> PackageStream:
     """The stream's row, made if needed and locked until the transaction ends: plans of a stream queue up here."""
     insert = sqlite.insert if session.get_bind().dialect.name == "sqlite" else postgresql.insert
-    policy = family.policy(stream)
     session.execute(
         insert(PackageStream)
         .values(
@@ -160,7 +159,6 @@ def lock_stream(session: Session, family: Family, stream: Stream) -> PackageStre
             stream=str(stream),
             sort_key=f"{stream.major:06d}.{stream.minor:06d}",
             package=family.package(stream),
-            confirmed=policy is not None and policy.confirmed,
             last_release_number=0,
         )
         .on_conflict_do_nothing(index_elements=["family", "stream"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -78,6 +79,7 @@ class Settings(BaseSettings):
     oidc_group_scopes: str = ""
     session_seconds: float = Field(8 * 3600.0, gt=0)
 
+    trusted_proxies: str = ""
     write_limit_per_minute: int = Field(60, ge=1)
     address_limit_per_minute: int = Field(120, ge=1)
     bad_signature_limit_per_minute: int = Field(60, ge=1)
@@ -95,6 +97,10 @@ class Settings(BaseSettings):
     log_keep_bytes: int = Field(20 * 1024**3, ge=1024 * 1024)
     log_tail_seconds: float = Field(5.0, gt=0)
     cleaning_seconds: float = Field(3600.0, gt=0)
+
+    shipped_look_seconds: float = Field(3600.0, gt=0)
+    shipped_look_max_seconds: float = Field(86400.0, gt=0)
+    shipped_look_days: float = Field(120.0, gt=0)
 
     sweep_seconds: float = Field(10.0, gt=0)
     reconcile_seconds: float = Field(900.0, gt=0)
@@ -143,6 +149,21 @@ class Settings(BaseSettings):
             raise ValueError(
                 "must be an https address, such as https://id.example.org/.well-known/openid-configuration"
             )
+        # What comes before is the issuer, which the provider must call itself.
+        if value and not value.endswith("/.well-known/openid-configuration"):
+            raise ValueError("must end with /.well-known/openid-configuration")
+        return value
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _proxies_are_addresses(cls, value: str) -> str:
+        for part in filter(None, (part.strip() for part in value.split(","))):
+            try:
+                ipaddress.ip_network(part)
+            except ValueError:
+                raise ValueError(
+                    f"{part!r} is neither an address nor a network such as 10.1.0.0/16"
+                ) from None
         return value
 
     @field_validator("oidc_group_scopes")
@@ -209,6 +230,10 @@ class Settings(BaseSettings):
         """
         file = "sandbox.sqlite" if self.sandbox else "cryopack.sqlite"
         return self.database_url.get_secret_value() or f"sqlite:///{self.state_dir.resolve()}/{file}"
+
+    def proxies(self) -> list[str]:
+        """The addresses and networks of the proxies whose word about the sender is taken."""
+        return [part.strip() for part in self.trusted_proxies.split(",") if part.strip()]
 
     def secrets(self) -> tuple[bytes, ...]:
         """The webhook secrets as bytes, for HMAC."""

@@ -161,7 +161,7 @@ def _member(build: PackageBuild, joined: bool) -> Member:
         order=(build.sort_key, build.attempt),
         state=BuildState(build.state),
         reason=build.reason,
-        shipped="",
+        shipped=build.shipped,
         joined=joined,
         task=build.external_id or "",
     )

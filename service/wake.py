@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 from typing import Any
 
 import structlog
@@ -26,6 +27,8 @@ QUEUES = (WORK, FETCH)
 """Broker queues: what moves builds on, and what downloads much (logs, RPMs) and may take minutes."""
 
 QUEUE_LIMIT = 1000
+WAITING_LIMIT = 5000
+"""Hints that may lie in a queue of the broker: one that nobody serves would fill its memory, and stop the others."""
 
 log = structlog.get_logger()
 
@@ -64,6 +67,8 @@ class Wake:
         self._queue: queue.Queue[tuple[str, list[Any], str] | None] = queue.Queue(QUEUE_LIMIT)
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
+        self._looked_at: dict[str, float] = {}
+        self._unserved: set[str] = set()
         self.dropped = 0
         self.problem = ""
 
@@ -109,6 +114,12 @@ class Wake:
         while (item := self._queue.get()) is not None:
             task, args, queue_name = item
             try:
+                if self._is_full(queue_name):
+                    self.dropped += 1
+                    if not self.problem:
+                        log.warning("hints dropped: no worker serves this queue", queue=queue_name)
+                    self.problem = f"more than {WAITING_LIMIT} hints lie in {queue_name}: no worker serves it"
+                    continue
                 # A hint that outlives the next sweep is only a repeat of it.
                 self._celery.send_task(task, args=args, queue=queue_name, expires=self._expires, retry=False)
                 self.problem = ""
@@ -119,6 +130,17 @@ class Wake:
                 if not self.problem:
                     log.warning("hint not sent; the sweep will find the work", error=type(error).__name__)
                 self.problem = f"{type(error).__name__}: the broker did not take the last hint"
+
+    def _is_full(self, queue_name: str) -> bool:
+        """Whether a queue held too much when it was last looked at, once in a sweep. Raises as sending does."""
+        now = time.monotonic()
+        if now - self._looked_at.get(queue_name, float("-inf")) >= self._expires:
+            with self._celery.connection_for_write() as connection:
+                channel: Any = connection.default_channel
+                held = channel.queue_declare(queue_name, durable=True).message_count
+            self._looked_at[queue_name] = now
+            (self._unserved.add if held > WAITING_LIMIT else self._unserved.discard)(queue_name)
+        return queue_name in self._unserved
 
     def close(self) -> None:
         """Stop the thread after what is queued, waiting at most two seconds."""

@@ -11,6 +11,7 @@ from service.domain.distgit import DistGitPolicy
 from service.domain.fedora import Branch
 from service.domain.planning import BuildTarget
 from service.domain.reports import BuildRef
+from service.domain.shipping import StageTags
 from service.domain.side_tags import SideTagPolicy
 from service.domain.states import BuildState
 from service.store.schema import PackageBuild
@@ -85,6 +86,8 @@ def stored_options(target: BuildTarget) -> dict[str, Any]:
     own: dict[str, Any] = {"chroots": list(target.chroots), "style": target.style, "dist_git": dist_git}
     if target.side_tag is not None:
         own["side_tag"] = target.side_tag.as_json()
+    if target.stages is not None:
+        own["stages"] = target.stages.as_json()
     return {**own, "deadline_seconds": target.deadline.total_seconds(), **target.options}
 
 
@@ -96,6 +99,7 @@ def target_of(build: PackageBuild) -> BuildTarget:
     style = str(options.pop("style", "srpm"))
     dist_git = DistGitPolicy.from_json(options.pop("dist_git", None))
     side_tag = SideTagPolicy.from_json(options.pop("side_tag", None))
+    stages = StageTags.from_json(options.pop("stages", None))
     number = int(build.dist.removeprefix(".fc"))
     return BuildTarget(
         id=build.target,
@@ -110,6 +114,7 @@ def target_of(build: PackageBuild) -> BuildTarget:
         options=options,
         dist_git=dist_git,
         side_tag=side_tag,
+        stages=stages,
     )
 
 

@@ -41,6 +41,7 @@ PHASES = [
     "side_tags",
     "side_tag_life",
     "side_tag_commands",
+    "shipping",
     "pull_requests",
     "payloads",
     "withdrawals",
@@ -48,7 +49,7 @@ PHASES = [
 ]
 WEB = (
     *("fastapi", "starlette", "anyio", "pydantic", "jinja2", "markupsafe"),
-    *("prometheus_client", "sqlalchemy", "structlog", "limits", "httpx2", "joserfc"),
+    *("prometheus_client", "sqlalchemy", "structlog", "limits", "httpx2", "joserfc", "uvicorn"),
 )
 
 ARROWS = {
@@ -79,17 +80,20 @@ ARROWS = {
                 "service.domain",
                 *(
                     f"workers.{other}"
-                    for other in ("archives", "licenses", "partial_files", "rpm_commands", "specs_check")
+                    for other in (
+                        *("archives", "certificates", "licenses", "partial_files"),
+                        *("rpm_commands", "specs_check"),
+                    )
                 ),
             ),
             ("httpx2",),
         )
         for name in (
-            *("archives", "partial_files", "sources", "rpm_commands"),
+            *("archives", "certificates", "partial_files", "sources", "rpm_commands"),
             *("specs_check", "specs_lint", "srpm"),
         )
     },
-    "workers.downloads": Arrow((), ("httpx2",)),
+    "workers.downloads": Arrow(("workers.certificates",), ("httpx2",)),
     "workers.rpm_contents": Arrow(("service.domain", "workers.rpm_commands")),
     "workers.licenses": Arrow(("workers.rpm_commands",), ("license_expression",)),
     "workers.binaries": Arrow(("service.domain",), ("elftools",)),

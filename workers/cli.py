@@ -76,7 +76,7 @@ def web(
         load_settings()
     _become(
         "uvicorn", "service.web.app:create_app", "--factory", "--host", host, "--port", str(port),
-        "--no-access-log", "--timeout-graceful-shutdown", "3",
+        "--no-access-log", "--no-proxy-headers", "--timeout-graceful-shutdown", "3",
     )  # fmt: skip
 
 
@@ -154,6 +154,7 @@ def matrix(as_json: Json = False) -> None:
     for row in found["rows"]:
         cells = [
             f"{cell['state']} {cell['version'] or '-'}{' (behind)' if cell['behind'] else ''}"
+            f"{' ' + cell['shipped'] if cell['shipped'] else ''}"
             for cell in row["cells"]
         ]
         rows.append([row["package"], row["newest"] or "-", *cells])

@@ -64,7 +64,8 @@ def show(build_id: BuildId, as_json: Json = False) -> None:
         print_json({**build, "events": events})
         return
     typer.echo(f"{name_of(build)} on {build['target']}, attempt {build['attempt']}: {build['state']}")
-    for line in (build["reason"], build["web_url"]):
+    shipped = f"shipped: {build['shipped']} since {build['shipped_at']}" if build["shipped"] else ""
+    for line in (build["reason"], shipped, build["web_url"]):
         if line:
             typer.echo(f"  {line}")
     pull = build.get("dist_git") or {}

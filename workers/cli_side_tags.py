@@ -54,10 +54,9 @@ def show(side_tag_id: SideTagId, as_json: Json = False) -> None:
         if not builds:
             typer.echo(f"  {family:12} no build: nobody waits for it")
         for build in builds:
-            name = f"{build['package']} {build['version']}"
-            typer.echo(
-                f"  {family:12} build {build['build_id']}  {name:24} {build['state']:11} {build['reason']}".rstrip()
-            )
+            name, far = f"{build['package']} {build['version']}", build["shipped"] or "-"
+            line = f"  {family:12} build {build['build_id']}  {name:24} {build['state']:11} {far:9} {build['reason']}"
+            typer.echo(line.rstrip())
     for event in found["events"]:
         typer.echo(f"  {event_line({**event, 'kind': 'side-tag', 'chroot': ''})}")
 

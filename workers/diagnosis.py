@@ -43,6 +43,19 @@ def read_for_cause(ctx: Context, work: FollowUpWork) -> Done:
     return Done(_told(log, verdict), record)
 
 
+def remark_on_success(ctx: Context, work: FollowUpWork) -> str:
+    """What the rules for successes read in a succeeded chroot's logs: a cause in one line, or empty. Raises NotYet.
+
+    A log says less than an RPM; it is asked where there is no RPM to be looked at.
+    """
+    causes = ctx.catalog.causes
+    for _, lines in _logs(ctx, work):
+        verdict = diagnose(lines, causes, succeeded=True)
+        if verdict.rule:
+            return verdict.cause
+    return ""
+
+
 def _told(log: str, verdict: Verdict) -> str:
     lines = [str(line.number) for line in verdict.excerpt if line.decisive]
     where = f" ({log}, line {', '.join(lines[:3])})" if lines else ""

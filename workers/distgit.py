@@ -138,11 +138,8 @@ def _deliver(
     if change is None:
         return ""
     if isinstance(change, OtherChange):
-        _later(
-            ctx,
-            work,
-            f"waits for build {change.build_id}, which has {work.package} on {work.branch} in dist-git",
-        )
+        pause = ctx.settings.retry_seconds if change.soon else None
+        _later(ctx, work, _waits_for(work, change), pause=pause)
         return ""
     mine = repository.commit_of(head, change.key)
     if mine or (change.pull is not None and change.pull.state is PullState.MERGED):
@@ -179,6 +176,12 @@ def _deliver(
         shown = repository.diffstat(head, commit)
         propose(ctx, work, change, fork, base=head, evr=evr, diffstat=shown, decision=merged.decision)
     return ""
+
+
+def _waits_for(work: BuildWork, other: OtherChange) -> str:
+    if other.ended:
+        return f"waits until the pull request of build {other.build_id}, which has ended, is closed"
+    return f"waits for build {other.build_id}, which has {work.package} on {work.branch} in dist-git"
 
 
 def _found(

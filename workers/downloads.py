@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 import httpx2
 
+from workers.certificates import trusted
+
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _GONE = frozenset({404, 410})
 
@@ -68,7 +70,8 @@ def download(
     sent = {"Accept-Encoding": "identity", "User-Agent": "cryopack", **(headers or {})}
     # A proxy of the environment is for the outside; loopback is never reached through one.
     trust = not _is_loopback(address.host)
-    with httpx2.Client(timeout=timeout, follow_redirects=False, trust_env=trust) as client:
+    verify = trusted(by_environment=trust)
+    with httpx2.Client(timeout=timeout, follow_redirects=False, trust_env=trust, verify=verify) as client:
         try:
             return _follow(client, address, sink, limits, sent, deadline)
         except httpx2.TimeoutException as error:

@@ -12,6 +12,7 @@ from service.follow_ups import (
     PATIENT,
     PULL_REQUEST,
     REPOSITORY,
+    SHIPPED,
     SURPLUS,
     VERIFY,
     FollowUpWork,
@@ -19,18 +20,20 @@ from service.follow_ups import (
     end_follow_up,
     postpone_follow_up,
 )
+from service.shipping import do_again
 from workers.build_logs import fetch_logs
 from workers.context import Context
 from workers.diagnosis import read_for_cause
 from workers.distgit_granting import look_for_repository
-from workers.outcomes import Done, NotYet
+from workers.outcomes import Again, Done, NotYet
 from workers.pull_watch import watch_pull
+from workers.shipping import look_at_tags
 from workers.surplus import search_surplus
 from workers.verification import verify
 
 FOLLOW_UP_TRIES = 8
 
-Runner = Callable[[Context, FollowUpWork], Done]
+Runner = Callable[[Context, FollowUpWork], Done | Again]
 
 RUNNERS: Mapping[str, Runner] = {
     DIAGNOSE: read_for_cause,
@@ -38,6 +41,7 @@ RUNNERS: Mapping[str, Runner] = {
     PULL_REQUEST: watch_pull,
     SURPLUS: search_surplus,
     REPOSITORY: look_for_repository,
+    SHIPPED: look_at_tags,
     VERIFY: verify,
 }
 
@@ -61,7 +65,10 @@ def run_follow_up(ctx: Context, follow_up_id: int) -> None:
         if runner is None:
             raise NotYet(f"this worker knows no follow-up of the kind {work.kind}", spend_try=False)
         done = runner(ctx, work)
-        end_follow_up(ctx.db, work, done.outcome, done.record)
+        if isinstance(done, Again):
+            do_again(ctx.db, work, done.text, delay_seconds=done.delay_seconds, record=done.record)
+        else:
+            end_follow_up(ctx.db, work, done.outcome, done.record)
     except NotYet as error:
         _later(ctx, work, str(error), error.retry_after, spend_try=error.spend_try)
     except Exception as error:

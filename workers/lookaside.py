@@ -14,6 +14,8 @@ from urllib.parse import urlsplit
 
 import httpx2
 
+from workers.certificates import trusted
+
 SECONDS = 60.0
 
 
@@ -31,9 +33,10 @@ def upload(address: str, *, package: str, file: Path, sha512: str, seconds: floa
     """Make sure that the cache has the file; whether it had to be uploaded. Safe to repeat. Raises LookasideTrouble."""
     asked = {"name": package, "sha512sum": sha512}
     timeout = httpx2.Timeout(seconds, connect=10.0)
-    loopback = urlsplit(address).hostname in ("127.0.0.1", "::1", "localhost")
+    trust = urlsplit(address).hostname not in ("127.0.0.1", "::1", "localhost")
+    verify = trusted(by_environment=trust)
     try:
-        with httpx2.Client(timeout=timeout, follow_redirects=False, trust_env=not loopback) as client:
+        with httpx2.Client(timeout=timeout, follow_redirects=False, trust_env=trust, verify=verify) as client:
             told = _ask(client, address, {**asked, "filename": file.name})
             if told == "available":
                 return False

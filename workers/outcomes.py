@@ -1,4 +1,4 @@
-"""What a follow-up's runner may come to: done, or not yet."""
+"""What a follow-up's runner may come to: done, done for now, or not yet."""
 
 from __future__ import annotations
 
@@ -12,6 +12,15 @@ class Done:
     """A runner's end: one line for the history, and what writes its findings in the closing transaction."""
 
     outcome: str
+    record: Record | None = None
+
+
+@dataclass(frozen=True)
+class Again:
+    """It went well and is to be done again after a pause: what was found is recorded now, and no try is spent."""
+
+    text: str
+    delay_seconds: float
     record: Record | None = None
 
 

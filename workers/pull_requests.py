@@ -32,7 +32,7 @@ from service.pull_requests import (
 from service.work import BuildWork
 from workers.context import Context
 from workers.forges import Forge, ForgeUnavailable, Proposal
-from workers.git import Credential, Repository, remote_branches
+from workers.git import Credential, Repository, RepositoryMissing, remote_branches
 
 SOMEBODY_PUSHED = "somebody else has pushed to its branch, which is left as it is"
 
@@ -60,7 +60,12 @@ def look_at_fork(ctx: Context, work: BuildWork, policy: DistGitPolicy, change: C
     user = forge.user()
     credential = Credential(user, ctx.settings.forge_token.get_secret_value())
     url, branch = where.fork_url(user, work.package), fork_branch(change.key)
-    head = remote_branches(url, credential=credential).get(branch, "")
+    try:
+        head = remote_branches(url, credential=credential).get(branch, "")
+    except RepositoryMissing:
+        # Somebody has removed it since: it is made again, and looked at the next time.
+        forge.fork(work.package)
+        raise
     # What was pushed before a crash is ours by the commit that was written down before the push.
     if head and head == change.commit != change.pull_head and not note_fork_head(ctx.db, work, head):
         return None
@@ -177,7 +182,7 @@ def _end_if_canceled(ctx: Context, work: BuildWork) -> None:
 
 def hold_for_forge(ctx: Context, work: BuildWork, error: Exception) -> None:
     """Hold a build for what only a person can put right at the forge."""
-    end_build(ctx.db, work, BuildState.HELD, f"forge: {error}; then resume the build")
+    end_build(ctx.db, work, BuildState.HELD, f"forge: {error}; put that right and resume the build")
 
 
 def _forge_of(policy: DistGitPolicy) -> ForgePolicy:

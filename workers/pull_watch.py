@@ -82,7 +82,7 @@ def _open(ctx: Context, forge: Forge, build_id: int, seen: Followed, pull: PullR
         forge.comment(seen.package, pull.number, _farewell(ctx, build_id, seen))
         forge.close(seen.package, pull.number)
         return Done(f"closed {pull}, since the build {seen.reason}")
-    if seen.waits:
+    if seen.follows:
         head = remote_branches(seen.policy.repository_url(seen.package)).get(seen.branch, "")
         if head and head != seen.base:
             go_on_after_merge(

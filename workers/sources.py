@@ -15,6 +15,7 @@ from typing import Any, BinaryIO
 import httpx2
 
 from workers.archives import SourceRefused, inspect
+from workers.certificates import trusted
 from workers.partial_files import PartialFile, is_whole_gzip
 
 __all__ = [
@@ -91,7 +92,9 @@ def fetch(
     _check_address(start, start, limits)
     timeout = httpx2.Timeout(limits.read, connect=limits.connect)
     # A proxy of the environment is for the outside; loopback is never reached through one.
-    with httpx2.Client(timeout=timeout, follow_redirects=False, trust_env=not _is_loopback(start)) as client:
+    trust = not _is_loopback(start)
+    verify = trusted(by_environment=trust)
+    with httpx2.Client(timeout=timeout, follow_redirects=False, trust_env=trust, verify=verify) as client:
         try:
             resumed_at, framed = _download(client, start, part, limits, deadline)
         except httpx2.TimeoutException as error:

@@ -182,7 +182,7 @@ def web_command(port: int) -> list[str]:
     """The command line of the web process."""
     return [
         sys.executable, "-m", "uvicorn", "service.web.app:create_app", "--factory", "--host", "127.0.0.1",
-        "--port", str(port), "--no-access-log", "--timeout-graceful-shutdown", "3",
+        "--port", str(port), "--no-access-log", "--no-proxy-headers", "--timeout-graceful-shutdown", "3",
     ]  # fmt: skip
 
 

@@ -22,6 +22,7 @@ from service.follow_ups import FollowUpWork
 from workers.binaries import BinaryUnreadable, read_binary
 from workers.buildsystems import BuildSystemError, BuildSystemUnavailable
 from workers.context import Context
+from workers.diagnosis import remark_on_success
 from workers.downloads import DownloadRefused, DownloadTrouble, Limits, NotThere, download
 from workers.outcomes import Done, NotYet
 from workers.rpm_contents import RpmBroken, programs, read_header
@@ -50,7 +51,7 @@ def verify(ctx: Context, work: FollowUpWork) -> Done:
         text = (
             f"not verified: {wanted.place.ref.system} names no RPM of {work.subject} that could be looked at"
         )
-        return _done(ctx, work, wanted, Soundness.UNKNOWN, text, [], [])
+        return _unknown(ctx, work, wanted, text)
     spool = ctx.settings.state_dir / "spool"
     spool.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(dir=spool, prefix="rpm-"))
@@ -60,9 +61,9 @@ def verify(ctx: Context, work: FollowUpWork) -> Done:
         if work.tries < LOOKS:
             raise NotYet(f"an RPM that is not there yet: {error}") from None
         why = f"{error}; {SIMULATED}" if ctx.settings.sandbox else str(error)
-        return _done(ctx, work, wanted, Soundness.UNKNOWN, f"not verified: {why}", [], [])
+        return _unknown(ctx, work, wanted, f"not verified: {why}")
     except DownloadRefused as error:
-        return _done(ctx, work, wanted, Soundness.UNKNOWN, f"not verified: {error}", [], [])
+        return _unknown(ctx, work, wanted, f"not verified: {error}")
     except DownloadTrouble as error:
         raise NotYet(str(error), retry_after=error.retry_after, spend_try=False) from None
     finally:
@@ -130,6 +131,13 @@ def _look(
         go = facts.go.version if facts.go else go
         judged += judge_binary(header, program.name, facts, wanted.go_line)
     return CheckedRpm(header, size, sha256, count, go), judged
+
+
+def _unknown(ctx: Context, work: FollowUpWork, wanted: CheckWork, text: str) -> Done:
+    """No RPM could be looked at. What the log gives away is told, and proves nothing."""
+    remark = remark_on_success(ctx, work)
+    told = f"{text}. Its log says: {remark}" if remark else text
+    return _done(ctx, work, wanted, Soundness.UNKNOWN, told, [], [])
 
 
 def _done(

@@ -150,8 +150,11 @@ def comments_of(sandbox: Sandbox, row: Row) -> list[Row]:
     return sandbox.store.all("SELECT * FROM forge_comment WHERE pull_id = ? ORDER BY id", row["id"])
 
 
-def merge_pull(sandbox: Sandbox, row: Row, how: str) -> str:
-    """Merge as a maintainer would, with real git; the commit that the branch has then. Raises ForgeRefusal."""
+def merge_pull(sandbox: Sandbox, row: Row, how: str, *, delete: bool = False) -> str:
+    """Merge as a maintainer would, with real git; the commit that the branch has then. Raises ForgeRefusal.
+
+    ``delete`` removes the fork's branch after it.
+    """
     if how not in MERGES or row["state"] != "open":
         raise ForgeRefusal(f"cannot {how} a pull request that is {row['state']}")
     home = Path(tempfile.mkdtemp(prefix="sandbox-merge-"))
@@ -178,6 +181,8 @@ def merge_pull(sandbox: Sandbox, row: Row, how: str) -> str:
     finally:
         shutil.rmtree(home)
     _end(sandbox, row, "merged", MAINTAINER, merged)
+    if delete:
+        run_git("-C", theirs, "update-ref", "-d", f"refs/heads/{row['branch_from']}")
     return merged
 
 

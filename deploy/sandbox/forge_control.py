@@ -32,9 +32,10 @@ async def pulls(sandbox: Sandbox, data: dict[str, Any], request: Request) -> lis
 
 @command("POST", "/forge/merge")
 async def merge(sandbox: Sandbox, data: dict[str, Any], request: Request) -> dict[str, str]:
-    """``{"package", "number", "how"}``: merge, fast-forward, squash or rebase."""
+    """``{"package", "number", "how", "delete"}``: merge, fast-forward, squash or rebase, and delete the branch."""
+    delete = bool(data.get("delete", False))
     try:
-        return {"commit": forge.merge_pull(sandbox, _pull(sandbox, data), data["how"])}
+        return {"commit": forge.merge_pull(sandbox, _pull(sandbox, data), data["how"], delete=delete)}
     except forge.ForgeRefusal as error:
         raise BadCommand(str(error)) from error
 

@@ -107,6 +107,8 @@ def _repository(sandbox: Sandbox, package: str, user: str = "") -> dict[str, Any
 def _pull(sandbox: Sandbox, row: Row) -> dict[str, Any]:
     package, url = row["package"], f"{sandbox.mirror_url}{ROOT}/{forge.NAMESPACE}/{row['package']}/pulls"
     merged = row["state"] == "merged"
+    there = forge.head_of(forge.repository(sandbox, package, row["user"]), row["branch_from"])
+    ref = row["branch_from"] if there else f"refs/pull/{row['number']}/head"
     return {
         "id": row["id"], "number": row["number"], "url": f"{url}/{row['number']}",
         "html_url": f"{url}/{row['number']}", "user": _user(row["user"]), "title": row["title"],
@@ -118,7 +120,7 @@ def _pull(sandbox: Sandbox, row: Row) -> dict[str, Any]:
             "sha": forge.head_of(forge.repository(sandbox, package), row["branch"]),
         },
         "head": {
-            "label": f"{row['user']}:{row['branch_from']}", "ref": row["branch_from"], "sha": row["head"],
+            "label": row["branch_from"], "ref": ref, "sha": row["head"],
             "repo": _repository(sandbox, package, row["user"]),
         },
         "created_at": _time(row["created_at"]), "updated_at": _time(row["created_at"]),

@@ -35,9 +35,10 @@ class Forge:
         """The pull requests of a package, oldest first, each with its ``comments``."""
         return list(self._farm.call("POST", "/forge/pulls", package=package))
 
-    def merge(self, package: str, number: int, how: str = "merge") -> str:
-        """Merge: merge, fast-forward, squash or rebase; the commit of the branch then."""
-        return str(self._farm.call("POST", "/forge/merge", package=package, number=number, how=how)["commit"])
+    def merge(self, package: str, number: int, how: str = "merge", *, delete: bool = False) -> str:
+        """Merge: merge, fast-forward, squash or rebase; the commit of the branch then. ``delete`` the fork's branch."""
+        asked = {"package": package, "number": number, "how": how, "delete": delete}
+        return str(self._farm.call("POST", "/forge/merge", **asked)["commit"])
 
     def close(self, package: str, number: int) -> None:
         """Close without a merge."""

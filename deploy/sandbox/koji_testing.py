@@ -103,9 +103,10 @@ class Hub:
         """A build that somebody made before: ``task``, ``source``, ``tags``; its id."""
         return int(self._farm.call("POST", "/koji/builds", nvr=nvr, state=state, **more)["id"])
 
-    def move(self, nvr: str, add: str, remove: str | None = None) -> None:
-        """Tag a build, and take another tag from it."""
-        self._farm.call("POST", "/koji/tags", nvr=nvr, add=add, **({"remove": remove} if remove else {}))
+    def move(self, nvr: str, add: str | None = None, remove: str | None = None) -> None:
+        """Tag a build, and take another tag from it; one of both is enough."""
+        named = {"add": add, "remove": remove}
+        self._farm.call("POST", "/koji/tags", nvr=nvr, **{key: tag for key, tag in named.items() if tag})
 
     def side_tags(self) -> list[dict[str, Any]]:
         """Every side tag ever made: ``{"name", "owner", "removed", "holds"}``, oldest first."""

@@ -14,7 +14,7 @@ from service.board.distgit import ChangeRow, changes_of
 from service.board.pages import LIMIT, Page, cut, read_cursor
 from service.board.rows import BUILD_COLUMNS, BuildRow, build_row, build_rows, chroots_of
 from service.domain.states import BuildState
-from service.store.schema import BuildEvent, ChrootBuild, PackageBuild, UpstreamRelease
+from service.store.schema import BuildEvent, ChrootBuild, FollowUp, PackageBuild, UpstreamRelease
 
 ATTEMPTS_SHOWN = 50
 EVENTS_SHOWN = 500
@@ -53,6 +53,14 @@ class EventRow:
 
 
 @dataclass(frozen=True)
+class ShippingLook:
+    """What the last look at the tags of a build saw, and when the next one is due; None after the last."""
+
+    text: str
+    due_at: datetime | None
+
+
+@dataclass(frozen=True)
 class BuildDetail:
     """One build with what its page needs. ``events`` are oldest first, and ``attempts`` newest first.
 
@@ -75,6 +83,7 @@ class BuildDetail:
     events: tuple[EventRow, ...]
     attempts: tuple[BuildRow, ...]
     last_good: BuildRow | None
+    shipping: ShippingLook | None = None
     partial: str = ""
     dist_git: ChangeRow | None = None
 
@@ -124,8 +133,10 @@ def build_detail(session: Session, build_id: int) -> BuildDetail | None:
             b.submissions,
             b.source_log_url, b.observed_at, b.deadline_at, b.due_at, b.tries, b.cancel_requested,
             UpstreamRelease.facts.label("release_facts"), b.options,
+            FollowUp.outcome.label("tags_seen"), FollowUp.due_at.label("tags_due_at"),
         )
         .join(UpstreamRelease, UpstreamRelease.id == b.release_id)
+        .outerjoin(FollowUp, and_(FollowUp.build_id == b.id, FollowUp.kind == "shipped"))
         .where(b.id == build_id)
     ).one_or_none()  # fmt: skip
     if row is None:
@@ -166,6 +177,7 @@ def build_detail(session: Session, build_id: int) -> BuildDetail | None:
         events=build_events(session, build_id, limit=EVENTS_SHOWN),
         attempts=shown,
         last_good=build_row(good) if good is not None else None,
+        shipping=None if row.tags_seen is None else ShippingLook(row.tags_seen, row.tags_due_at),
         partial=str((row.release_facts or {}).get("partial", "")),
         dist_git=next(iter(changes_of(session, [build_id])), None) if from_dist_git else None,
     )

@@ -180,7 +180,9 @@ def _cells(session: Session, packages: list[str], targets: list[str]) -> dict[tu
     ).select_from(package.join(target, literal(True))).cte("cell")  # fmt: skip
     good = aliased(PackageBuild)
     rows = session.execute(
-        select(*BUILD_COLUMNS, good.id, good.version, good.release_number, good.dist, good.ended_at)
+        select(
+            *BUILD_COLUMNS, good.id, good.version, good.release_number, good.dist, good.ended_at, good.shipped
+        )
         .select_from(cell)
         .join(PackageBuild, PackageBuild.id == cell.c.newest)
         .outerjoin(good, good.id == cell.c.good)
@@ -191,10 +193,10 @@ def _cells(session: Session, packages: list[str], targets: list[str]) -> dict[tu
     found = {}
     for row in rows:
         build = build_row(dict(zip(names, row[:width], strict=True)), chroots.get(row[0], ()))
-        good_id, version, number, dist, ended_at = row[width:]
+        good_id, version, number, dist, ended_at, shipped = row[width:]
         last = None
         if good_id is not None:
-            last = Good(good_id, version, nvr_text(build.package, version, number, dist), ended_at)
+            last = Good(good_id, version, nvr_text(build.package, version, number, dist), ended_at, shipped)
         found[build.package, build.target] = _Found(build, last)
     return found
 

@@ -21,6 +21,7 @@ class Good:
     version: str
     nvr: str
     ended_at: datetime
+    shipped: str = ""
 
 
 @dataclass(frozen=True)

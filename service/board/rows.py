@@ -51,6 +51,8 @@ class BuildRow:
     note: str
     cause: str
     soundness: str
+    shipped: str
+    shipped_at: datetime | None
     external_id: str | None
     web_url: str
     requested_by: str | None
@@ -70,8 +72,9 @@ class BuildRow:
 _B = PackageBuild
 BUILD_COLUMNS = (
     _B.id, _B.family, _B.stream, _B.package, _B.version, _B.release_number, _B.dist, _B.target, _B.branch,
-    _B.system, _B.project, _B.attempt, _B.state, _B.reason, _B.note, _B.cause, _B.soundness, _B.external_id, _B.web_url,
-    _B.requested_by, _B.created_at, _B.submitted_at, _B.ended_at, _B.options,
+    _B.system, _B.project, _B.attempt, _B.state, _B.reason, _B.note, _B.cause, _B.soundness,
+    _B.shipped, _B.shipped_at, _B.external_id, _B.web_url, _B.requested_by, _B.created_at, _B.submitted_at,
+    _B.ended_at, _B.options,
     _B.spec_sha256, _B.srpm_name, _B.srpm_sha256,
 )  # fmt: skip
 

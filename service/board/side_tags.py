@@ -20,7 +20,10 @@ EVENTS_SHOWN = 200
 
 @dataclass(frozen=True)
 class SideTagBuildRow:
-    """One build of the set. ``joined`` is False for one that is planned and belongs to no side tag yet."""
+    """One build of the set. ``joined`` is False for one that is planned and belongs to no side tag yet.
+
+    ``shipped`` is how far it has got in Fedora.
+    """
 
     build_id: int
     family: str
@@ -29,6 +32,7 @@ class SideTagBuildRow:
     target: str
     state: str
     reason: str
+    shipped: str
     joined: bool
 
 
@@ -179,14 +183,25 @@ def _builds(session: Session, tag: SideTag) -> tuple[SideTagBuildRow, ...]:
     if tag.state != SideTagState.REMOVED:
         condition = or_(condition, planned)
     rows = session.execute(
-        select(b.id, b.family, b.package, b.version, b.target, b.state, b.reason, b.options, m.side_tag_id)
+        select(
+            b.id,
+            b.family,
+            b.package,
+            b.version,
+            b.target,
+            b.state,
+            b.reason,
+            b.shipped,
+            b.options,
+            m.side_tag_id,
+        )
         .outerjoin(m, m.build_id == b.id)
         .where(condition)
         .order_by(b.id)
     ).all()
     found = [
         SideTagBuildRow(
-            row.id, row.family, row.package, row.version, row.target, row.state, row.reason,
+            row.id, row.family, row.package, row.version, row.target, row.state, row.reason, row.shipped,
             joined=row.side_tag_id == tag.id,
         )
         for row in rows

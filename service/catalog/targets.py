@@ -14,10 +14,12 @@ from service.domain.errors import BadName
 from service.domain.fedora import Branch
 from service.domain.planning import BranchPolicy, BuildTarget
 from service.domain.pull_requests import ForgeKind, ForgePolicy
+from service.domain.shipping import Stage, StageTags
 from service.domain.side_tags import SideTagPolicy
 
 _ADDRESS = re.compile(r"(?:https?|ssh|file)://\S+", re.ASCII)
 _ID = re.compile(r"[a-z0-9][a-z0-9-]{0,39}", re.ASCII)
+_TAG = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}", re.ASCII)
 # Accounts that stand in addresses, and what stands in for one that is not set while its target is checked.
 _SITES = ("distgit", "distgit_push")
 _UNSET = "https://unset.invalid"
@@ -98,6 +100,7 @@ def read_target(
         options=row.mapping("options"),
         dist_git=dist_git,
         side_tag=_read_side_tag(row, sets),
+        stages=_read_stages(row),
     )
     row.done()
     return target, has_account
@@ -130,6 +133,25 @@ def _read_dist_git(row: Table, accounts: Mapping[str, str]) -> tuple[DistGitPoli
         raise table.wrong("lookaside", "must be an https or http address")
     table.done()
     return policy, _UNSET not in str(policy.as_json())
+
+
+def _read_stages(row: Table) -> StageTags | None:
+    """``[target.shipped]``: a list of tags a stage; None without it. Raises BadCatalog."""
+    if not row.has("shipped"):
+        return None
+    table = row.table("shipped")
+    tags = {stage: table.texts(stage.value) for stage in Stage}
+    table.done()
+    for stage, names in tags.items():
+        for name in names:
+            if not _TAG.fullmatch(name):
+                raise table.wrong(stage.value, f"{name[:60]!r} is no name of a tag")
+        if not names:
+            raise table.wrong(stage.value, "must name at least one tag")
+    try:
+        return StageTags(tags)
+    except BadName as error:
+        raise row.wrong("shipped", str(error)) from error
 
 
 def _read_forge(table: Table, accounts: Mapping[str, str]) -> ForgePolicy | None:

@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 PREFIX = "cryopack-"
+WAITS_FOR_MERGE = "waits for the merge of"
 
 
 class ForgeKind(StrEnum):
@@ -98,4 +99,4 @@ def pull_text(
 
 def waits_for_merge(pull: PullRequest, note: str = "") -> str:
     """The reason of a build that waits for a person's merge."""
-    return f"waits for the merge of {pull}" + (f"; {note}" if note else "")
+    return f"{WAITS_FOR_MERGE} {pull}" + (f"; {note}" if note else "")

@@ -104,7 +104,8 @@ class BuildReport:
     ``ended`` overrides the roll-up of the chroots where the other side says that nothing more will come
     (``failed`` source step, ``canceled``, ``errored``), or that the build goes on although all of its chroots have
     ended (``running``, as while it is being tagged); ``reason`` then says why, in one line. ``complete`` says that
-    there will be no other chroots than these: one of ours that is not among them is gone.
+    there will be no other chroots than these: one of ours that is not among them is gone. ``tagged`` says that a build
+    which has succeeded is kept under tags, which tell how far it has been shipped.
     """
 
     ref: BuildRef
@@ -114,6 +115,7 @@ class BuildReport:
     vendor_state: str = ""
     source_log_url: str = ""
     complete: bool = False
+    tagged: bool = False
     facts: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -127,6 +129,25 @@ class PollProblem:
     reason: str
     vanished: bool = False
     unread: bool = False
+
+
+@dataclass(frozen=True)
+class Tagging:
+    """One tag of a build, from when until when; ``until`` None: it still has it."""
+
+    tag: str
+    since: datetime
+    until: datetime | None = None
+
+
+@dataclass(frozen=True)
+class TagReport:
+    """The tags that a build has and had, in no order. ``over`` says why none will come any more; usually empty."""
+
+    ref: BuildRef
+    nvr: str = ""
+    taggings: tuple[Tagging, ...] = ()
+    over: str = ""
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,13 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from service.domain.shipping import Stage
 from service.domain.states import ENDED_BUILD, BuildState, SideTagState
 
 SYSTEMS = frozenset({"koji"})
 """Build systems that have side tags; a test compares it with what the adapters offer."""
 
-STABLE = "stable"
+STABLE = Stage.STABLE.value
 """How far a build has got in Fedora (``shipped``) once its update was pushed.
 
 Not ``testing``: until it is stable an update may be edited, and what is edited is built in the side tag again. Bodhi

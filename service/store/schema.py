@@ -17,6 +17,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
+from service.domain.shipping import Stage
 from service.domain.states import (
     ENDED_BUILD,
     LIVE_BUILD,
@@ -31,6 +32,7 @@ from service.store.columns import SortText, UtcTime, Words
 
 LIVE_SQL = in_sql("state", LIVE_BUILD)
 ENDED_SQL = in_sql("state", ENDED_BUILD)
+FOLLOW_UP_KINDS = ("diagnose", "logs", "pull-request", "repository", "shipped", "surplus", "verify")
 
 
 class WebhookDelivery(Base):
@@ -75,7 +77,6 @@ class PackageStream(Base):
     stream: Mapped[str] = mapped_column(String(20))
     sort_key: Mapped[str] = mapped_column(SortText)
     package: Mapped[str] = mapped_column(String(80))
-    confirmed: Mapped[bool] = mapped_column(default=False)
     last_release_number: Mapped[int] = mapped_column(Integer, default=0, server_default="0")
 
 
@@ -137,6 +138,8 @@ class PackageBuild(Base):
         UniqueConstraint("release_id", "target", "attempt"),
         CheckConstraint(in_sql("state", BuildState), name="state"),
         CheckConstraint(in_sql("soundness", Soundness), name="soundness"),
+        CheckConstraint(in_sql("shipped", ("", *Stage)), name="shipped"),
+        CheckConstraint("(shipped = '') = (shipped_at IS NULL)", name="shipped_has_time"),
         CheckConstraint("state <> 'running' OR external_id IS NOT NULL", name="running_has_id"),
         CheckConstraint(f"NOT ({ENDED_SQL}) OR ended_at IS NOT NULL", name="ended_has_time"),
         CheckConstraint(f"NOT ({LIVE_SQL} AND state <> 'held') OR due_at IS NOT NULL", name="live_is_due"),
@@ -186,6 +189,8 @@ class PackageBuild(Base):
     note: Mapped[str] = mapped_column(Words, default="")
     cause: Mapped[str] = mapped_column(Words, default="", server_default="")
     soundness: Mapped[str] = mapped_column(String(10), default=Soundness.UNKNOWN.value)
+    shipped: Mapped[str] = mapped_column(String(10), default="", server_default="")
+    shipped_at: Mapped[datetime | None] = mapped_column(UtcTime)
     cancel_requested: Mapped[str | None] = mapped_column(Words)
     requested_by: Mapped[str | None] = mapped_column(String(100))
     created_at: Mapped[datetime] = mapped_column(UtcTime)
@@ -229,9 +234,7 @@ class FollowUp(Base):
     __tablename__ = "follow_ups"
     __table_args__ = (
         UniqueConstraint("build_id", "kind", "subject"),
-        CheckConstraint(
-            in_sql("kind", ("logs", "verify", "diagnose", "surplus", "repository", "pull-request")), name="kind"
-        ),
+        CheckConstraint(in_sql("kind", FOLLOW_UP_KINDS), name="kind"),
         CheckConstraint("ended_at IS NOT NULL OR due_at IS NOT NULL", name="open_is_due"),
         Index("ix_follow_ups_due", "due_at",
               postgresql_where=text("ended_at IS NULL"), sqlite_where=text("ended_at IS NULL")),

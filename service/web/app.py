@@ -9,6 +9,7 @@ from anyio import to_thread
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from service.board import BadCursor
 from service.settings import Settings, load_settings
@@ -79,6 +80,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(Tags)
     app.add_middleware(WriteLimits, body_limit=chosen.body_limit)
     app.add_middleware(EveryAnswer)
+    if proxies := chosen.proxies():
+        app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=proxies)
     app.include_router(service_pages.router)
     app.include_router(api.router)
     app.include_router(log_api.router)

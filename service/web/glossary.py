@@ -89,6 +89,10 @@ SECTIONS: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
                 "sound",
                 "The built binary was proved fit for use. Degraded: it is not. Unknown: nobody looked.",
             ),
+            (
+                "shipped",
+                "How far a real Koji build is, by its tags. Candidate: built. Testing: for who tests. Stable: for all.",
+            ),
             ("overdue", "What should have been done by now and was not taken up."),
             ("end of life", "No new builds: the branch has left Fedora's support, or the stream upstream's."),
         ),

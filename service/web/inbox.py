@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import queue
 import threading
 from collections.abc import Callable, Sequence
@@ -19,6 +20,7 @@ GROUP_LIMIT = 64
 WAITING_LIMIT = 1024
 # GitHub gives up after ten seconds; whoever waits longer than this is told to come again.
 ANSWER_SECONDS = 9.0
+CLOSE_SECONDS = 10.0
 
 log = structlog.get_logger()
 
@@ -55,11 +57,13 @@ class Inbox:
         self._thread.start()
 
     def close(self) -> None:
-        """Store what is waiting, then end the thread; waits for it at most ten seconds."""
+        """Store what is waiting, then end the thread; waits for it at most ``CLOSE_SECONDS``."""
         self._closed = True
         if self._thread.is_alive():
-            self._queue.put(None)
-            self._thread.join(10)
+            # A full queue needs no word: the writer ends by itself where nothing waits any more.
+            with contextlib.suppress(queue.Full):
+                self._queue.put_nowait(None)
+            self._thread.join(CLOSE_SECONDS)
 
     async def store(self, incoming: Incoming) -> Accepted:
         """Wait until ``incoming`` is durable. Raises InboxUnavailable, also after ``answer_seconds``."""
@@ -81,7 +85,7 @@ class Inbox:
 
     def _write_all(self) -> None:
         stopping = False
-        while not stopping:
+        while not stopping and not (self._closed and self._queue.empty()):
             first = self._queue.get()
             if first is None:
                 return

@@ -28,6 +28,7 @@ TIMEOUT = httpx2.Timeout(5.0)
 KEPT_SECONDS = 3600.0
 LEEWAY_SECONDS = 60
 ANSWER_LIMIT = 256 * 1024
+WELL_KNOWN = "/.well-known/openid-configuration"
 
 
 @dataclass(frozen=True)
@@ -142,6 +143,11 @@ class Provider:
         for key in ("issuer", "authorization_endpoint", "token_endpoint", "jwks_uri"):
             if not isinstance(description.get(key), str):
                 raise Problem(503, f"The sign-in provider's description lacks {key}.")
+        # OpenID Connect Discovery 4.3: a description that speaks for somebody else must not be used.
+        if description["issuer"].removesuffix("/") + WELL_KNOWN != self._settings.oidc_discovery_url:
+            raise Problem(
+                503, f"What {self.host} describes is another sign-in provider than the one asked for."
+            )
         try:
             keys = KeySet.import_key_set(self._ask("GET", description["jwks_uri"]))  # type: ignore[arg-type]
         except (JoseError, ValueError, KeyError, TypeError) as error:

@@ -57,6 +57,8 @@ class Build(Shape):
     note: str
     cause: str = Field(description="What the logs say went wrong, in one line; empty where nothing was read.")
     soundness: str
+    shipped: str = Field(description="How far the build is on its way to users: candidate, testing, stable.")
+    shipped_at: datetime | None
     external_id: str | None
     web_url: str
     requested_by: str | None
@@ -193,6 +195,7 @@ class LastGood(Shape):
     version: str
     nvr: str
     ended_at: datetime
+    shipped: str
 
 
 class MatrixCell(Shape):
@@ -204,6 +207,9 @@ class MatrixCell(Shape):
     state: str = Field(description="The build's state, or 'empty'.")
     reason: str = Field(description="Why it is not green; in an empty cell why nothing is planned.")
     soundness: str
+    shipped: str = Field(
+        description="candidate, testing or stable by the build's tags; empty where not shipped."
+    )
     nvr: str
     version: str
     age_seconds: int | None = Field(description="Since the build ended, or began if it has not.")

@@ -38,6 +38,7 @@ def _cell(cell: board.Cell, now: datetime) -> schemas.MatrixCell:
         state=cell.state,
         reason=build.reason if build else cell.refusal,
         soundness=build.soundness if build else "unknown",
+        shipped=build.shipped if build else "",
         nvr=build.nvr if build else "",
         version=build.version if build else "",
         age_seconds=age_seconds(build, now) if build else None,

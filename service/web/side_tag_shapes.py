@@ -22,6 +22,7 @@ class SideTagBuild(Shape):
     target: str
     state: str
     reason: str
+    shipped: str = Field(description="How far it has got in Fedora: candidate, testing, stable, or empty.")
     joined: bool
 
 

@@ -23,10 +23,12 @@ from service.domain.reports import (
     ScmCommit,
     Srpm,
     SubmissionKey,
+    TagReport,
 )
 from service.domain.states import ENDED_CHROOT, BuildState, ChrootState, rollup
 from tests.contract.copr_bench import CoprBench
 from tests.contract.koji_bench import REAL_URL, KojiBench, RealKojiBench
+from tests.servers import NO_TLS
 from workers.buildsystems import (
     AdapterConfig,
     BuildSystem,
@@ -161,7 +163,7 @@ def test_an_ended_build_names_its_logs_and_its_rpms(bench: Bench) -> None:
         logs = bench.system.log_addresses(place)
         assert set(logs) == {"builder", "root", "backend"}
         statuses = {
-            kind: [httpx2.get(url, trust_env=False).status_code for url in urls]
+            kind: [httpx2.get(url, trust_env=False, verify=NO_TLS).status_code for url in urls]
             for kind, urls in logs.items()
         }
         assert all(200 in told for told in statuses.values()), statuses
@@ -293,6 +295,19 @@ def test_cancelling_a_finished_build_changes_nothing(bench: Bench) -> None:
     bench.end(ref)
     bench.system.cancel(ref)
     assert state(report(bench, ref)) is BuildState.SUCCEEDED
+
+
+def test_tags_are_told_or_said_never_to_come(bench: Bench) -> None:
+    ref, gone = submitted(bench), bench.vanished()
+    bench.end(ref)
+    told = bench.system.tags([ref, gone])
+    assert told.keys() == {ref, gone}
+    answer = told[ref]
+    assert isinstance(answer, TagReport) and answer.ref == ref
+    # What is not tagged says so where it is polled, and why where it is asked.
+    assert report(bench, ref).tagged == (not answer.over) == bool(answer.taggings)
+    assert isinstance(told[gone], PollProblem) or answer.over
+    assert bench.system.tags([]) == {}
 
 
 def test_cancelling_an_unknown_build_says_so(bench: Bench) -> None:

@@ -100,7 +100,8 @@ def test_from_the_fork_to_the_merge(bench: Bench) -> None:
     for _ in range(2):
         forge.comment(package, 1, "Said once")
     assert bench.farm.forge.pulls(package)[0]["comments"] == ["Said once"]
-    merged = bench.farm.forge.merge(package, 1, "squash")
+    merged = bench.farm.forge.merge(package, 1, "squash", delete=True)
+    assert "cryopack-b1" not in remote_branches(bench.fork_url)
     found = forge.get(package, 1)
     assert (found.state, found.closed_by) == (PullState.MERGED, "maintainer")
     assert found.merge_commit == ("" if bench.kind is ForgeKind.PAGURE else merged)
@@ -117,7 +118,8 @@ def test_closed_by_us_and_found_among_many(bench: Bench) -> None:
     last = forge.open(package, Proposal("cryopack-b1", BRANCH, "t", "x"))
     assert [pull.number for pull in forge.find(package, "cryopack-b1")] == [last.number]
     assert [pull.number for pull in forge.find(package, "cryopack-b0")] == list(range(1, 33))
-    forge.close(package, last.number)
+    for _ in range(2):
+        forge.close(package, last.number)
     assert forge.get(package, last.number).state is PullState.CLOSED
 
 

@@ -12,6 +12,7 @@ import pytest
 from sandbox.testing import Farm
 from service.domain.reports import BuildRef, BuildReport, PollProblem, ResultPlace, ScmCommit, SubmissionKey
 from tests.contract.koji_bench import koji_target, sandbox_options
+from tests.servers import NO_TLS
 from workers.buildsystems import AdapterConfig, BuildSystem, NeedsPerson, SubmissionRefused, connect
 
 pytestmark = pytest.mark.timeout(60)
@@ -94,9 +95,11 @@ def test_a_build_that_stays_has_its_rpms_where_the_hub_keeps_them(farm: Farm, sy
         kept = f"packages/{name}/{version}/{release}/{arch}/{work.nvr}.{arch}.rpm"
         assert url == f"{farm.koji_url}/kojifiles/{kept}"
         path = farm.state_dir / "koji" / kept
-        assert httpx2.get(url, trust_env=False).status_code == 404, "a simulated build has no package"
+        assert httpx2.get(url, trust_env=False, verify=NO_TLS).status_code == 404, (
+            "a simulated build has no package"
+        )
         path.write_bytes(b"a package")
-        assert httpx2.get(url, trust_env=False).content == b"a package"
+        assert httpx2.get(url, trust_env=False, verify=NO_TLS).content == b"a package"
 
 
 def test_a_tag_that_has_moved_on_is_still_in_the_history(farm: Farm, system: BuildSystem) -> None:

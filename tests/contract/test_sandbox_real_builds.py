@@ -19,7 +19,8 @@ from tests.go_toolchain import ROOT, needs_go
 
 CACHE = ROOT / ".install" / "go-cache"
 
-pytestmark = needs_go
+# One worker compiles all: two beside each other would both compile the standard library into an empty cache.
+pytestmark = [needs_go, pytest.mark.xdist_group("go")]
 
 
 @pytest.fixture(scope="session")

@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 
 from sandbox.recorded import BRANCHES, FOLDER, KINDS, recorded
 from sandbox.testing import Farm
 from service.catalog import Catalog
 from service.domain.diagnosis import diagnose
+from service.domain.reports import BuildReport, ResultPlace, SubmissionKey
 from tests.contract.conftest import make_srpm
+from tests.contract.copr_bench import srpm_at
+from tests.contract.koji_bench import koji_target, sandbox_options
 from tests.contract.stand_in import log_of, stand_in_srpm, upload
+from tests.servers import NO_TLS
+from workers.buildsystems import AdapterConfig, connect
 
 # Whatever machine runs this: no sandbox compiles for this architecture.
 CHROOTS = ["fedora-43-s390x", "fedora-44-s390x"]
@@ -66,6 +73,33 @@ def test_the_recording_that_fits_is_replayed(
         assert f"-{recording}, {branch}, x86_64)" in first
         was = recording.partition(" ")[0]
         assert tag[1:] in rest and was not in rest and "x86_64" not in rest and "amd64" not in rest
+
+
+def has_ended(tasks: list[dict[str, Any]], number: int) -> bool:
+    return any(task["id"] == number and task["completion_ts"] for task in tasks)
+
+
+def test_the_hub_replays_as_well_and_offers_no_package_that_it_never_made(
+    farm: Farm, tmp_path: Path, catalog: Catalog
+) -> None:
+    chroot = "fedora-44-s390x"
+    farm.koji.target("f44-candidate", "f44-build", "f44-updates-candidate", "s390x")
+    system, target = connect("koji", AdapterConfig(tmp_path, sandbox_options(farm))), koji_target(chroot)
+    ends = {}
+    for strategy in ("none", "default"):
+        srpm = srpm_at(stand_in_srpm(tmp_path, catalog, strategy, "f44"))
+        ref = system.submit(srpm, target, SubmissionKey.fresh(1), system.open(target))
+        farm.koji.wait(partial(has_ended, number=int(ref.external_id)))
+        report = system.poll([ref])[ref]
+        assert isinstance(report, BuildReport)
+        (one,) = report.chroots
+        log = httpx2.get(one.log_url, trust_env=False, verify=NO_TLS).text
+        assert log.startswith("REPLAYED") and f"(strategy {strategy}, f44, x86_64)" in log.partition("\n")[0]
+        rpms = system.rpm_addresses(ResultPlace(ref, chroot, one.result_url, one.log_url))
+        ends[strategy] = (report.ended, "amd64" in log, rpms)
+    assert ends["none"] == ("failed", False, ())
+    ended, _, (rpm,) = ends["default"]
+    assert ended == "succeeded" and httpx2.get(rpm, trust_env=False, verify=NO_TLS).status_code == 404
 
 
 def test_what_was_not_recorded_is_not_replayed(tmp_path: Path, catalog: Catalog) -> None:

@@ -8,9 +8,28 @@ from typing import Any
 
 import pytest
 
+import workers.preparation
 from sandbox.testing import Farm
+from service.domain.fedora import Branch
+from service.domain.specs import SpecFile
 from service.settings import Settings
 from tests.flow.house import House
+from workers.specs_lint import lint_spec
+
+LINTED: dict[tuple[str, Branch], str] = {}
+
+
+@pytest.fixture(autouse=True)
+def lint_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """rpmlint takes a quarter of a second a spec: what it said of one is remembered for the next test that makes it."""
+
+    def remembered(spec: SpecFile, *, branch: Branch) -> str:
+        key = (spec.text, branch)
+        if key not in LINTED:
+            LINTED[key] = lint_spec(spec, branch=branch)
+        return LINTED[key]
+
+    monkeypatch.setattr(workers.preparation, "lint_spec", remembered)
 
 
 @pytest.fixture

@@ -105,6 +105,11 @@ class House:
             session.expunge_all()
             return {row.chroot: row for row in rows}
 
+    def kinds(self) -> list[str]:
+        """The kinds of all follow-ups that there are or were."""
+        with self.context.db.reader() as session:
+            return list(session.scalars(select(FollowUp.kind)))
+
     def story(self, build_id: int) -> list[str]:
         """The states that a build went through, in order."""
         with self.context.db.reader() as session:

@@ -1,6 +1,7 @@
-"""A Celery worker that is killed once at a named step boundary: ``celery -A tests.flow.killable worker``.
+"""A Celery worker that dies at a step boundary by plan: ``celery -A tests.flow.killable worker``.
 
-CRYOPACK_TEST_KILL is ``child|worker:before|after:boundary``; CRYOPACK_TEST_MARK is a file that says it has happened.
+CRYOPACK_TEST_PLAN names a file with ``child|worker:before|after:boundary``. Who dies by it takes it away, so that each
+plan kills once; the next one may be written then.
 """
 
 from __future__ import annotations
@@ -43,32 +44,35 @@ KOJI_BOUNDARIES: dict[str, tuple[Any, str]] = {
 }
 
 
-def _die(who: str, mark: Path) -> None:
+PLAN = Path(os.environ.get("CRYOPACK_TEST_PLAN", os.devnull))
+
+
+def _die_if_planned(when: str, boundary: str) -> None:
     try:
-        mark.touch(exist_ok=False)
-    except FileExistsError:
+        who, planned_when, planned = PLAN.read_text().split(":")
+        if (planned_when, planned) != (when, boundary):
+            return
+        PLAN.unlink()
+    except (FileNotFoundError, ValueError):
+        # There is none, it is being written, or somebody else has just died by it.
         return
     if who == "worker":
         os.kill(os.getppid(), signal.SIGKILL)
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def _wrap(function: Callable[..., Any], who: str, when: str, mark: Path) -> Callable[..., Any]:
+def _wrap(function: Callable[..., Any], boundary: str) -> Callable[..., Any]:
     @functools.wraps(function)
     def deadly(*args: Any, **kwargs: Any) -> Any:
-        if when == "before":
-            _die(who, mark)
+        _die_if_planned("before", boundary)
         result = function(*args, **kwargs)
         # A claim that found nothing to do is no boundary.
-        if when == "after" and (result not in (None, []) or boundary == "koji_upload"):
-            _die(who, mark)
+        if result not in (None, []) or boundary == "koji_upload":
+            _die_if_planned("after", boundary)
         return result
 
     return deadly
 
 
-plan = os.environ.get("CRYOPACK_TEST_KILL", "")
-if plan:
-    who, when, boundary = plan.split(":")
-    owner, name = (BOUNDARIES | KOJI_BOUNDARIES)[boundary]
-    setattr(owner, name, _wrap(getattr(owner, name), who, when, Path(os.environ["CRYOPACK_TEST_MARK"])))
+for boundary, (owner, name) in (BOUNDARIES | KOJI_BOUNDARIES).items():
+    setattr(owner, name, _wrap(getattr(owner, name), boundary))

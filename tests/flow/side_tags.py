@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -54,7 +55,10 @@ class SideTagHouse(House):
         self, farm: Farm, make: Callable[..., Settings], url: str, origin: str, **changes: Any
     ) -> None:
         template = origin + "/{repository}/archive/{tag}/{name}-{version}.tar.gz"
-        super().__init__(farm, koji_settings(make, farm, url, source_url_template=template, **changes))
+        looks = {"shipped_look_seconds": 0.2, "shipped_look_max_seconds": 0.3}
+        super().__init__(
+            farm, koji_settings(make, farm, url, source_url_template=template, **looks, **changes)
+        )
         self.grants = DistGit(farm.state_dir / "dist-git")
         packages = tuple(f"{family}{MINOR}" for family in FAMILIES)
         for package in packages:
@@ -104,12 +108,11 @@ class SideTagHouse(House):
         """The side tags that the hub has."""
         return [tag["name"] for tag in self.farm.koji.side_tags() if not tag["removed"]]
 
-    def ship(self, *families: str) -> None:
-        """Bodhi pushes builds to stable: they get the tag of updates and lose the side tag."""
-        (held,) = [tag for tag in self.farm.koji.side_tags() if not tag["removed"]]
+    def ship(self, tag: str, *, leave: bool = False) -> None:
+        """Bodhi gives the builds in the side tag a tag of its own; with ``leave`` they leave the side tag."""
+        (held,) = [one for one in self.farm.koji.side_tags() if not one["removed"]]
         for nvr in held["holds"]:
-            if nvr.startswith(tuple(families or FAMILIES)):
-                self.farm.koji.move(nvr, "f44-updates", held["name"])
+            self.farm.koji.move(nvr, tag, held["name"] if leave else None)
 
     def give_up(self, why: str) -> None:
         """A person gives the newest side tag up."""
@@ -117,7 +120,13 @@ class SideTagHouse(House):
 
     def wait(self, seen: Callable[[], bool], seconds: float = 60.0) -> None:
         """Turn until ``seen()``. Raises TimeoutError."""
-        self.run(until=lambda builds: seen(), seconds=seconds)
+        deadline = time.monotonic() + seconds
+        while not seen():
+            if time.monotonic() > deadline:
+                shown = [(b.family, b.state, b.shipped, b.reason) for b in self.builds()]
+                raise TimeoutError(f"{shown}, {[(t.state, t.reason) for t in self.side_tags()]}")
+            if not self.turn():
+                time.sleep(0.03)
 
     def hurry(self) -> None:
         """Everything that waits is due now, and leases are over."""

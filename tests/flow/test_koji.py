@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -11,17 +10,14 @@ from typing import Any
 
 import pytest
 
-import service.catalog
 from sandbox.testing import Farm
-from service.domain.states import ENDED_BUILD, BuildState
 from service.settings import Settings
 from tests.flow.house import SUCCESS, House
-from tests.flow.processes import Worker, wait_for
+from tests.flow.killing import Victim, one_target
 from tests.servers import Valkey
 from workers import steps
 from workers.context import Context
 
-SECONDS = 140
 # Around the session, the upload and the submission; the other boundaries are no different from COPR's (test_kill.py).
 PLANS = [
     "child:after:koji_open",
@@ -30,6 +26,8 @@ PLANS = [
     "worker:after:koji_build",
     "child:after:koji_submit",
 ]
+# Leases of the dead end at once; for these their time really passes.
+PATIENT = {"worker:after:koji_build"}
 
 
 @pytest.fixture
@@ -70,6 +68,8 @@ def test_one_release_is_built_at_copr_and_at_koji(wide_house: House) -> None:
     }
     assert all(row.log_url.endswith("/build.log") and row.started_at for row in chroots.values())
     assert house.story(koji.id) == SUCCESS
+    # Neither of them is on its way to users, so nobody follows it there.
+    assert (copr.shipped, koji.shipped) == ("", "") and "shipped" not in house.kinds()
 
 
 def test_an_architecture_that_fails_fails_the_build_with_kojis_words(house: House) -> None:
@@ -171,7 +171,6 @@ def test_two_workers_on_one_build_make_one_task(house: House) -> None:
     assert house.builds()[0].state == "succeeded" and len(house.farm.koji.tasks()) == 1
 
 
-@pytest.mark.parametrize("plan", PLANS)
 def test_a_killed_worker_loses_no_task_and_doubles_none(
     farm: Farm,
     make_settings: Callable[..., Settings],
@@ -179,45 +178,19 @@ def test_a_killed_worker_loses_no_task_and_doubles_none(
     postgres_url: str,
     valkey: Valkey,
     tmp_path: Path,
-    plan: str,
 ) -> None:
-    mark, catalog, log = tmp_path / "killed", tmp_path / "catalog", tmp_path / "worker.log"
-    _one_target(catalog)
+    one_target(tmp_path / "catalog", "f44-koji")
     settings = make_settings(
         postgres_url, broker_url=valkey.url, step_limit_seconds=4.0, step_lease_seconds=5.0,
-        poll_lease_seconds=2.0, catalog_dir=catalog, **koji_settings,
+        poll_lease_seconds=2.0, catalog_dir=tmp_path / "catalog", **koji_settings,
     )  # fmt: skip
     house = House(farm, settings)
-    worker = Worker(settings, log, CRYOPACK_TEST_KILL=plan, CRYOPACK_TEST_MARK=str(mark))
-    house.announce("v1.35.6")
-    worker.start()
+    victim = Victim(house, settings, tmp_path)
     try:
-
-        def revive() -> None:
-            if not worker.alive:
-                worker.start()
-
-        def ended() -> bool:
-            builds = house.builds()
-            return mark.exists() and bool(builds) and all(build.state in ENDED_BUILD for build in builds)
-
-        wait_for(ended, SECONDS, revive)
-        (build,) = house.builds()
-        assert build.state == BuildState.SUCCEEDED, build.reason
-        assert [str(task["id"]) for task in farm.koji.tasks()] == [build.external_id]
-    except TimeoutError:
-        shown = [(b.target, b.state, b.reason) for b in house.builds()]
-        pytest.fail(f"killed: {mark.exists()}, builds: {shown}\n{log.read_text()[-3000:]}")
+        for patch, plan in enumerate(PLANS, 1):
+            victim.build(f"v1.35.{patch}", plan, patient=plan in PATIENT)
+            ours = [build.external_id for build in house.builds()]
+            assert [str(task["id"]) for task in farm.koji.tasks()] == ours, plan
     finally:
-        worker.kill()
+        victim.close()
         house.close()
-
-
-def _one_target(folder: Path) -> None:
-    """The built-in catalogue with one Koji target, so that exactly one task is due."""
-    source = Path(service.catalog.__file__).parent
-    shutil.copytree(source, folder, ignore=shutil.ignore_patterns("*.py", "__pycache__"))
-    targets = folder / "targets.toml"
-    head, *rest = targets.read_text().split("[[target]]")
-    (kept,) = [part for part in rest if 'id = "f44-koji"' in part]
-    targets.write_text(head + "[[target]]" + kept)

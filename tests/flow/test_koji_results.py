@@ -21,6 +21,8 @@ from service.store.logs import LogTail
 from service.store.schema import FollowUp, PackageBuild
 from service.store.session import database_now
 from tests.diagnosis_corpus import FOLDERS, read
+from tests.flow.dist_git import PACKAGE, DistGitHouse
+from tests.flow.dist_git import koji_settings as distgit_settings
 from tests.flow.house import House
 from tests.flow.test_verification import rpm_like_planned
 from tests.logs.bucket import KEY_ID, REGION, SECRET, Bucket
@@ -96,6 +98,36 @@ def test_the_rpms_of_a_scratch_build_are_judged(
     build, told = verified(house, "v1.35.6", monkeypatch, lambda row: None)
     assert (build.state, build.soundness) == ("succeeded", "unknown"), "no package is no broken package"
     assert told.startswith("not verified: ") and "simulated" in told
+
+
+@native
+def test_the_rpms_of_a_build_from_dist_git_are_judged_where_the_hub_keeps_them(
+    farm: Farm,
+    make_settings: Callable[..., Settings],
+    sqlite_url: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its release is counted by rpmautospec, and a maintainer has taken a Conflicts out of the spec."""
+    house = DistGitHouse(farm, distgit_settings(make_settings, farm, sqlite_url))
+    farm.koji.target("f44-candidate", "f44-build", "f44-updates-candidate", "x86_64")
+    house.grants.grant(PACKAGE, "f44")
+    go_on = hold(monkeypatch, "verify")
+    built = house.release("v1.35.1")
+    assert built.state == "succeeded", built.reason
+    program = compile_program(tmp_path, MAIN, *HARD)
+    with house.context.db.reader() as session:
+        row = session.get_one(PackageBuild, built.id)
+        made = rpm_like_planned(tmp_path, row, program, leave_out="conflicts: crio", release="7.fc44")
+    (kept,) = (farm.state_dir / "koji" / "packages").rglob("*.x86_64.rpm")
+    shutil.copyfile(made, kept)
+    go_on()
+    house.settle(60)
+    with house.context.db.reader() as session:
+        checks = build_checks(session, built.id)
+    assert [(one.rule, one.grade) for one in checks.findings] == [("missing-conflicts", "note")]
+    assert house.builds()[0].soundness == "sound", checks.chroots[0].text
+    house.close()
 
 
 def test_the_logs_of_every_architecture_are_followed_kept_and_understood(

@@ -75,7 +75,7 @@ def test_a_release_is_proposed_and_what_was_merged_is_built(
         for part in (f"releases/tag/v1.35.{number}", f"/builds/{build.id}", f" {SPEC} ", "insertion"):
             assert part in pull["text"]
         assert len(house.scm_builds()) == number - 1
-        head = house.farm.forge.merge(PACKAGE, number, way)
+        head = house.farm.forge.merge(PACKAGE, number, way, delete=True)
         built = house.until(ended)
         assert built.state == "succeeded", built.reason
         assert house.scm_builds()[-1].endswith(f"#{head}")
@@ -218,7 +218,9 @@ def test_trouble_at_the_forge_waits_or_asks_a_person(house: PullHouse) -> None:
     house.farm.forge.account(expired=True)
     house.farm.clear_faults(fault)
     build = house.until(lambda builds: builds[-1].state == "held")
-    assert "does not accept our token" in build.reason and build.reason.endswith("then resume the build")
+    assert "does not accept our token" in build.reason and build.reason.endswith(
+        "put that right and resume the build"
+    )
     assert house.farm.forge.token not in build.reason
     house.farm.forge.account()
     resume_build(house.context.db, house.context.catalog, build.id, by="me")

@@ -41,6 +41,25 @@ def test_a_set_is_built_in_order_in_one_side_tag(house: SideTagHouse) -> None:
     # Each was asked for only after the one before it had ended.
     assert all(before["completion_ts"] < after["create_ts"] for before, after in itertools.pairwise(tasks))
 
+    # In testing the update may still be edited; the tag goes only when all of it is stable.
+    house.ship("f44-updates-testing")
+    house.wait(lambda: {build.shipped for build in house.builds()} == {"testing"})
+    house.hurry()
+    house.wait(lambda: "not in stable yet" in house.side_tags()[0].reason)
+    assert house.live_tags() == [row.name]
+    house.ship("f44-updates")
+    house.wait(lambda: house.side_tags()[0].state == "removed")
+    assert house.live_tags() == []
+    assert house.tag_story() == ["creating", "open", "removing", "removed"]
+
+    # The next release gets a side tag of its own. This time Bodhi takes the builds out first, and the hub removes it.
+    house.release_all("cri-o", patch=1)
+    house.run()
+    house.ship("f44-updates", leave=True)
+    assert house.live_tags() == []
+    house.wait(lambda: house.side_tags()[1].state == "removed")
+    assert house.side_tags()[1].reason.endswith("is gone from the build system after its update was pushed")
+
 
 def test_what_comes_after_a_failure_waits_until_a_person_says_go_on(house: SideTagHouse) -> None:
     house.farm.koji.set_outcome("x86_64", package="kubernetes*")

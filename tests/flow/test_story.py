@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,11 +15,13 @@ from service import board
 from service.board.checks import build_checks
 from service.domain.causes import RemedyPolicy
 from service.overrides import LiveCatalog
+from service.settings import Settings
 from service.store.schema import PackageBuild
 from tests.flow.house import House
 from tests.go_toolchain import ROOT, needs_go
 
-pytestmark = needs_go
+# One worker compiles all: two beside each other would both compile the standard library into an empty cache.
+pytestmark = [needs_go, pytest.mark.xdist_group("go")]
 
 
 @pytest.fixture
@@ -47,10 +50,20 @@ def newest(house: House) -> PackageBuild:
     return house.builds()[-1]
 
 
-def test_the_whole_story(sqlite_house: House) -> None:
+@pytest.fixture
+def house(
+    farm: Farm, make_settings: Callable[..., Settings], koji_settings: dict[str, Any], sqlite_url: str
+) -> Iterator[House]:
+    """A service with both build systems."""
+    house = House(farm, make_settings(sqlite_url, **koji_settings))
+    yield house
+    house.close()
+
+
+@pytest.mark.parametrize("target", ["f44-copr", "f44-koji"])
+def test_the_whole_story(house: House, target: str) -> None:
     """Without the workaround it fails; the cause is read from the linker's own words; the remedy is sound."""
-    house = sqlite_house
-    aim(house, "none")
+    aim(house, "none", target=target)
     house.announce("v1.32.1")
     house.run(lambda builds: bool(builds) and builds[0].state == "failed", seconds=100)
     house.settle(60)
@@ -79,8 +92,7 @@ def test_the_whole_story(sqlite_house: House) -> None:
     assert len(house.builds()) == 2
 
 
-def test_compat_passes_and_is_degraded_with_the_reason(sqlite_house: House) -> None:
-    house = sqlite_house
+def test_compat_passes_and_is_degraded_with_the_reason(house: House) -> None:
     aim(house, "compat")
     house.announce("v1.32.1")
     house.run(seconds=100)

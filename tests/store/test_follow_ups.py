@@ -18,6 +18,7 @@ from service.follow_ups import (
     add_follow_up,
     claim_follow_up,
     end_follow_up,
+    hasten_watch,
     postpone_follow_up,
 )
 from service.settings import Settings
@@ -113,7 +114,7 @@ def run_often(
     db: Database, follow_up_id: int, monkeypatch: pytest.MonkeyPatch, act: Callable[..., Done], times: int
 ) -> FollowUp:
     """Let a worker run the follow-up as often as it is given back."""
-    monkeypatch.setattr(follow_ups, "RUNNERS", {"diagnose": act})
+    monkeypatch.setattr(follow_ups, "RUNNERS", {"diagnose": act, "pull-request": act})
     context = cast(Context, SimpleNamespace(db=db, settings=Settings()))
     for _ in range(times):
         if row(db, follow_up_id).ended_at is None:
@@ -137,6 +138,37 @@ def test_trouble_of_ours_is_tried_a_bounded_number_of_times(
     assert ended.outcome.startswith(f"gave up after {len(calls)} tries") and str(trouble) in ended.outcome
     # The same reason is told once, not with every try.
     assert len(history(db)) == 2
+
+
+def test_who_waits_for_a_persons_merge_is_not_given_up(
+    db: Database, follow_up_id: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with db.transaction() as session:
+        session.get_one(FollowUp, follow_up_id).kind = "pull-request"
+
+    def act(*_: Any) -> Done:
+        raise KeyError("a mistake of ours")
+
+    waiting = run_often(db, follow_up_id, monkeypatch, act, follow_ups.FOLLOW_UP_TRIES + 3)
+    assert waiting.ended_at is None and waiting.tries == follow_ups.FOLLOW_UP_TRIES + 3
+
+
+def test_who_is_waited_for_is_hastened_unless_it_has_met_trouble(db: Database, follow_up_id: int) -> None:
+    with db.transaction() as session:
+        found = session.get_one(FollowUp, follow_up_id)
+        now, found.kind = database_now(session), "pull-request"
+        found.due_at = now + timedelta(seconds=300)
+        assert hasten_watch(session, found.build_id, now) and found.due_at == now
+        found.outcome, found.due_at = "forge: is not to be reached", now + timedelta(seconds=300)
+        session.flush()
+        assert not hasten_watch(session, found.build_id, now)
+        found.outcome = ""
+    work = claim(db, follow_up_id)
+    assert work is None
+    make_due(db, follow_up_id)
+    work = claim(db, follow_up_id)
+    with db.transaction() as session:
+        assert work is not None and not hasten_watch(session, work.build_id, database_now(session))
 
 
 def test_an_outage_spends_no_tries_until_the_build_is_long_over(

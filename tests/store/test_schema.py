@@ -71,6 +71,9 @@ def release_id(db: Database) -> int:
         ({"state": "failed", "ended_at": NOW, "due_at": None}, "reason"),
         ({"state": "held", "due_at": None}, "reason"),
         ({"soundness": "fine"}, "soundness"),
+        ({"shipped": "pushed", "shipped_at": NOW}, "shipped"),
+        ({"shipped": "stable"}, "shipped_has_time"),
+        ({"shipped_at": NOW}, "shipped_has_time"),
     ],
 )
 def test_a_wrong_life_cannot_be_stored(

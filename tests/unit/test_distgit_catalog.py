@@ -13,6 +13,7 @@ from service.catalog import load
 from service.domain.distgit import Delivery, DistGitPolicy
 from service.domain.errors import BadCatalog
 from service.domain.pull_requests import ForgeKind
+from service.domain.shipping import fedora_tags
 
 BUILT_IN = Path(service.catalog.__file__).parent
 
@@ -25,13 +26,15 @@ PLACES = {
 
 @pytest.fixture
 def targets(tmp_path: Path) -> Path:
-    """A copy of the catalogue with a single dist-git target; its targets.toml."""
+    """A copy of the catalogue with a single dist-git target, and the commented tags of it; its targets.toml."""
     shutil.copytree(BUILT_IN, tmp_path / "catalog", ignore=shutil.ignore_patterns("*.py", "__pycache__"))
     file = tmp_path / "catalog" / "targets.toml"
     text = file.read_text()
     start, end = (text.index(f'[[target]]\nid = "{branch}-dist-git"') for branch in ("f44", "f45"))
     first = text.index('[[target]]\nid = "f43-dist-git"')
-    example = text[start:end] + 'direct_push = ["cri-o1.35"]\n'
+    shipped = text[text.index("# [target.shipped]") :].splitlines()[:4]
+    tags = "".join(f"{line.removeprefix('# ')}\n" for line in shipped)
+    example = f'{text[start:end]}direct_push = ["cri-o1.35"]\n{tags}'
     file.write_text(f"{text[:first]}{example}")
     return file
 
@@ -58,6 +61,11 @@ def test_a_target_of_fedoras(targets: Path) -> None:
         "ssh://bot@pkgs.fedoraproject.org/forks/bot/rpms/cri-o1.36.git"
     )
     assert DistGitPolicy.from_json(json.loads(json.dumps(found.as_json()))) == found
+
+
+def test_the_tags_that_the_example_names_are_those_without_one(targets: Path) -> None:
+    catalog = load(targets.parent, copr_owner="me", koji_profile="fedora", **PLACES)
+    assert catalog.targets[-1].stages == fedora_tags(44)
 
 
 def test_official_builds_are_off_until_dist_git_and_a_profile_are_known() -> None:
@@ -87,6 +95,14 @@ def test_official_builds_are_off_until_dist_git_and_a_profile_are_known() -> Non
             'forks/me/rpms/{package}.git"\nfork_push',
             "must hold",
         ),
+        (
+            'candidate = ["f44-updates-candidate", "f44-signing-pending"]',
+            "candidate = []",
+            "at least one tag",
+        ),
+        ('["f44-updates", "f44"]', '["f44 updates"]', "is no name of a tag"),
+        ('["f44-updates", "f44"]', '["f44-updates-testing"]', "the tag f44-updates-testing means two stages"),
+        ("stable = ", "released = ", "stable: is missing"),
         ('style = "dist-git"\ndeadline', 'style = "srpm"\ndeadline', "needs the style dist-git"),
     ],
 )

@@ -39,6 +39,8 @@ def test_secrets_come_from_files_and_are_never_shown(tmp_path: Path, monkeypatch
         ("CRYOPACK_POLL_SECONDS", "soon"),
         ("CRYOPACK_GITHUB_API_URL", "api.github.com"),
         ("CRYOPACK_API_READ", "everybody"),
+        ("CRYOPACK_TRUSTED_PROXIES", "10.0.0.1, proxy.example.org"),
+        ("CRYOPACK_OIDC_DISCOVERY_URL", "https://id.example.org/"),
     ],
 )
 def test_a_wrong_setting_names_its_variable_and_not_its_value(

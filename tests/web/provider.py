@@ -20,14 +20,17 @@ CLIENT_ID, CLIENT_SECRET = "cryopack", "a-client-secret"
 
 
 class OidcProvider:
-    """``claims`` go into the ID token on top of the right ones; ``broken`` names what it does wrong."""
+    """``claims`` go into the ID token on top of the right ones; ``broken`` names what it does wrong.
+
+    ``issuer`` is what it calls itself in its description, where that is not its address.
+    """
 
     def __init__(self) -> None:
         self.key = RSAKey.generate_key(2048, {"kid": "one"})
         self.other_key = RSAKey.generate_key(2048, {"kid": "one"})
         self.claims: dict[str, Any] = {}
         self.userinfo: dict[str, Any] = {"sub": "person-1"}
-        self.broken = ""
+        self.broken = self.issuer = ""
         self.codes: dict[str, dict[str, str]] = {}
         provider = self
 
@@ -54,7 +57,7 @@ class OidcProvider:
         query = {name: values[0] for name, values in parse_qs(address.query).items()}
         if address.path == "/.well-known/openid-configuration":
             answer(call, {
-                "issuer": self.url, "authorization_endpoint": f"{self.url}/authorize",
+                "issuer": self.issuer or self.url, "authorization_endpoint": f"{self.url}/authorize",
                 "token_endpoint": f"{self.url}/token", "jwks_uri": f"{self.url}/keys",
                 "userinfo_endpoint": f"{self.url}/userinfo",
             })  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import concurrent.futures
 import sqlite3
 import threading
@@ -194,6 +195,42 @@ def test_what_waits_is_stored_before_the_service_stops(database_url: str) -> Non
     with db.reader() as session:
         assert session.scalar(select(func.count()).select_from(WebhookDelivery)) == 12
     db.dispose()
+
+
+def test_stopping_waits_for_a_stalled_database_only_so_long(
+    monkeypatch: pytest.MonkeyPatch, db: Database
+) -> None:
+    monkeypatch.setattr(inbox, "WAITING_LIMIT", 3)
+    monkeypatch.setattr(inbox, "CLOSE_SECONDS", 0.1)
+    entered, hold, ended = (threading.Event() for _ in range(3))
+
+    def stalled(db: Database, group: Sequence[Incoming]) -> list[Accepted]:
+        entered.set()
+        hold.wait(20)
+        return accept_deliveries(db, group)
+
+    monkeypatch.setattr(inbox, "accept_deliveries", stalled)
+    box = inbox.Inbox(db)
+    box.start()
+
+    async def fill() -> list[Accepted]:
+        waiting = [asyncio.ensure_future(box.store(Incoming("first", "release", BODY)))]
+        assert await asyncio.to_thread(entered.wait, 10)
+        waiting += [asyncio.ensure_future(box.store(Incoming(f"g{n}", "release", BODY))) for n in range(3)]
+        await asyncio.sleep(0)
+        assert box._queue.full()
+        closing = threading.Thread(target=lambda: (box.close(), ended.set()), daemon=True)
+        closing.start()
+        assert await asyncio.to_thread(ended.wait, 10), "closing waits for room in the queue"
+        hold.set()
+        return await asyncio.gather(*waiting)
+
+    # In a thread of its own: this one may have the event loop of a browser.
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        assert len(pool.submit(lambda: asyncio.run(fill())).result()) == 4
+    # What had waited is stored, and the writer ends although nobody could tell it to.
+    box._thread.join(10)
+    assert not box._thread.is_alive() and box.stored == 4
 
 
 def test_durable_before_the_answer(postgres_url: str) -> None:

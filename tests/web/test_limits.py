@@ -43,6 +43,33 @@ def test_an_address_that_writes_too_often(sqlite_url: str) -> None:
         assert live.deliver(BODY).status_code == 202, "the webhook has limits of its own"
 
 
+@pytest.mark.parametrize(("proxies", "believed"), [("", False), ("127.0.0.0/8, 10.9.9.9", True)])
+def test_who_sends_is_what_a_trusted_proxy_says_and_nobody_else(
+    sqlite_url: str, proxies: str, believed: bool
+) -> None:
+    with serving(sqlite_url, address_limit_per_minute=3, trusted_proxies=proxies) as live:
+        token = create_token(live.context.db, "ana", ["admin"], by="root").text
+        made = post(
+            live,
+            "/api/v1/tokens",
+            json={"name": "ci", "scopes": ["read"]},
+            headers={"authorization": f"Bearer {token}", "x-forwarded-for": "203.0.113.7, 10.9.9.9"},
+        )
+        assert made.status_code == 201
+        entry, *_ = live.get("/api/v1/audit", authorization=f"Bearer {token}").json()["items"]
+        assert entry["actor"] == "ana" and entry["address"] == ("203.0.113.7" if believed else "127.0.0.1")
+        answers = [
+            post(
+                live,
+                "/api/v1/builds/9/cancel",
+                headers={"authorization": "Bearer x", "x-forwarded-for": f"203.0.113.{n}"},
+            )
+            for n in range(4)
+        ]
+        expected = [401, 401, 401, 401] if believed else [401, 401, 429, 429]
+        assert [answer.status_code for answer in answers] == expected
+
+
 def test_made_up_tokens_do_not_get_round_the_limit_of_an_address(sqlite_url: str) -> None:
     with serving(sqlite_url, address_limit_per_minute=2) as live:
         answers = [

@@ -129,6 +129,20 @@ def test_a_word_that_does_not_hold(
     assert "cryopack_session" not in browsing.client.cookies
 
 
+@pytest.mark.parametrize(
+    ("issuer", "taken"), [("{}/", True), ("{}/other", False), ("https://id.example.org", False)]
+)
+def test_a_description_of_another_provider_is_refused(
+    live: LiveApp, provider: OidcProvider, issuer: str, taken: bool
+) -> None:
+    provider.issuer = issuer.format(provider.url)
+    browsing = Browsing(live)
+    browsing.client.follow_redirects = False
+    answer = browsing.by_provider()
+    assert answer.status_code == (303 if taken else 503)
+    assert taken or "another sign-in provider" in answer.text
+
+
 def test_a_code_that_was_got_elsewhere_signs_nobody_in(live: LiveApp, provider: OidcProvider) -> None:
     other = Browsing(live)
     other.client.follow_redirects = False

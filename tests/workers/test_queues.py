@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -76,6 +77,26 @@ def test_what_downloads_waits_in_a_queue_of_its_own(
     assert sorted(args for task, args in work if task == wake.FOLLOW_UP) == sorted(
         [number[kind]] for kind in (SURPLUS, REPOSITORY)
     )
+
+
+def test_a_queue_that_nobody_serves_does_not_fill_the_broker(
+    valkey_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wake, "WAITING_LIMIT", 3)
+    hints = wake.Wake(Settings(broker_url=valkey_url, state_dir=tmp_path, sweep_seconds=0.001))
+    served: list[Hint] = []
+    for number in range(20):
+        hints.follow_up(number, fetches=True)
+        hints.build(number)
+        # The builds' queue is served, and goes on.
+        until = time.monotonic() + 5
+        while len(served) <= number and time.monotonic() < until:
+            served += waiting(valkey_url, wake.WORK)
+    assert served == [(wake.ADVANCE_BUILD, [number]) for number in range(20)]
+    assert hints.dropped >= 10 and 3 < len(waiting(valkey_url, wake.FETCH)) <= 10
+    hints.follow_up(99, fetches=True)
+    hints.close()
+    assert waiting(valkey_url, wake.FETCH) == [(wake.FOLLOW_UP, [99])], "served again, it is filled again"
 
 
 def served(command: list[str]) -> set[str]:

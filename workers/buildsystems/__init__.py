@@ -22,6 +22,7 @@ from service.domain.reports import (
     ScmCommit,
     Srpm,
     SubmissionKey,
+    TagReport,
 )
 from service.domain.side_tags import TagSeen
 
@@ -114,6 +115,10 @@ class BuildSystem(Protocol):
 
     def rpm_addresses(self, place: ResultPlace) -> Sequence[str]:
         """Where the binary RPMs of a succeeded chroot are, without those that only hold debugging data."""
+        ...
+
+    def tags(self, refs: Sequence[BuildRef]) -> Mapping[BuildRef, TagReport | PollProblem]:
+        """The tags of many succeeded builds at once, present and past. Where there are none, ``over`` says so."""
         ...
 
     def cancel(self, ref: BuildRef) -> None:

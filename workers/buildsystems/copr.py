@@ -25,6 +25,7 @@ from service.domain.reports import (
     ScmCommit,
     Srpm,
     SubmissionKey,
+    TagReport,
 )
 from workers.buildsystems import (
     AdapterConfig,
@@ -233,6 +234,12 @@ class Copr:
             if error.kind is Kind.MISSING:
                 raise BuildVanished(f"COPR does not know build {ref.external_id}: {error}") from None
             raise _for_good(error) from None
+
+    def tags(self, refs: Sequence[BuildRef]) -> Mapping[BuildRef, TagReport | PollProblem]:
+        """COPR knows no tags, and nobody has to be asked: what has succeeded is in the project's repository."""
+        return {
+            ref: TagReport(ref, over="COPR has no tags; it publishes what succeeds at once") for ref in refs
+        }
 
     def health(self) -> Health:
         """Ask COPR who we are. Never raises for trouble of the other side; the answer is not kept."""

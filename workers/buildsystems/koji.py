@@ -52,6 +52,7 @@ from workers.buildsystems.koji_scm import check_nvr
 from workers.buildsystems.koji_searches import newest_task, search_tasks
 from workers.buildsystems.koji_settings import KojiSettings, TargetSettings
 from workers.buildsystems.koji_side_tags import KojiSideTags
+from workers.buildsystems.koji_tags import KojiTags
 from workers.buildsystems.koji_trouble import Kind, KojiTrouble
 
 UPLOADS = "cli-build"
@@ -63,7 +64,7 @@ def connect(config: AdapterConfig) -> Koji:
     return Koji(config)
 
 
-class Koji(KojiSideTags, KojiResults):
+class Koji(KojiSideTags, KojiResults, KojiTags):
     """One hub and account. Between ``open`` and ``submit`` it keeps the key of a session, in this process only."""
 
     name = "koji"
@@ -237,12 +238,11 @@ class Koji(KojiSideTags, KojiResults):
         try:
             with self._client(self._settings.poll_timeout) as client:
                 client.log_in(self._ccache())
-                user = client.call("getLoggedInUser")
-                version = ".".join(map(str, client.hub_version()))
+                name, version = client.call("getLoggedInUser")["name"], client.hub_version()
                 self._end_session(client)
         except (KojiTrouble, NeedsPerson) as error:
             return Health(False, datetime.now(UTC), str(error))
-        return Health(True, datetime.now(UTC), f"{user['name']} at Koji {version}")
+        return Health(True, datetime.now(UTC), f"{name} at Koji {'.'.join(map(str, version))}")
 
     def _ref(self, profile: Profile, target: BuildTarget, number: int) -> BuildRef:
         page = Links(profile.weburl, profile.topurl).task(number)

@@ -142,4 +142,4 @@ def _complete(task: Row, build: Row, target: Any, history: Any) -> Verdict | Pol
         "koji_build": str(build.get("build_id")),
         "tags": " ".join(sorted(now)),
     }
-    return Verdict(BuildState.SUCCEEDED.value, "", facts)
+    return Verdict(BuildState.SUCCEEDED.value, tagged=True, facts=facts)

@@ -53,6 +53,7 @@ class Verdict:
 
     ended: str
     reason: str = ""
+    tagged: bool = False
     facts: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -120,6 +121,7 @@ def report(
         reason=reason,
         vendor_state=state.value,
         source_log_url=_source_log(children, links),
+        tagged=verdict is not None and verdict.tagged,
         facts=verdict.facts if verdict else {},
     )
 
@@ -148,7 +150,7 @@ class _Arch:
             return None
         if not isinstance(label, str) or not isinstance(number, int):
             return None
-        return cls(label, number, state, _time(row.get("start_ts")), _time(row.get("completion_ts")))
+        return cls(label, number, state, time_of(row.get("start_ts")), time_of(row.get("completion_ts")))
 
 
 def _by_arch(children: Sequence[Row]) -> dict[str, _Arch]:
@@ -225,7 +227,8 @@ def _source_log(children: Sequence[Row], links: Links) -> str:
     return ""
 
 
-def _time(value: object) -> datetime | None:
+def time_of(value: object) -> datetime | None:
+    """One of the hub's ``*_ts``, in seconds; None for anything else."""
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < 2**40:
         return None
     try:

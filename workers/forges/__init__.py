@@ -81,7 +81,7 @@ class Forge(Protocol):
         ...
 
     def close(self, package: str, number: int) -> None:
-        """Close an open pull request without a merge."""
+        """Close a pull request without a merge; one that is not open any more is no error."""
         ...
 
 

@@ -124,7 +124,7 @@ class ThroughOgr:
         with self._talking(f"the pull requests of {package}"):
             by = {"author": user} if self._pagure else {}
             listed: Iterable[Any] = self._project(package).get_pr_list(status=PRStatus.all, **by)
-            ours = [self._frozen(one) for one in listed if one.source_branch == branch and one.author == user]
+            ours = [self._frozen(one) for one in listed if self._is_from(one, branch) and one.author == user]
         return tuple(sorted(ours, key=lambda one: one.number))
 
     def open(self, package: str, proposal: Proposal) -> PullRequest:
@@ -158,7 +158,12 @@ class ThroughOgr:
 
     def close(self, package: str, number: int) -> None:
         """See the port."""
-        self._with(package, number, lambda pull: pull.close())
+        self._with(package, number, lambda pull: pull.close() if pull.status is PRStatus.open else None)
+
+    def _is_from(self, pull: Any, branch: str) -> bool:
+        # Forgejo, and ogr with it, has another name for a branch that was deleted, as many do after a merge; the
+        # label keeps the name that it had.
+        return bool(pull.source_branch == branch or (not self._pagure and pull._raw_pr.head.label == branch))
 
     def _with(self, package: str, number: int, act: Callable[[Any], Any]) -> Any:
         with self._talking(f"pull request #{number} of {package}"):

@@ -8,8 +8,8 @@ from sqlalchemy.dialects import postgresql
 
 from service.store.columns import UtcTime
 
-revision = "0010"
-down_revision = "0009"
+revision = "0012"
+down_revision = "0011"
 branch_labels = None
 depends_on = None
 
