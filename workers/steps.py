@@ -25,13 +25,14 @@ from workers.buildsystems import (
     BuildSystem,
     BuildSystemUnavailable,
     NeedsPerson,
+    SideTagVanished,
     SubmissionRefused,
     SubmissionUnknown,
 )
 from workers.context import Context
 from workers.distgit import prepare_commit, restore_commit
 from workers.preparation import LicenseQuestion, PreparationFailed, SrpmLost, prepare_srpm, restore_srpm
-from workers.side_tags import before_preparation, take_turn
+from workers.side_tags import before_preparation, take_turn, without_side_tag
 from workers.sources import SourceChanged, SourceUnavailable
 
 log = structlog.get_logger()
@@ -66,6 +67,8 @@ def advance(ctx: Context, build_id: int) -> None:
     except NeedsPerson as error:
         record_contact(ctx.db, work.target.system, str(error))
         end_build(ctx.db, work, BuildState.HELD, f"{work.target.system}: {error}")
+    except SideTagVanished as error:
+        without_side_tag(ctx, work, str(error))
     except SubmissionRefused as error:
         end_build(ctx.db, work, BuildState.FAILED, f"{work.target.system} refused it: {error}")
     except Exception as error:
