@@ -32,6 +32,7 @@ from workers.buildsystems import (
 from workers.context import Context
 from workers.distgit import prepare_commit, restore_commit
 from workers.preparation import LicenseQuestion, PreparationFailed, SrpmLost, prepare_srpm, restore_srpm
+from workers.side_tags import before_preparation, take_turn
 from workers.sources import SourceChanged, SourceUnavailable
 
 log = structlog.get_logger()
@@ -74,11 +75,15 @@ def advance(ctx: Context, build_id: int) -> None:
 
 
 def prepare(ctx: Context, work: BuildWork) -> None:
-    """Spec, sources, SRPM or commit; then the intent; then the submission itself."""
+    """Spec, sources, SRPM or commit; the build's turn in its side tag; then the intent; then the submission itself."""
+    if not before_preparation(ctx, work):
+        return
     made = _make(ctx, work)
-    if made is None:
+    ready = take_turn(ctx, work) if made else None
+    if made is None or ready is None:
         return
     handed, spec, number = made
+    work = ready
     system = ctx.system(work.target.system)
     fence = system.open(work.target)
     record_contact(ctx.db, work.target.system)

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from sandbox.testing import Farm
-from service.domain.reports import BuildRef, ScmCommit, Srpm, SubmissionKey
+from service.domain.reports import BuildRef, BuildReport, ScmCommit, Srpm, SubmissionKey
 from tests.contract.copr_bench import srpm_at
 from tests.contract.koji_bench import X86, koji_target, sandbox_options
 from tests.contract.tls_front import Front, make_certificate
