@@ -24,6 +24,7 @@ from workers.archives import SourceDamaged, SourceRefused
 from workers.buildsystems import (
     BuildSystem,
     BuildSystemUnavailable,
+    NameTaken,
     NeedsPerson,
     SideTagVanished,
     SubmissionRefused,
@@ -70,7 +71,7 @@ def advance(ctx: Context, build_id: int) -> None:
     except SideTagVanished as error:
         without_side_tag(ctx, work, str(error))
     except SubmissionRefused as error:
-        end_build(ctx.db, work, BuildState.FAILED, f"{work.target.system} refused it: {error}")
+        _refused(ctx, work, error)
     except Exception as error:
         log.exception("step failed", build=work.id, state=str(work.state))
         _try_again(ctx, work, f"internal trouble while {work.state}: {type(error).__name__}: {_line(error)}")
@@ -157,7 +158,7 @@ def hand_over(ctx: Context, work: BuildWork, handed: Srpm | ScmCommit, system: B
         back_off(ctx.db, work, reason, delay_seconds=ctx.settings.retry_seconds / 3, spend_try=False)
         return
     except SubmissionRefused as error:
-        end_build(ctx.db, work, BuildState.FAILED, f"{work.target.system} refused it: {error}")
+        _refused(ctx, work, error)
         return
     except NeedsPerson as error:
         end_build(ctx.db, work, BuildState.HELD, f"{work.target.system}: {error}")
@@ -189,6 +190,11 @@ def _record(ctx: Context, work: BuildWork, ref: BuildRef, *, adopted: bool) -> N
         poll_seconds=min(ctx.settings.poll_seconds, ctx.settings.sweep_seconds),
         surplus_seconds=2 * ctx.settings.submit_doubt_seconds,
     )
+
+
+def _refused(ctx: Context, work: BuildWork, error: SubmissionRefused) -> None:
+    state = BuildState.ERRORED if isinstance(error, NameTaken) else BuildState.FAILED
+    end_build(ctx.db, work, state, f"{work.target.system} refused it: {error}")
 
 
 def _key(work: BuildWork) -> SubmissionKey:

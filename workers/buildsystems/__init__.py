@@ -46,6 +46,10 @@ class SubmissionRefused(BuildSystemError):
     """The other side looked at the submission and said no: the build has failed, there is nothing to look for."""
 
 
+class NameTaken(SubmissionRefused):
+    """The same, but for no fault of the package: somebody else's build has its name."""
+
+
 class SubmissionUnknown(BuildSystemError):
     """Nobody knows whether the other side has the build: look before submitting again."""
 
@@ -56,6 +60,10 @@ class NeedsPerson(BuildSystemError):
 
 class BuildVanished(BuildSystemError):
     """The other side does not know the build any more."""
+
+
+class ForeignBuild(BuildSystemError):
+    """The build is another account's: we may follow it, and not stop it."""
 
 
 class SideTagVanished(BuildSystemError):
@@ -123,7 +131,10 @@ class BuildSystem(Protocol):
         ...
 
     def cancel(self, ref: BuildRef) -> None:
-        """Ask the other side to stop the build; one that has ended already is no error."""
+        """Ask the other side to stop the build; one that has ended already is no error.
+
+        Raises BuildVanished, or ForeignBuild for one that somebody else has submitted.
+        """
         ...
 
 
