@@ -9,13 +9,15 @@ from sqlalchemy import ColumnElement, Select, func, or_, select
 from sqlalchemy.orm import Session
 
 from service.domain.planning import superseded_by
-from service.domain.states import BuildState, DeliveryState, ReleaseState
+from service.domain.states import BuildState, DeliveryState, ReleaseState, SideTagState
 from service.domain.versions import Version
 from service.store.schema import FollowUp, PackageBuild, UpstreamRelease, WebhookDelivery
 from service.store.session import Database, database_now
+from service.store.side_tags import SideTag
 from service.store.transitions import move_build, move_delivery, note_event
 from service.work import BuildWork, Due, deadline_of, work_of
 
+Leased = WebhookDelivery | PackageBuild | FollowUp | SideTag
 STEPS_BEFORE_RUNNING = (BuildState.PENDING.value, BuildState.PREPARING.value, BuildState.SUBMITTING.value)
 SWEEP_LIMIT = 200
 # Seconds between two looks at whether an earlier attempt has surely ended.
@@ -228,7 +230,7 @@ def held_row(session: Session, work: BuildWork) -> PackageBuild | None:
     ).one_or_none()
 
 
-def take_lease(row: WebhookDelivery | PackageBuild | FollowUp, now: datetime, seconds: float) -> str:
+def take_lease(row: Leased, now: datetime, seconds: float) -> str:
     """Put a fresh token on a locked row and count the claim. Due again when the lease ends."""
     token = secrets.token_hex(12)
     row.lease_token = token
@@ -247,6 +249,7 @@ def find_due(db: Database) -> Due:
         )
         builds = _ids(session, PackageBuild, PackageBuild.state.in_(STEPS_BEFORE_RUNNING), now)
         follow_ups = _ids(session, FollowUp, FollowUp.ended_at.is_(None), now)
+        side_tags = _ids(session, SideTag, SideTag.state != SideTagState.REMOVED.value, now)
         projects = session.execute(
             select(PackageBuild.system, PackageBuild.project)
             .where(
@@ -267,15 +270,13 @@ def find_due(db: Database) -> Due:
             builds=tuple(sorted(builds)),
             projects=tuple((system, project) for system, project in projects),
             follow_ups=follow_ups,
+            side_tags=side_tags,
             oldest_seconds=max((now - oldest).total_seconds(), 0.0) if oldest else 0.0,
         )
 
 
 def _ids(
-    session: Session,
-    table: type[WebhookDelivery] | type[PackageBuild] | type[FollowUp],
-    condition: ColumnElement[bool],
-    now: datetime,
+    session: Session, table: type[Leased], condition: ColumnElement[bool], now: datetime
 ) -> tuple[int, ...]:
     query: Select[int] = (
         select(table.id)
@@ -286,7 +287,5 @@ def _ids(
     return tuple(session.scalars(query))
 
 
-def _lease_free(
-    table: type[WebhookDelivery] | type[PackageBuild] | type[FollowUp], now: datetime
-) -> ColumnElement[bool]:
+def _lease_free(table: type[Leased], now: datetime) -> ColumnElement[bool]:
     return or_(table.lease_until.is_(None), table.lease_until <= now)

@@ -16,6 +16,7 @@ PROCESS_DELIVERY = "cryopack.process_delivery"
 ADVANCE_BUILD = "cryopack.advance_build"
 POLL_PROJECT = "cryopack.poll_project"
 FOLLOW_UP = "cryopack.follow_up"
+SIDE_TAG = "cryopack.side_tag"
 SWEEP = "cryopack.sweep"
 RECONCILE = "cryopack.reconcile"
 TAIL_LOG = "cryopack.tail_log"
@@ -86,6 +87,10 @@ class Wake:
     def follow_up(self, follow_up_id: int, *, fetches: bool) -> None:
         """Hint that a follow-up is due. One that fetches must not keep polls waiting, so it has its own queue."""
         self._put(FOLLOW_UP, [follow_up_id], FETCH if fetches else WORK)
+
+    def side_tag(self, side_tag_id: int) -> None:
+        """Hint that a side tag is due."""
+        self._put(SIDE_TAG, [side_tag_id])
 
     def tail(self, build_id: int, chroot: str) -> None:
         """Hint that somebody looks at a log that still grows."""

@@ -12,6 +12,7 @@ from service.domain.fedora import Branch
 from service.domain.planning import BuildTarget
 from service.domain.reports import BuildRef
 from service.domain.shipping import StageTags
+from service.domain.side_tags import SideTagPolicy
 from service.domain.states import BuildState
 from service.store.schema import PackageBuild
 
@@ -74,6 +75,7 @@ class Due:
     builds: tuple[int, ...] = ()
     projects: tuple[tuple[str, str], ...] = ()
     follow_ups: tuple[int, ...] = ()
+    side_tags: tuple[int, ...] = ()
     oldest_seconds: float = 0.0
     counts: Mapping[str, int] = field(default_factory=dict)
 
@@ -81,7 +83,9 @@ class Due:
 def stored_options(target: BuildTarget) -> dict[str, Any]:
     """What a build keeps of its target beside its own columns; ``target_of`` reads it."""
     dist_git = target.dist_git.as_json() if target.dist_git else None
-    own = {"chroots": list(target.chroots), "style": target.style, "dist_git": dist_git}
+    own: dict[str, Any] = {"chroots": list(target.chroots), "style": target.style, "dist_git": dist_git}
+    if target.side_tag is not None:
+        own["side_tag"] = target.side_tag.as_json()
     if target.stages is not None:
         own["stages"] = target.stages.as_json()
     return {**own, "deadline_seconds": target.deadline.total_seconds(), **target.options}
@@ -94,6 +98,7 @@ def target_of(build: PackageBuild) -> BuildTarget:
     options.pop("deadline_seconds", None)
     style = str(options.pop("style", "srpm"))
     dist_git = DistGitPolicy.from_json(options.pop("dist_git", None))
+    side_tag = SideTagPolicy.from_json(options.pop("side_tag", None))
     stages = StageTags.from_json(options.pop("stages", None))
     number = int(build.dist.removeprefix(".fc"))
     return BuildTarget(
@@ -108,6 +113,7 @@ def target_of(build: PackageBuild) -> BuildTarget:
         deadline=deadline_of(build),
         options=options,
         dist_git=dist_git,
+        side_tag=side_tag,
         stages=stages,
     )
 

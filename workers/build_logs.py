@@ -83,6 +83,8 @@ def fetch_logs(ctx: Context, work: FollowUpWork) -> Done:
         told = "; ".join(f"{kind}: {why}" for kind, why in missing.items())
         raise NotYet(f"logs that are not there yet: {told}")
     kept = f"stored: {', '.join(sorted(stored))}" if stored else "no log could be stored"
+    if not stored and not missing:
+        kept = f"no log: {wanted.place.ref.system} names no address of one, as where nothing had begun"
     lost = "".join(f"; not the {kind} log ({why})" for kind, why in missing.items())
     tools = _tools(ctx, work)
 

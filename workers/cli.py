@@ -19,6 +19,7 @@ from workers.cli_causes import causes_app
 from workers.cli_output import Json, context, fail, print_json, print_table, told
 from workers.cli_rules import rules_app
 from workers.cli_service import choose, service
+from workers.cli_side_tags import side_tags_app
 from workers.cli_specs import render, srpm
 from workers.cli_tokens import audit, tokens_app
 from workers.context import load_catalog
@@ -39,6 +40,7 @@ app.add_typer(targets_app, name="target")
 app.add_typer(streams_app, name="stream")
 app.add_typer(branches_app, name="branch")
 app.add_typer(tokens_app, name="token")
+app.add_typer(side_tags_app, name="sidetag")
 app.callback()(choose)
 app.command()(audit)
 app.command()(render)

@@ -10,6 +10,7 @@ from typing import Any
 from service import board, commands, overrides, rebuilds, tokens
 from service.distgit import resolve_conflict
 from service.domain.distgit import Resolution
+from service.side_tag_commands import SideTagAsked, give_up_side_tag, go_on_side_tag
 from workers.cli_output import plain
 from workers.context import Context
 
@@ -112,6 +113,31 @@ class LocalService:
         return self._asked(
             commands.give_up_build(self._ctx.db, build_id, by=self._by, why=why, surplus_seconds=seconds)
         )
+
+    def side_tags(self, filters: Mapping[str, Any], limit: int) -> list[dict[str, Any]]:
+        """Side tags, newest first."""
+        with self._ctx.db.reader() as session:
+            return _list(board.list_side_tags(session, **filters, limit=limit).items)
+
+    def side_tag(self, side_tag_id: int) -> dict[str, Any]:
+        """One side tag with its history."""
+        with self._ctx.db.reader() as session:
+            detail = board.side_tag_detail(session, side_tag_id)
+        if detail is None:
+            raise commands.NotFound(f"there is no side tag {side_tag_id}")
+        return dict(plain(detail))
+
+    def give_up_side_tag(self, side_tag_id: int, why: str) -> dict[str, Any]:
+        """Have a side tag removed although its update was not pushed."""
+        return self._of_side_tag(give_up_side_tag(self._ctx.db, side_tag_id, by=self._by, why=why))
+
+    def go_on_side_tag(self, side_tag_id: int, why: str) -> dict[str, Any]:
+        """Let a held side tag go on, or its set without what ended badly."""
+        return self._of_side_tag(go_on_side_tag(self._ctx.db, side_tag_id, by=self._by, why=why))
+
+    def _of_side_tag(self, done: SideTagAsked) -> dict[str, Any]:
+        self._ctx.wake.side_tag(done.side_tag_id)
+        return {"side_tag": done.side_tag_id, "sentence": done.sentence}
 
     def rebuild(self, wish: Mapping[str, Any], *, dry_run: bool) -> dict[str, Any]:
         """Build many cells again, or say what would be done."""

@@ -88,6 +88,22 @@ class RemoteService:
         """End a build whose build system may never answer."""
         return self._ask("POST", f"/builds/{build_id}/give-up", json={"why": why})
 
+    def side_tags(self, filters: Mapping[str, Any], limit: int) -> list[dict[str, Any]]:
+        """Side tags, newest first."""
+        return self._list("/side-tags", filters, limit)
+
+    def side_tag(self, side_tag_id: int) -> dict[str, Any]:
+        """One side tag with its history."""
+        return self._ask("GET", f"/side-tags/{side_tag_id}")
+
+    def give_up_side_tag(self, side_tag_id: int, why: str) -> dict[str, Any]:
+        """Have a side tag removed although its update was not pushed."""
+        return self._ask("POST", f"/side-tags/{side_tag_id}/give-up", json={"why": why})
+
+    def go_on_side_tag(self, side_tag_id: int, why: str) -> dict[str, Any]:
+        """Let a held side tag go on, or its set without what ended badly."""
+        return self._ask("POST", f"/side-tags/{side_tag_id}/go-on", json={"why": why})
+
     def rebuild(self, wish: Mapping[str, Any], *, dry_run: bool) -> dict[str, Any]:
         """Build many cells again, or say what would be done."""
         body = {**wish, "only": "failed" if wish.get("failed_only") else "all", "dry_run": dry_run}

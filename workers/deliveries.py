@@ -50,6 +50,8 @@ def sweep(ctx: Context) -> None:
     fetch = fetching(ctx.db, due.follow_ups) if due.follow_ups else frozenset()
     for follow_up_id in due.follow_ups:
         ctx.wake.follow_up(follow_up_id, fetches=follow_up_id in fetch)
+    for side_tag_id in due.side_tags:
+        ctx.wake.side_tag(side_tag_id)
     for build_id in due.builds:
         ctx.wake.build(build_id)
 

@@ -40,7 +40,7 @@ from service.progress import back_off, end_build
 from service.work import BuildWork
 from workers.context import Context
 from workers.distgit_granting import fetched_head
-from workers.distgit_merge import Merged, merge_files, refusal
+from workers.distgit_merge import Merged, merge_files, refusal, refuse_unparsed
 from workers.forges import ForgeError, ForgeUnavailable
 from workers.git import (
     Author,
@@ -159,6 +159,7 @@ def _deliver(
     refused = refusal(spec, repository, head, merged)
     if refused:
         return _end(ctx, work, refused)
+    refuse_unparsed(spec, merged, work.target.branch)
     if policy.lookaside:
         upload(policy.lookaside, package=work.package, file=archive, sha512=sha512)
     if merged.decision is Decision.NOTHING:

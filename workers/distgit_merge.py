@@ -7,9 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from service.domain.distgit import SOURCES, Decision, FilePiece, Resolution, decide, merge_sources, settle
+from service.domain.errors import BadName
+from service.domain.fedora import Branch
 from service.domain.rpm_versions import SpecEvr, push_refusal
 from service.domain.specs import SpecFile
 from workers.git import Repository, merge_lines
+from workers.specs_check import SpecRefused, check_merged
 
 FAVOUR: Mapping[Resolution, str] = {
     Resolution.NONE: "",
@@ -91,3 +94,14 @@ def refusal(spec: SpecFile, repository: Repository, head: str, merged: Merged) -
             f"the spec in dist-git makes version {new.version or 'nothing'}, and {spec.version} was planned"
         )
     return ""
+
+
+def refuse_unparsed(spec: SpecFile, merged: Merged, branch: Branch) -> None:
+    """Have rpmspec parse a spec that holds more than what we generated, which was parsed before. Raises BadName."""
+    text = merged.files[spec.name]
+    if text is None or text == spec.text:
+        return
+    try:
+        check_merged(spec.name, text, package=spec.package, branch=branch)
+    except SpecRefused as error:
+        raise BadName(f"with this change, the spec in dist-git does not parse: {error}") from None

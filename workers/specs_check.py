@@ -10,9 +10,13 @@ from pathlib import Path
 from service.domain.fedora import Branch
 from service.domain.specs import SpecFile
 from workers.licenses import BadLicense, checked
-from workers.rpm_commands import definitions, macro_files, run
+from workers.rpm_commands import Finished, definitions, macro_files, run
 
 SECONDS = 30.0
+
+# Of a spec that somebody has edited: more than these are a sign of something else.
+MOST_UNKNOWN = 20
+_UNKNOWN_MACRO = re.compile(r"Unknown tag: %\{?\??(\w+)")
 
 _ERROR_LINE = re.compile(r"line (\d+): *(.*)")
 # Doubled per cent signs are single by now, so date formats (%Y, %dT) must pass: macros have longer names.
@@ -86,19 +90,9 @@ def check_spec(
         raise SpecRefused(
             f"{spec.name}: Source0 names {spec.source_name}, but {archive[:100]} was downloaded"
         )
-    with tempfile.TemporaryDirectory(prefix="cryopack-spec-") as folder:
-        home = Path(folder)
-        file = home / spec.name
-        file.write_text(spec.text, encoding="utf-8")
-        arguments = [
-            f"--macros={macro_files()}",
-            *definitions({"dist": branch.dist, "fedora": str(branch.number), "_topdir": str(home / "top")}),
-            "-P",
-            str(file),
-        ]
-        parsed = run("rpmspec", arguments, home=home, seconds=seconds)
+    parsed = _parse(spec.name, spec.text, branch, seconds, {})
     if parsed.status != 0 or parsed.complaints.strip():
-        raise SpecRefused(_complaint(spec, parsed.complaints))
+        raise SpecRefused(_complaint(spec.name, parsed.complaints))
     _refuse_leftovers(spec, parsed.output)
     tags = _preamble(parsed.output)
     _compare(spec, tags, "Name", spec.package)
@@ -112,7 +106,44 @@ def check_spec(
     return tags
 
 
-def _complaint(spec: SpecFile, complaints: str) -> str:
+def check_merged(name: str, text: str, *, package: str, branch: Branch, seconds: float = SECONDS) -> None:
+    """Have rpmspec parse a spec that a person has edited, too. Raises SpecRefused with the line, and RpmTrouble.
+
+    It may use macros of Fedora for which there is no stand-in here. Those that stand where a tag should are taken to
+    be well and to write nothing, so that the rest is parsed; those anywhere else pass through rpmspec by themselves.
+    """
+    missing: dict[str, str] = {}
+    while True:
+        parsed = _parse(name, text, branch, seconds, missing)
+        if parsed.status == 0:
+            break
+        told = _complaint(name, parsed.complaints)
+        unknown = _UNKNOWN_MACRO.search(told)
+        if unknown is None or unknown[1] in missing or len(missing) >= MOST_UNKNOWN:
+            raise SpecRefused(told)
+        missing[unknown[1]] = ""
+    made = _preamble(parsed.output).get("Name", "nothing")
+    if made != package:
+        raise SpecRefused(f"{name}: Name is {made[:80]}, and the package is {package}")
+
+
+def _parse(name: str, text: str, branch: Branch, seconds: float, missing: Mapping[str, str]) -> Finished:
+    """What rpmspec makes of a text; ``missing`` are macros that take the rest of their line and write nothing."""
+    with tempfile.TemporaryDirectory(prefix="cryopack-spec-") as folder:
+        home = Path(folder)
+        file = home / name
+        file.write_text(text, encoding="utf-8")
+        values = {"dist": branch.dist, "fedora": str(branch.number), "_topdir": str(home / "top")}
+        arguments = [
+            f"--macros={macro_files()}",
+            *definitions({**values, **{f"{macro}()": "" for macro in missing}}),
+            "-P",
+            str(file),
+        ]
+        return run("rpmspec", arguments, home=home, seconds=seconds)
+
+
+def _complaint(name: str, complaints: str) -> str:
     """RPM's first complaint with its line, in one line and without our folder's name."""
     lines = [line.strip() for line in complaints.splitlines() if line.strip()]
     first = next(
@@ -121,8 +152,8 @@ def _complaint(spec: SpecFile, complaints: str) -> str:
     first = re.sub(r"\S*/cryopack-spec-[^/\s]+/", "", first).removeprefix("error: ")
     match = _ERROR_LINE.fullmatch(first)
     if match:
-        return f"{spec.name}:{match[1]}: {match[2]}"
-    return f"{spec.name}: {first}"
+        return f"{name}:{match[1]}: {match[2]}"
+    return f"{name}: {first}"
 
 
 def _refuse_leftovers(spec: SpecFile, expanded: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from service import wake
-from workers import build_logs, deliveries, follow_ups, polling, steps
+from workers import build_logs, deliveries, follow_ups, polling, side_tags, steps
 from workers.app import app
 from workers.context import current
 
@@ -30,6 +30,12 @@ def poll_project(system: str, project: str) -> None:
 def follow_up(follow_up_id: int) -> None:
     """Do what comes after a submission or an end."""
     follow_ups.run_follow_up(current(), follow_up_id)
+
+
+@app.task(name=wake.SIDE_TAG)
+def side_tag(side_tag_id: int) -> None:
+    """Take one side tag as far as it goes now."""
+    side_tags.advance_side_tag(current(), side_tag_id)
 
 
 @app.task(name=wake.SWEEP)

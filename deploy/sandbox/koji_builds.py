@@ -8,7 +8,7 @@ from typing import Any
 
 from sandbox import koji_wire as wire
 from sandbox.koji_hub import Call, rpc
-from sandbox.koji_tables import add_target, tag
+from sandbox.koji_tables import tag
 from sandbox.koji_wire import HubFault
 from sandbox.store import Row, Store
 
@@ -223,14 +223,35 @@ def get_build_target(call: Call, info: Any, event: Any = None, strict: bool = Fa
     return dict(row) if row else None
 
 
+def tag_row(store: Store, info: Any) -> Row | None:
+    """A tag by its id or name; a removed side tag keeps its row and is not found any more."""
+    column = "id" if isinstance(info, int) else "name"
+    return store.one(
+        f"SELECT * FROM koji_tag WHERE {column} = ?"
+        " AND id NOT IN (SELECT tag_id FROM koji_side_tag WHERE removed)",
+        info,
+    )
+
+
+def side_tag_extra(store: Store, tag_id: int) -> dict[str, Any]:
+    """What a side tag keeps of its owner; nothing for other tags."""
+    row = store.one(
+        "SELECT u.id, u.name FROM koji_side_tag s JOIN koji_user u ON u.id = s.user_id WHERE s.tag_id = ?",
+        tag_id,
+    )
+    return {"sidetag": True, "sidetag_user": row["name"], "sidetag_user_id": row["id"]} if row else {}
+
+
 @rpc("getTag")
 def get_tag(call: Call, tagInfo: Any, strict: bool = False) -> dict[str, Any] | None:
     """A tag by name or id, or None."""
-    column = "id" if isinstance(tagInfo, int) else "name"
-    row = call.store.one(f"SELECT * FROM koji_tag WHERE {column} = ?", tagInfo)
+    row = tag_row(call.store, tagInfo)
     if row is None and strict:
         raise HubFault(wire.GENERIC, f"No such tagInfo: {tagInfo!r}")
-    return {**_tag(row), "maven_support": False, "maven_include_all": False, "extra": {}} if row else None
+    if row is None:
+        return None
+    extra = side_tag_extra(call.store, row["id"])
+    return {**_tag(row), "maven_support": False, "maven_include_all": False, "extra": extra}
 
 
 @rpc("getBuildConfig")
@@ -238,45 +259,3 @@ def get_build_config(call: Call, tag: Any, event: Any = None) -> dict[str, Any] 
     """The same; no tag of the sandbox inherits its architectures."""
     found: dict[str, Any] | None = get_tag(call, tag)
     return found
-
-
-@rpc("createSideTag", writes=True)
-def create_side_tag(
-    call: Call, basetag: str, debuginfo: bool = False, suffix: str | None = None
-) -> dict[str, Any]:
-    """A side tag with a target of the same name."""
-    owner = call.user_id
-    if suffix:
-        raise HubFault(wire.GENERIC, f"{suffix} suffix is not allowed for sidetag")
-    base = call.store.one("SELECT * FROM koji_tag WHERE name = ?", basetag)
-    if base is None:
-        raise HubFault(wire.GENERIC, f"No such tagInfo: {basetag!r}")
-    last = call.store.one("SELECT max(id) AS id FROM koji_tag")
-    name = f"{basetag}-side-{(last['id'] if last else 0) + 1}"
-    number = tag(call.store, name)
-    call.store.execute("UPDATE koji_tag SET side_tag_of = ? WHERE id = ?", owner, number)
-    add_target(call.store, name, name, name, base["arches"])
-    return {"name": name, "id": number, "task_id": None, "request": None}
-
-
-@rpc("listSideTags")
-def list_side_tags(call: Call, basetag: Any = None, user: Any = None) -> list[dict[str, Any]]:
-    """Side tags; the user's id is a text here, as on the real hub."""
-    rows = call.store.all(
-        "SELECT g.*, u.id AS user_id, u.name AS user_name FROM koji_tag g JOIN koji_user u ON u.id = g.side_tag_of"
-    )
-    return [
-        {"id": row["id"], "name": row["name"], "user_id": str(row["user_id"]), "user_name": row["user_name"]}
-        for row in rows
-        if user in (None, row["user_name"])
-    ]
-
-
-@rpc("removeSideTag", writes=True)
-def remove_side_tag(call: Call, sidetag: str) -> None:
-    """Remove a side tag and its target."""
-    assert call.user_id
-    call.store.execute("DELETE FROM koji_target WHERE name = ?", sidetag)
-    call.store.execute(
-        "UPDATE koji_tag SET side_tag_of = NULL, name = name || '-removed' WHERE name = ?", sidetag
-    )

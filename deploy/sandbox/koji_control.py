@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.requests import Request
 
-from sandbox import koji_builds
+from sandbox import koji_builds, koji_side_tags
 from sandbox.control import BadCommand, command
 from sandbox.koji_files import output_folder
 from sandbox.koji_tables import add_target, package, secret
@@ -206,11 +206,43 @@ async def tags(sandbox: Sandbox, data: dict[str, Any], request: Request) -> dict
         if "add" in data:
             koji_builds.put_tag(sandbox.store, row["id"], data["add"], 1)
         if "remove" in data:
+            koji_side_tags.untag(sandbox.store, row["id"], data["remove"])
+    return data
+
+
+@command("GET", "/koji/side-tags")
+async def side_tags(sandbox: Sandbox, data: dict[str, Any], request: Request) -> list[dict[str, Any]]:
+    """Every side tag that was ever made: name, owner, whether it is removed, and the builds that it holds."""
+    rows = sandbox.store.all(
+        "SELECT g.id, g.name, s.removed, u.name AS owner FROM koji_side_tag s JOIN koji_tag g ON g.id = s.tag_id"
+        " JOIN koji_user u ON u.id = s.user_id ORDER BY g.id"
+    )
+    held = "SELECT b.name || '-' || b.version || '-' || b.release AS nvr FROM koji_tagging t"
+    held += " JOIN koji_build b ON b.id = t.build_id WHERE t.tag_id = ? AND t.revoke_ts IS NULL ORDER BY t.id"
+    found = []
+    for row in rows:
+        holds = [one["nvr"] for one in sandbox.store.all(held, row["id"])]
+        found.append({**dict(row), "removed": bool(row["removed"]), "holds": holds})
+    return found
+
+
+@command("POST", "/koji/side-tags")
+async def change_side_tags(sandbox: Sandbox, data: dict[str, Any], request: Request) -> dict[str, Any]:
+    """``{"denied"}``: why the hub's policy denies new ones, empty for none; ``{"remove": name}``: somebody removes one;
+    ``{"hold_repos"}``: no repository that is begun from now on gets ready."""
+    with sandbox.store.transaction():
+        if "denied" in data:
+            sandbox.store.set_setting("koji_side_tags_denied", data["denied"])
+        if "hold_repos" in data:
+            sandbox.store.set_setting("koji_repos_held", "held" if data["hold_repos"] else "")
             sandbox.store.execute(
-                "UPDATE koji_tagging SET revoke_ts = ?, revoke_event = 1 WHERE build_id = ? AND revoke_ts IS NULL"
-                " AND tag_id = (SELECT id FROM koji_tag WHERE name = ?)",
-                time.time(), row["id"], data["remove"],
-            )  # fmt: skip
+                "UPDATE koji_repo SET ready_at = ? WHERE ready_at > ?", time.time(), time.time()
+            )
+        if "remove" in data:
+            row = koji_builds.tag_row(sandbox.store, data["remove"])
+            if row is None:
+                raise BadCommand(f"no side tag {data['remove']}")
+            koji_side_tags.remove(sandbox.store, row["id"])
     return data
 
 

@@ -108,6 +108,22 @@ class Hub:
         named = {"add": add, "remove": remove}
         self._farm.call("POST", "/koji/tags", nvr=nvr, **{key: tag for key, tag in named.items() if tag})
 
+    def side_tags(self) -> list[dict[str, Any]]:
+        """Every side tag ever made: ``{"name", "owner", "removed", "holds"}``, oldest first."""
+        return list(self._farm.call("GET", "/koji/side-tags"))
+
+    def remove_side_tag(self, name: str) -> None:
+        """Somebody removes a side tag."""
+        self._farm.call("POST", "/koji/side-tags", remove=name)
+
+    def deny_side_tags(self, why: str) -> None:
+        """The hub's policy denies new ones; an empty text ends it."""
+        self._farm.call("POST", "/koji/side-tags", denied=why)
+
+    def hold_repos(self, held: bool = True) -> None:
+        """No repository that is begun gets ready, or all do."""
+        self._farm.call("POST", "/koji/side-tags", hold_repos=held)
+
     def fault(
         self, kind: str, method: str = "*", *, times: int | None = 1, skip: int = 0, **options: Any
     ) -> int:

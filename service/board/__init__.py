@@ -42,6 +42,16 @@ from service.board.releases import (
 )
 from service.board.rows import BuildRow, ChrootRow, arch_of
 from service.board.rules import ProofRow, RuleRow, StoredTrial, rules
+from service.board.side_tags import (
+    SideTagBuildRow,
+    SideTagDetail,
+    SideTagEventRow,
+    SideTagRow,
+    list_side_tags,
+    live_side_tags,
+    side_tag_detail,
+    side_tags_of,
+)
 from service.board.specs import Spec, SpecChange, spec_beside, spec_change, spec_of
 
 __all__ = [
@@ -76,6 +86,10 @@ __all__ = [
     "ReleaseRow",
     "RemedyRow",
     "RuleRow",
+    "SideTagBuildRow",
+    "SideTagDetail",
+    "SideTagEventRow",
+    "SideTagRow",
     "Spec",
     "SpecChange",
     "SrpmRow",
@@ -96,13 +110,17 @@ __all__ = [
     "list_deliveries",
     "list_events",
     "list_releases",
+    "list_side_tags",
     "list_srpms",
+    "live_side_tags",
     "matrix",
     "newest_of_stream",
     "only_branch",
     "release_detail",
     "remedies_of",
     "rules",
+    "side_tag_detail",
+    "side_tags_of",
     "spec_beside",
     "spec_change",
     "spec_of",

@@ -26,7 +26,7 @@ from service.catalog.model import (
 )
 from service.catalog.rules import read_toolchain, read_workarounds
 from service.catalog.tables import Table
-from service.catalog.targets import read_branches, read_target
+from service.catalog.targets import read_branches, read_side_tag_sets, read_target
 from service.domain.errors import BadCatalog
 from service.domain.planning import Family, StreamPolicy
 from service.domain.specs import STYLES, SourceLayout
@@ -92,7 +92,8 @@ def _load(root: Traversable, accounts: Mapping[str, str]) -> Catalog:
     rows = Table.parse("workarounds.toml", _read(root.joinpath("workarounds.toml"), "workarounds.toml"))
     toolchain = read_toolchain(rows, branches)
     logs = Table.parse("diagnoses.toml", _read(root.joinpath("diagnoses.toml"), "diagnoses.toml"))
-    found = [read_target(row, branches, accounts) for row in targets.rows("target")]
+    sets = read_side_tag_sets(targets)
+    found = [read_target(row, branches, accounts, sets) for row in targets.rows("target")]
     catalog = Catalog(
         families=families,
         packaging=packaging,
@@ -103,6 +104,7 @@ def _load(root: Traversable, accounts: Mapping[str, str]) -> Catalog:
         workarounds=read_workarounds(rows, branches, toolchain),
         systems=systems,
         causes=read_causes(logs),
+        side_tag_sets=sets,
     )
     targets.done()
     rows.done()

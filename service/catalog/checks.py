@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from service.catalog.diagnoses import check_remedies
 from service.catalog.model import Catalog, Packaging, Strategy, Template
 from service.catalog.rules import REQUIRABLE, check_workaround
+from service.catalog.side_tags import check_side_tag_sets, side_tag_complaint
 from service.domain.errors import BadCatalog, BadName
 from service.domain.fedora import Chroot
 from service.domain.planning import BuildTarget, Family
@@ -44,6 +45,7 @@ def validate(catalog: Catalog) -> None:
         if unknown:
             file = f"families/{family.name}/family.toml"
             raise BadCatalog(f"{file}: strategies: unknown strategy {unknown[0][:40]!r}")
+    check_side_tag_sets(catalog)
     for target in catalog.targets:
         _check_target(catalog, target)
     for strategy in catalog.strategies.values():
@@ -157,6 +159,9 @@ def _check_target(catalog: Catalog, target: BuildTarget) -> None:
         raise wrong("dist_git", "what is written to dist-git needs the style dist-git")
     if target.dist_git is not None and target.system == "copr":
         raise wrong("dist_git", "COPR builds from an SRPM, not from a commit")
+    complaint = side_tag_complaint(target)
+    if complaint:
+        raise wrong("side_tag", complaint)
     _no_repeats("targets.toml", f"target {target.id}.chroots", target.chroots)
     for text in target.chroots:
         if text.startswith(("epel-", "rhel-", "centos-")):

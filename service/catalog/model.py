@@ -10,6 +10,7 @@ from service.domain.causes import Cause
 from service.domain.errors import BadCatalog
 from service.domain.planning import BranchPolicy, BuildTarget, Family
 from service.domain.proofs import Proof
+from service.domain.side_tags import SideTagPolicy
 from service.domain.specs import SourceLayout
 from service.domain.versions import Stream
 
@@ -162,6 +163,7 @@ class Catalog:
     workarounds: tuple[Workaround, ...]
     systems: tuple[str, ...]
     causes: tuple[Cause, ...] = ()
+    side_tag_sets: Mapping[str, SideTagPolicy] = field(default_factory=dict)
 
     def family_of(self, repository: str) -> Family | None:
         """The family whose upstream is ``owner/name`` on GitHub (letter case aside), or None."""

@@ -15,8 +15,10 @@ from service.domain.fedora import Branch
 from service.domain.planning import BranchPolicy, BuildTarget
 from service.domain.pull_requests import ForgeKind, ForgePolicy
 from service.domain.shipping import Stage, StageTags
+from service.domain.side_tags import SideTagPolicy
 
 _ADDRESS = re.compile(r"(?:https?|ssh|file)://\S+", re.ASCII)
+_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,39}", re.ASCII)
 _TAG = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}", re.ASCII)
 # Accounts that stand in addresses, and what stands in for one that is not set while its target is checked.
 _SITES = ("distgit", "distgit_push")
@@ -52,8 +54,25 @@ def known_branch(table: Table, key: str, branches: Mapping[str, BranchPolicy]) -
     return branches[name].branch
 
 
+def read_side_tag_sets(targets: Table) -> Mapping[str, SideTagPolicy]:
+    """The sets of families that can share a side tag, by id. Raises BadCatalog."""
+    sets: dict[str, SideTagPolicy] = {}
+    for row in targets.rows("side_tag_set"):
+        policy = SideTagPolicy(row.text("id"), row.texts("families"))
+        if not _ID.fullmatch(policy.set_id):
+            raise row.wrong("id", f"{policy.set_id[:40]!r} does not have the expected form")
+        if policy.set_id in sets:
+            raise row.wrong("id", f"'{policy.set_id}' is there twice")
+        sets[policy.set_id] = policy
+        row.done()
+    return sets
+
+
 def read_target(
-    row: Table, branches: Mapping[str, BranchPolicy], accounts: Mapping[str, str]
+    row: Table,
+    branches: Mapping[str, BranchPolicy],
+    accounts: Mapping[str, str],
+    sets: Mapping[str, SideTagPolicy],
 ) -> tuple[BuildTarget, bool]:
     """A target, and whether every account that its project names is known. Raises BadCatalog."""
     branch = known_branch(row, "branch", branches)
@@ -80,10 +99,21 @@ def read_target(
         require_sound=row.flag("require_sound", False),
         options=row.mapping("options"),
         dist_git=dist_git,
+        side_tag=_read_side_tag(row, sets),
         stages=_read_stages(row),
     )
     row.done()
     return target, has_account
+
+
+def _read_side_tag(row: Table, sets: Mapping[str, SideTagPolicy]) -> SideTagPolicy | None:
+    if not row.has("side_tag"):
+        return None
+    name = row.text("side_tag")
+    if name not in sets:
+        known = ", ".join(sets) or "none"
+        raise row.wrong("side_tag", f"there is no [[side_tag_set]] {name[:40]!r}; there are: {known}")
+    return sets[name]
 
 
 def _read_dist_git(row: Table, accounts: Mapping[str, str]) -> tuple[DistGitPolicy | None, bool]:

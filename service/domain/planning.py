@@ -10,6 +10,7 @@ from service.domain.causes import RemedyPolicy
 from service.domain.distgit import DistGitPolicy
 from service.domain.fedora import Branch
 from service.domain.shipping import StageTags
+from service.domain.side_tags import SideTagPolicy
 from service.domain.states import ReleaseState
 from service.domain.versions import Stream, Version
 
@@ -107,6 +108,7 @@ class BuildTarget:
     ``style`` is how the release and the changelog of a spec are written: ``srpm`` or ``dist-git``.
     ``remedy`` says whether a diagnosed failure is met by a further attempt, by a suggestion, or not at all.
     ``require_sound``: a build that succeeds and is degraded says on its face that it must not be shipped.
+    ``side_tag`` is the set that the target builds in side tags; None: each build by itself.
     ``stages`` are the tags by which it is told how far a build has been shipped; None: Fedora's own.
     """
 
@@ -126,6 +128,7 @@ class BuildTarget:
     require_sound: bool = False
     options: Mapping[str, object] = field(default_factory=dict)
     dist_git: DistGitPolicy | None = None
+    side_tag: SideTagPolicy | None = None
     stages: StageTags | None = None
 
     def takes(self, stream: Stream) -> bool:

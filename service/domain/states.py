@@ -55,6 +55,18 @@ class ChrootState(StrEnum):
     SKIPPED = "skipped"
 
 
+class SideTagState(StrEnum):
+    """Where one side tag stands; see ``service.domain.side_tags``."""
+
+    WANTED = "wanted"
+    CREATING = "creating"
+    OPEN = "open"
+    HELD = "held"
+    GIVEN_UP = "given-up"
+    REMOVING = "removing"
+    REMOVED = "removed"
+
+
 class Soundness(StrEnum):
     """Whether a green build was proved to be fit for use."""
 
@@ -102,12 +114,26 @@ RELEASE_MOVES: Mapping[ReleaseState, frozenset[ReleaseState]] = {
     _R.WITHDRAWN: frozenset({_R.KNOWN}),
 }
 
+_T = SideTagState
+SIDE_TAG_MOVES: Mapping[SideTagState, frozenset[SideTagState]] = {
+    _T.WANTED: frozenset({_T.CREATING, _T.HELD, _T.GIVEN_UP}),
+    # Left only after the answer, or after a certain search.
+    _T.CREATING: frozenset({_T.OPEN, _T.WANTED, _T.HELD}),
+    _T.OPEN: frozenset({_T.WANTED, _T.HELD, _T.GIVEN_UP, _T.REMOVING, _T.REMOVED}),
+    _T.HELD: frozenset({_T.WANTED, _T.OPEN, _T.GIVEN_UP, _T.REMOVING, _T.REMOVED}),
+    _T.GIVEN_UP: frozenset({_T.REMOVING, _T.REMOVED}),
+    # Until it is carried out it is judged again: somebody may have put a build in.
+    _T.REMOVING: frozenset({_T.OPEN, _T.HELD, _T.REMOVED}),
+    _T.REMOVED: frozenset(),
+}
+
 # Members of different StrEnums compare equal when their text does, so the table is chosen by type.
 _TABLES: Mapping[type[StrEnum], Mapping[Any, frozenset[Any]]] = {
     BuildState: BUILD_MOVES,
     ChrootState: CHROOT_MOVES,
     DeliveryState: DELIVERY_MOVES,
     ReleaseState: RELEASE_MOVES,
+    SideTagState: SIDE_TAG_MOVES,
 }
 
 

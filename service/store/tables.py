@@ -1,6 +1,17 @@
 """Every table in one import, for those who need them all: migrations, and the test that compares them."""
 
-from service.store import access, checks, diagnoses, distgit, logs, overrides, rules, schema, surroundings
+from service.store import (
+    access,
+    checks,
+    diagnoses,
+    distgit,
+    logs,
+    overrides,
+    rules,
+    schema,
+    side_tags,
+    surroundings,
+)
 from service.store.base import Base
 
 __all__ = [
@@ -13,5 +24,6 @@ __all__ = [
     "overrides",
     "rules",
     "schema",
+    "side_tags",
     "surroundings",
 ]

@@ -13,9 +13,11 @@ from service.domain.states import (
     ChrootState,
     DeliveryState,
     ReleaseState,
+    SideTagState,
     move,
 )
 from service.store.schema import BuildEvent, ChrootBuild, PackageBuild, UpstreamRelease, WebhookDelivery
+from service.store.side_tags import SideTag, SideTagEvent
 
 REASON_LIMIT = 2000
 
@@ -112,3 +114,47 @@ def move_delivery(delivery: WebhookDelivery, new: DeliveryState, *, at: datetime
     received = new is DeliveryState.RECEIVED
     delivery.due_at = at if received else None
     delivery.ended_at = None if received else at
+
+
+def move_side_tag(
+    session: Session,
+    tag: SideTag,
+    new: SideTagState,
+    *,
+    at: datetime,
+    reason: str,
+    due_at: datetime | None,
+) -> None:
+    """Move a side tag and write its line of history; the lease ends. Raises IllegalMove. The caller commits."""
+    old = SideTagState(tag.state)
+    tag.state = move(old, new).value
+    tag.reason = reason[:REASON_LIMIT]
+    tag.due_at = due_at
+    tag.lease_token = None
+    tag.lease_until = None
+    tag.tries = 0
+    if new is SideTagState.REMOVED:
+        tag.ended_at = at
+        tag.due_at = None
+    note_side_tag(session, tag, at=at, text=reason, old=old, new=new)
+
+
+def note_side_tag(
+    session: Session,
+    tag: SideTag,
+    *,
+    at: datetime,
+    text: str,
+    old: SideTagState | None = None,
+    new: SideTagState | None = None,
+) -> None:
+    """Append one line to a side tag's history. The caller commits."""
+    session.add(
+        SideTagEvent(
+            side_tag_id=tag.id,
+            at=at,
+            old_state=old.value if old else "",
+            new_state=new.value if new else "",
+            text=text[:REASON_LIMIT],
+        )
+    )

@@ -26,6 +26,7 @@ from service.web import (
     release_pages,
     rule_pages,
     service_pages,
+    side_tags,
     sign_in,
 )
 from service.web.answers import EveryAnswer
@@ -89,6 +90,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.include_router(catalog_actions.router)
     app.include_router(causes.router)
     app.include_router(causes.pages)
+    app.include_router(side_tags.router)
+    app.include_router(side_tags.pages)
     app.include_router(dashboard.router)
     app.include_router(release_pages.router)
     app.include_router(log_pages.router)

@@ -24,8 +24,13 @@ class Asked:
 
     @property
     def build_id(self) -> int:
+        return self.number
+
+    @property
+    def number(self) -> int:
+        """The subject as a row's number. Raises Problem 404."""
         if not (self.subject.isascii() and self.subject.isdigit() and len(self.subject) < 18):
-            raise Problem(404, "There is no such build.")
+            raise Problem(404, "There is no such build, and no such side tag.")
         return int(self.subject)
 
     @property

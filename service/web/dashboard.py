@@ -131,6 +131,7 @@ def show_branch(request: Request, name: str) -> Response:
     with context.db.reader() as session:
         grid = board.matrix(session, context.catalog, now, branch=name)
         recent = board.list_builds(session, board.BuildFilter(branch=name), limit=RECENT).items
+        side_tags = board.live_side_tags(session, branch=name)
     if policy is None and not recent:
         raise Problem(404, f"The catalogue has no branch {name}.")
     ordered = sorted(context.catalog.branches.values(), key=lambda each: each.branch)
@@ -142,6 +143,7 @@ def show_branch(request: Request, name: str) -> Response:
         "grid": grid,
         "first": "Package",
         "recent": recent,
+        "side_tags": side_tags,
         "now": now,
     }
     return page(request, "branch.html", values)

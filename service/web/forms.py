@@ -22,6 +22,7 @@ from service.web.context import context_of
 from service.web.dashboard import known_word
 from service.web.pages import page
 from service.web.problem import Problem
+from service.web.side_tags import BUTTONS as SIDE_TAG_BUTTONS
 from service.web.writes import Done, hint, refused
 
 router = APIRouter(include_in_schema=False)
@@ -274,5 +275,5 @@ def _routes(button: Button) -> None:
     router.add_api_route(address, press, methods=["POST"], dependencies=[page_needs(button.scope)])
 
 
-for each in BUTTONS:
+for each in (*BUTTONS, *SIDE_TAG_BUTTONS):
     _routes(each)

@@ -29,6 +29,10 @@ SECTIONS: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
                 "Fedora's git repositories, one a package. Official builds are made from a commit there.",
             ),
             (
+                "side tag",
+                "A tag of Koji in which a set of packages is built in order, to reach Fedora as one update.",
+            ),
+            (
                 "pull request",
                 "A change of dist-git that waits for a person's merge. After it the build goes on by itself.",
             ),

@@ -54,6 +54,12 @@ LINKS: dict[str, dict[str, tuple[str, dict[str, str]]]] = {
         )
         for name, operation in (("confirm", "confirm_stream"), ("end", "end_stream"))
     },
+    "list_side_tags": {
+        name: (operation, {"side_tag_id": "$response.body#/items/0/id"})
+        for name, operation in (
+            ("side tag", "get_side_tag"), ("give up", "give_up_side_tag"), ("go on", "go_on_side_tag"),
+        )
+    },
     "create_token": {"revoke": ("revoke_token", {"name": "$response.body#/token/name"})},
 }  # fmt: skip
 BEARER = {

@@ -70,12 +70,14 @@ def show_release(request: Request, family: str, version: str) -> Response:
         shown = shown or (with_spec[0] if with_spec else None)
         change = board.spec_change(session, shown.id) if shown else None
         changes = board.changes_of(session, [build.id for build in detail.latest])
+        side_tags = board.side_tags_of(session, [build.id for build in detail.latest])
         beside = board.spec_beside(session, shown.id) if shown else None
     srpms = {build.srpm_name: build.srpm_sha256 for build in detail.latest if build.srpm_name}
     values = {
         "detail": detail,
         "change": change,
         "changes": changes,
+        "side_tags": side_tags,
         "beside": beside,
         "with_spec": with_spec,
         "srpms": sorted(srpms.items()),
@@ -136,6 +138,7 @@ def show_build(request: Request, build_id: str) -> Response:
             raise Problem(404, f"There is no build {build_id}.")
         change = board.spec_change(session, int(build_id)) if detail.build.spec_sha256 else None
         changes = board.changes_of(session, [int(build_id)])
+        side_tags = board.side_tags_of(session, [int(build_id)])
         diagnoses = board.diagnoses_of(session, context.catalog, int(build_id))
         remedy, remedy_of = board.remedies_of(session, int(build_id))
         since = changes_since_good(session, detail)
@@ -146,6 +149,7 @@ def show_build(request: Request, build_id: str) -> Response:
         "build": detail.build,
         "change": change,
         "changes": changes,
+        "side_tags": side_tags,
         "with_logs": with_logs,
         "checks": checks,
         "diagnoses": diagnoses,

@@ -45,6 +45,7 @@ class Done:
     body: Mapping[str, Any]
     builds: tuple[int, ...] = ()
     deliveries: tuple[int, ...] = ()
+    side_tags: tuple[int, ...] = ()
     replan: bool = False
     status: int = 202
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -91,6 +92,8 @@ def hint(context: WebContext, done: Done) -> None:
         context.wake.build(build_id)
     for delivery_id in done.deliveries:
         context.wake.delivery(delivery_id)
+    for side_tag_id in done.side_tags:
+        context.wake.side_tag(side_tag_id)
     if done.replan:
         context.wake.reconcile()
 

@@ -17,7 +17,7 @@ from service.progress import find_due
 from service.settings import Settings
 from service.store.schema import BuildEvent, ChrootBuild, FollowUp, PackageBuild
 from tests.store.releases import payload
-from workers import deliveries, follow_ups, polling, steps
+from workers import deliveries, follow_ups, polling, side_tags, steps
 from workers.context import Context
 
 
@@ -63,7 +63,10 @@ class House:
             polling.poll_project(self.context, system, project)
         for follow_up in due.follow_ups:
             follow_ups.run_follow_up(self.context, follow_up)
-        return len(due.deliveries) + len(due.builds) + len(due.projects) + len(due.follow_ups)
+        for side_tag in due.side_tags:
+            side_tags.advance_side_tag(self.context, side_tag)
+        done = len(due.deliveries) + len(due.builds) + len(due.projects) + len(due.follow_ups)
+        return done + len(due.side_tags)
 
     def run(self, until: Callable[[list[PackageBuild]], bool] | None = None, seconds: float = 120.0) -> None:
         """Turn until ``until(builds)``, by default until every build has ended. Raises TimeoutError."""
@@ -106,6 +109,12 @@ class House:
         """The kinds of all follow-ups that there are or were."""
         with self.context.db.reader() as session:
             return list(session.scalars(select(FollowUp.kind)))
+
+    def told(self, build_id: int) -> list[str]:
+        """Every line of a build's history, oldest first."""
+        with self.context.db.reader() as session:
+            statement = select(BuildEvent.text).where(BuildEvent.build_id == build_id)
+            return list(session.scalars(statement.order_by(BuildEvent.id)))
 
     def story(self, build_id: int) -> list[str]:
         """The states that a build went through, in order."""

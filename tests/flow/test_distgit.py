@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from sandbox.testing import Farm
-from service.commands import CommandRefused
+from service.commands import CommandRefused, resume_build
 from service.distgit import resolve_conflict
 from service.domain.distgit import Resolution
 from service.settings import Settings
@@ -182,6 +182,31 @@ def test_a_spec_that_was_there_before_us_is_never_overwritten(house: DistGitHous
     house.grants.edit(PACKAGE, BRANCH, "Initial import", {SPEC: "Name: cri-o1.35\nVersion: 1.35.0\n"})
     build = house.release("v1.35.1")
     assert build.state == "held" and house.grants.log(PACKAGE, BRANCH)[0] == "Initial import"
+
+
+def test_a_spec_that_would_not_parse_is_held_with_its_line_and_goes_on(house: DistGitHouse) -> None:
+    house.grants.grant(PACKAGE, BRANCH)
+    good(house.release("v1.35.1"))
+    odd = "%gometa -L\nBuildReqires:   make\n"
+
+    def add(text: str) -> str:
+        return text.replace("BuildRequires:  make\n", f"BuildRequires:  make\n{odd}", 1)
+
+    head = house.grants.edit(PACKAGE, BRANCH, "Mistype a tag", {SPEC: add})
+    build = house.release("v1.35.2")
+    number = house.grants.read(PACKAGE, BRANCH, SPEC).splitlines().index("BuildReqires:   make") + 1
+    assert (
+        build.state == "held"
+        and f"does not parse: {SPEC}:{number}: Unknown tag: BuildReqires" in build.reason
+    )
+    assert house.grants.head(PACKAGE, BRANCH) == head and len(house.scm_builds()) == 1
+    house.grants.edit(
+        PACKAGE, BRANCH, "Type it well", {SPEC: lambda text: text.replace("BuildReqires", "BuildRequires")}
+    )
+    resume_build(house.context.db, house.context.catalog, build.id, by="maintainer")
+    house.run()
+    good(house.builds()[-1])
+    assert "%gometa -L" in house.grants.read(PACKAGE, BRANCH, SPEC)
 
 
 def test_a_newer_version_in_dist_git_is_not_pushed_over(house: DistGitHouse) -> None:

@@ -122,7 +122,8 @@ def test_the_rpms_of_a_build_from_dist_git_are_judged_where_the_hub_keeps_them(
     (kept,) = (farm.state_dir / "koji" / "packages").rglob("*.x86_64.rpm")
     shutil.copyfile(made, kept)
     go_on()
-    house.settle(60)
+    # Whether it is shipped stays an open question here.
+    house.run(lambda builds: builds[0].soundness != "unknown", seconds=60)
     with house.context.db.reader() as session:
         checks = build_checks(session, built.id)
     assert [(one.rule, one.grade) for one in checks.findings] == [("missing-conflicts", "note")]
@@ -183,6 +184,25 @@ def test_the_logs_of_every_architecture_are_followed_kept_and_understood(
         assert "undefined reference to" in live.get(f"/builds/{build.id}/logs/{BAD}").text
         assert "SIMULATED" in live.get(f"/builds/{build.id}/logs/{BAD}?kind=root").text
         assert "SIMULATED" in live.get(f"/builds/{build.id}/logs/{GOOD}?kind=backend").text
+
+
+def test_a_source_step_that_failed_has_its_log_and_what_never_began_has_none(house: House) -> None:
+    house.farm.koji.set_outcome("srpm", text="error: Bad source: crio.tar.gz: No such file or directory")
+    house.announce("v1.35.5")
+    house.run()
+    house.farm.koji.clear_outcomes()
+    house.farm.koji.set_outcome("x86_64")
+    house.announce("v1.35.6")
+    house.run()
+    house.settle(60)
+    early, late = house.builds()
+    with house.context.db.reader() as session:
+        (source,) = logs_of(session, early.id)
+        ended = select(FollowUp.outcome).where(FollowUp.build_id == late.id, FollowUp.kind == "logs")
+        told = session.scalars(ended.where(FollowUp.subject == BAD)).one()
+    assert (source.chroot, source.kind, source.is_stored) == ("source", "source", True)
+    assert early.cause == "A file that the spec names is not in the source package: crio.tar.gz"
+    assert told == "no log: koji names no address of one, as where nothing had begun"
 
 
 def test_logs_may_lie_in_a_bucket_and_its_outage_is_waited_for(

@@ -29,6 +29,7 @@ OPEN = {
 WRITERS = {
     "builds:write": {"/api/v1/builds/{build_id}/retry", "/api/v1/builds/{build_id}/cancel",
                      "/api/v1/builds/{build_id}/resume", "/api/v1/builds/{build_id}/give-up",
+                     "/api/v1/side-tags/{side_tag_id}/give-up", "/api/v1/side-tags/{side_tag_id}/go-on",
                      "/api/v1/rebuilds"},
     "releases:write": {"/api/v1/releases", "/api/v1/deliveries/{guid}/replay"},
     "admin": {"/api/v1/tokens", "/api/v1/tokens/{name}/revoke"},
@@ -57,7 +58,7 @@ def filled(path: str) -> str:
         ("{build_id}", "999999"), ("{override_id}", "999999"), ("{subject:path}", "999999"),
         ("{family}", "none"), ("{version}", "9.9.9"), ("{guid}", "none"), ("{chroot}", "none"),
         ("{package}", "none"), ("{branch}", "f99"), ("{stream}", "9.9"), ("{target}", "none"),
-        ("{name}", "none"), ("{fingerprint}", "0" * 16),
+        ("{name}", "none"), ("{side_tag_id}", "999999"), ("{fingerprint}", "0" * 16),
     ):  # fmt: skip
         path = path.replace(name, value)
     assert "{" not in path, path

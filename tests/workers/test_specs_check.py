@@ -12,7 +12,7 @@ import pytest
 from service.domain.specs import SpecFile
 from tests.golden.test_golden_specs import CATALOG, render
 from workers.rpm_commands import RpmTrouble
-from workers.specs_check import SpecRefused, check_spec
+from workers.specs_check import SpecRefused, check_merged, check_spec
 
 F44 = CATALOG.branches["f44"].branch
 RAWHIDE = CATALOG.branches["rawhide"].branch
@@ -126,3 +126,49 @@ def test_the_environment_is_bare(fake: Callable[[str], None], monkeypatch: pytes
         check_spec(SPEC, branch=F44)
     names = set(str(caught.value).partition(": ")[2].split())
     assert names <= {"HOME", "LC_ALL", "PATH", "PWD", "TMPDIR", "TZ", "_", "SHLVL", "OLDPWD"}
+
+
+def merged(text: str) -> None:
+    check_merged("cri-o1.32.spec", text, package="cri-o1.32", branch=F44)
+
+
+def test_what_a_maintainer_adds_is_parsed_with_macros_that_are_not_here() -> None:
+    merged(SPEC.text)
+    added = "%gometa -L -f\n%{?fedora_only_macro}\n%a_second_one a b\nPatch7: fix.patch\n"
+    merged(SPEC.text.replace("BuildRequires:  make\n", f"BuildRequires:  make\n{added}", 1))
+    merged(SPEC.text.replace("%prep\n", "%prep\n%unknown_in_a_section -x\n", 1))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        (
+            "BuildRequires:  make\n",
+            "<<<<<<< dist-git\nBuildRequires:  make\n",
+            "Unknown tag: <<<<<<< dist-git",
+        ),
+        ("BuildRequires:  make\n", "%gometa -L\nBuildReqires: make\n", "Unknown tag: BuildReqires"),
+        ("BuildRequires:  make\n", "%if 0\nBuildRequires:  make\n", "if"),
+        ("%prep\n", "%endif\n%prep\n", "%endif"),
+        (
+            "Name:           cri-o1.32\n",
+            "Name:           cri-o\n",
+            "Name is cri-o, and the package is cri-o1.32",
+        ),
+    ],
+)
+def test_a_merged_spec_that_does_not_parse_is_refused(old: str, new: str, told: str) -> None:
+    text = SPEC.text.replace(old, new, 1)
+    assert text != SPEC.text
+    with pytest.raises(SpecRefused) as caught:
+        merged(text)
+    assert told in str(caught.value) and str(caught.value).startswith("cri-o1.32.spec")
+    if told.startswith("Unknown"):
+        number = text.splitlines().index(new.splitlines()[-1 if "gometa" in new else 0]) + 1
+        assert f"cri-o1.32.spec:{number}: " in str(caught.value)
+
+
+def test_endless_unknown_macros_are_refused() -> None:
+    many = "".join(f"%unknown_{number} x\n" for number in range(30))
+    with pytest.raises(SpecRefused, match="Unknown tag: %unknown_20"):
+        merged(SPEC.text.replace("BuildRequires:  make\n", f"{many}BuildRequires:  make\n", 1))

@@ -9,7 +9,7 @@ import importlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from service.domain.planning import BuildTarget
 from service.domain.reports import (
@@ -24,6 +24,7 @@ from service.domain.reports import (
     SubmissionKey,
     TagReport,
 )
+from service.domain.side_tags import TagSeen
 
 
 class BuildSystemError(Exception):
@@ -45,6 +46,10 @@ class SubmissionRefused(BuildSystemError):
     """The other side looked at the submission and said no: the build has failed, there is nothing to look for."""
 
 
+class NameTaken(SubmissionRefused):
+    """The same, but for no fault of the package: somebody else's build has its name."""
+
+
 class SubmissionUnknown(BuildSystemError):
     """Nobody knows whether the other side has the build: look before submitting again."""
 
@@ -55,6 +60,14 @@ class NeedsPerson(BuildSystemError):
 
 class BuildVanished(BuildSystemError):
     """The other side does not know the build any more."""
+
+
+class ForeignBuild(BuildSystemError):
+    """The build is another account's: we may follow it, and not stop it."""
+
+
+class SideTagVanished(BuildSystemError):
+    """The other side does not know the side tag any more."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +86,8 @@ class BuildSystem(Protocol):
     def open(self, target: BuildTarget) -> Fence:
         """Make the target ready (safe to repeat) and return facts by which older builds are told apart.
 
-        Raises SubmissionRefused when the target cannot take the build at all.
+        Raises SubmissionRefused when the target cannot take the build at all, SideTagVanished when the side tag that
+        the build was let into is gone.
         """
         ...
 
@@ -117,7 +131,50 @@ class BuildSystem(Protocol):
         ...
 
     def cancel(self, ref: BuildRef) -> None:
-        """Ask the other side to stop the build; one that has ended already is no error."""
+        """Ask the other side to stop the build; one that has ended already is no error.
+
+        Raises BuildVanished, or ForeignBuild for one that somebody else has submitted.
+        """
+        ...
+
+
+@runtime_checkable
+class SideTagged(Protocol):
+    """What a build system offers besides where it has side tags. Every method may raise BuildSystemUnavailable.
+
+    A side tag carries no mark of ours, so a request for one is fenced like a submission: by a session of its own, and
+    by the list of what our account had before.
+    """
+
+    def side_tag_base(self, target: BuildTarget) -> str:
+        """What side tags of a target stand beside, in the build system's own word. Asks nobody; NeedsPerson."""
+        ...
+
+    def open_side_tag(self, base_target: str) -> Fence:
+        """Get ready to ask for a side tag once; changes nothing. Raises NeedsPerson, SubmissionRefused."""
+        ...
+
+    def make_side_tag(self, fence: Fence) -> str:
+        """Ask once; the tag's name. Raises SubmissionUnknown after any doubt, NeedsPerson, SubmissionRefused."""
+        ...
+
+    def find_side_tags(self, fence: Fence) -> Sequence[tuple[int, str]]:
+        """Our side tags (number, name) on the fence's base now; no late request can add one. Raises NeedsPerson."""
+        ...
+
+    def look_at_side_tag(self, name: str, fence: Fence) -> TagSeen:
+        """Whether it is there, ours, and what it holds."""
+        ...
+
+    def missing_in_side_tag(self, name: str, refs: Sequence[BuildRef]) -> str:
+        """What the side tag's repository still lacks of these builds, in one line; empty text if nothing.
+
+        Sees to it that such a repository is made. Raises SideTagVanished, NeedsPerson.
+        """
+        ...
+
+    def remove_side_tag(self, name: str, fence: Fence) -> None:
+        """Remove it; the caller has looked before. Raises NeedsPerson."""
         ...
 
 

@@ -10,9 +10,7 @@ it runs any more, so a task that is not there now will never be there. The shape
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -32,6 +30,7 @@ from workers.buildsystems import (
     BuildSystemError,
     BuildSystemUnavailable,
     BuildVanished,
+    ForeignBuild,
     NeedsPerson,
     SubmissionRefused,
     SubmissionUnknown,
@@ -53,21 +52,12 @@ from workers.buildsystems.koji_results import KojiResults
 from workers.buildsystems.koji_scm import check_nvr
 from workers.buildsystems.koji_searches import newest_task, search_tasks
 from workers.buildsystems.koji_settings import KojiSettings, TargetSettings
+from workers.buildsystems.koji_side_tags import KojiSideTags
 from workers.buildsystems.koji_tags import KojiTags
 from workers.buildsystems.koji_trouble import Kind, KojiTrouble
 
-# Sessions that were opened and never used; the hub forgets them by itself after a day.
-MOST_HELD = 50
 UPLOADS = "cli-build"
 NO_SESSION = "the session that was opened for this submission is closed, so nothing was submitted"
-
-
-@dataclass(frozen=True)
-class _Held:
-    """An open session's number and key. Plain data: a fork that drops it logs nobody out."""
-
-    pid: int
-    sinfo: Mapping[str, Any]
 
 
 def connect(config: AdapterConfig) -> Koji:
@@ -75,15 +65,14 @@ def connect(config: AdapterConfig) -> Koji:
     return Koji(config)
 
 
-class Koji(KojiResults, KojiTags):
+class Koji(KojiSideTags, KojiResults, KojiTags):
     """One hub and account. Between ``open`` and ``submit`` it keeps the key of a session, in this process only."""
 
     name = "koji"
 
     def __init__(self, config: AdapterConfig) -> None:
+        super().__init__(config.state_dir / "koji")
         self._settings = KojiSettings.read(config.options)
-        self._caches = config.state_dir / "koji"
-        self._held: dict[int, _Held] = {}
 
     def open(self, target: BuildTarget) -> Fence:
         """Log in for one submission and look at the target; nothing is changed at the hub."""
@@ -107,12 +96,8 @@ class Koji(KojiResults, KojiTags):
                 raise NeedsPerson(other_account(seen.user_id, earlier))
             kept = earlier.get("newest_task")
             watermark = min(watermark, kept) if isinstance(kept, int) else 0
-        number = int(sinfo["session-id"])
-        while len(self._held) >= MOST_HELD:
-            self._held.pop(next(iter(self._held)), None)
-        self._held[number] = _Held(os.getpid(), sinfo)
         return {
-            "session_id": number,
+            "session_id": self._hold(sinfo),
             "user_id": seen.user_id,
             "newest_task": watermark,
             "opened_at": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -139,14 +124,14 @@ class Koji(KojiResults, KojiTags):
             )
         chroots = fence.get("chroots")
         names = [str(chroot) for chroot in chroots] if isinstance(chroots, (list, tuple)) else []
-        held = self._held.pop(number_in(fence, "session_id"), None)
-        if held is None or held.pid != os.getpid():
+        sinfo = self._take(number_in(fence, "session_id"))
+        if sinfo is None:
             raise BuildSystemUnavailable(
                 "the session of this submission was opened by another worker; nothing was sent"
             )
         profile = Profile.read(self._settings)
         with KojiClient(profile, self._settings, self._settings.upload_timeout) as client:
-            client.adopt(held.sinfo)
+            client.adopt(sinfo)
             options: dict[str, Any] = {"custom_user_metadata": {TOKEN: str(key), CHROOTS: names}}
             try:
                 if isinstance(work, Srpm):
@@ -180,14 +165,6 @@ class Koji(KojiResults, KojiTags):
                 f"the source RPM {work.name} cannot be read: {error.strerror or type(error).__name__}"
             ) from None
         return f"{folder}/{name}"
-
-    @staticmethod
-    def _end_session(client: KojiClient) -> None:
-        try:
-            client.log_out()
-        except KojiTrouble:
-            # The task is there; a session that stays open for a day harms nobody.
-            return
 
     def _told(self, error: KojiTrouble, word: Callable[[KojiTrouble], BuildSystemError]) -> BuildSystemError:
         # Another worker fenced us, or the hub did; either way the call has not run.
@@ -227,16 +204,6 @@ class Koji(KojiResults, KojiTags):
             raise BuildSystemUnavailable(str(error)) from None
         return Found(tuple(self._ref(profile, target, number) for number in numbers), certain=True)
 
-    def _close(self, client: KojiClient, number: int) -> None:
-        """The fence. Raises KojiTrouble where it has not surely happened."""
-        self._held.pop(number, None)
-        try:
-            client.close_session(number)
-        except KojiTrouble as error:
-            # No such session of this user; the same answer for another user's has been ruled out before.
-            if not (error.kind is Kind.REFUSED and "returned no rows" in str(error)):
-                raise
-
     def poll(self, refs: Sequence[BuildRef]) -> Mapping[BuildRef, BuildReport | PollProblem]:
         """One request for all tasks, and at most two more for those that have ended. Needs no log-in.
 
@@ -265,6 +232,8 @@ class Koji(KojiResults, KojiTags):
         except KojiTrouble as error:
             if "No such task" in str(error):
                 raise BuildVanished(f"Koji does not know task {ref.external_id}") from None
+            if "not owner" in str(error):
+                raise ForeignBuild(f"task {ref.external_id} is another account's at Koji") from None
             raise for_good(error) from None
 
     def health(self) -> Health:
@@ -277,12 +246,6 @@ class Koji(KojiResults, KojiTags):
         except (KojiTrouble, NeedsPerson) as error:
             return Health(False, datetime.now(UTC), str(error))
         return Health(True, datetime.now(UTC), f"{name} at Koji {'.'.join(map(str, version))}")
-
-    def _client(self, seconds: float) -> KojiClient:
-        return KojiClient(Profile.read(self._settings), self._settings, seconds)
-
-    def _ccache(self) -> Any:
-        return self._caches / f"krb5cc-{os.getpid()}"
 
     def _ref(self, profile: Profile, target: BuildTarget, number: int) -> BuildRef:
         page = Links(profile.weburl, profile.topurl).task(number)

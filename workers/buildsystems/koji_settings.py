@@ -82,9 +82,14 @@ def _checked(key: str, value: object) -> object:
 
 @dataclass(frozen=True)
 class TargetSettings:
-    """One target, checked. ``koji_target`` is Koji's own word; ``priority`` is added to Koji's 20."""
+    """One target, checked. ``koji_target`` is Koji's own word; ``priority`` is added to Koji's 20.
+
+    ``base_target`` is what the catalogue says; ``koji_target`` differs from it for a build in a side tag, whose target
+    has the side tag's name.
+    """
 
     koji_target: str
+    base_target: str
     scratch: bool
     priority: int
     chroots: tuple[Chroot, ...]
@@ -117,4 +122,5 @@ class TargetSettings:
             chroots = tuple(Chroot.parse(text) for text in dict.fromkeys(target.chroots))
         except BadName as error:
             raise NeedsPerson(f"target {target.id}: {error}") from None
-        return cls(name, scratch, priority, chroots)
+        side_tag = target.side_tag.name if target.side_tag else ""
+        return cls(side_tag or name, name, scratch, priority, chroots)
