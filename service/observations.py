@@ -66,7 +66,8 @@ def claim_polls(
 
 def ref_of(build: PackageBuild) -> BuildRef:
     """The build at the other side. The row must have an external id."""
-    return BuildRef(build.system, build.project, build.external_id or "", build.web_url)
+    chroots = tuple(build.options.get("chroots", ()))
+    return BuildRef(build.system, build.project, build.external_id or "", build.web_url, chroots)
 
 
 def record_report(
@@ -82,6 +83,9 @@ def record_report(
             return None
         now = database_now(session)
         build.observed_at = now
+        if report.instead is not None and report.instead.external_id != build.external_id:
+            _follow_instead(session, build, report.instead, report.reason, now)
+            return BuildState.RUNNING
         build.source_log_url = report.source_log_url or build.source_log_url
         _record_chroots(session, build, report, now)
         if report.complete:
@@ -156,6 +160,17 @@ def note_cancel_sent(db: Database, poll: PollWork, text: str) -> None:
         build = _leased(session, poll)
         if build is not None:
             note_event(session, build, at=database_now(session), kind="request", text=text)
+
+
+def _follow_instead(
+    session: Session, build: PackageBuild, other: BuildRef, reason: str, now: datetime
+) -> None:
+    """Adopt somebody else's build of the same thing, to which ours gave way."""
+    text = f"adopted: {other.system} build {other.external_id} instead of {build.external_id}: {reason}"
+    build.external_id, build.web_url = other.external_id, other.web_url
+    build.reason = ""
+    note_event(session, build, at=now, kind="submission", text=text)
+    _next_poll(build, now, 0.0)
 
 
 def _record_chroots(session: Session, build: PackageBuild, report: BuildReport, now: datetime) -> None:

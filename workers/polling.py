@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
 import structlog
@@ -26,8 +26,11 @@ from workers.buildsystems import (
     BuildSystemError,
     BuildSystemUnavailable,
     BuildVanished,
+    ForeignBuild,
 )
 from workers.context import Context
+
+LET_GO = "it goes on there, and is followed no more"
 
 log = structlog.get_logger()
 
@@ -43,7 +46,7 @@ def poll_project(ctx: Context, system_name: str, project: str) -> None:
     )
     if not polls:
         return
-    canceled: set[int] = set()
+    canceled: dict[int, str] = {}
     try:
         system = ctx.system(system_name)
         canceled = _cancel_all(ctx, system, polls)
@@ -65,13 +68,13 @@ def poll_project(ctx: Context, system_name: str, project: str) -> None:
         return
     record_contact(ctx.db, system_name)
     for poll in polls:
-        _record(ctx, poll, seen.get(poll.ref), cancel_confirmed=poll.build_id in canceled)
+        _record(ctx, poll, seen.get(poll.ref), canceled.get(poll.build_id))
 
 
 def _release(
     ctx: Context,
     polls: Sequence[PollWork],
-    canceled: set[int],
+    canceled: Mapping[int, str],
     reason: str,
     delay_seconds: float,
     *,
@@ -80,33 +83,37 @@ def _release(
     """Give builds back that could not be read. Being away spends the deadline; waiting on would be for ever."""
     for poll in polls:
         if poll.long_past:
-            _give_up(ctx, poll, reason, cancel_confirmed=poll.build_id in canceled)
+            _give_up(ctx, poll, reason, canceled.get(poll.build_id))
     release_polls(ctx.db, polls, reason, delay_seconds=delay_seconds, spend_try=spend_try)
 
 
-def _cancel_all(ctx: Context, system: BuildSystem, polls: Sequence[PollWork]) -> set[int]:
-    """Ask for the end of what somebody or the deadline wants to end; the ids of builds that the other side took.
+def _cancel_all(ctx: Context, system: BuildSystem, polls: Sequence[PollWork]) -> dict[int, str]:
+    """Ask for the end of what somebody or the deadline wants to end; what became of those of which we are rid, by id.
 
     It stops when half of the lease is used up: what is left is asked for at the next poll.
     """
-    canceled: set[int] = set()
+    canceled: dict[int, str] = {}
     enough = time.monotonic() + ctx.settings.poll_lease_seconds / 2
     for poll in polls:
         wanted = poll.cancel_requested or poll.past_deadline
-        if wanted and time.monotonic() < enough and _cancel(ctx, system, poll):
-            canceled.add(poll.build_id)
+        if wanted and time.monotonic() < enough and (told := _cancel(ctx, system, poll)):
+            canceled[poll.build_id] = told
     return canceled
 
 
 def _record(
-    ctx: Context, poll: PollWork, report: BuildReport | PollProblem | None, *, cancel_confirmed: bool
+    ctx: Context, poll: PollWork, report: BuildReport | PollProblem | None, canceled: str | None
 ) -> None:
+    """Write one answer down. ``canceled`` says what became of a cancel that was confirmed."""
     pace = ctx.settings.poll_seconds
     if report is None:
         report = PollProblem("the build system left this build out of its answer")
+    if canceled and canceled.startswith(LET_GO) and poll.cancel_requested and not _has_verdict(poll, report):
+        # It goes on over there, and nobody here wants it any more.
+        report = BuildReport(poll.ref, ended=BuildState.CANCELED.value, reason=canceled)
     try:
         if poll.past_deadline and not _has_verdict(poll, report):
-            _give_up(ctx, poll, report.reason, cancel_confirmed=cancel_confirmed)
+            _give_up(ctx, poll, report.reason, canceled)
         elif isinstance(report, PollProblem):
             record_poll_problem(ctx.db, poll, report, poll_seconds=pace)
         else:
@@ -117,7 +124,7 @@ def _record(
         what = f"what {poll.ref.system} said of it could not be stored ({type(error).__name__})"
         with suppress(Exception):
             if poll.long_past:
-                _give_up(ctx, poll, what, cancel_confirmed=cancel_confirmed)
+                _give_up(ctx, poll, what, canceled)
             else:
                 record_poll_problem(ctx.db, poll, PollProblem(what), poll_seconds=pace)
 
@@ -134,25 +141,30 @@ def _has_verdict(poll: PollWork, report: BuildReport | PollProblem) -> bool:
     return ended in (verdicts | {BuildState.CANCELED} if poll.cancel_requested else verdicts)
 
 
-def _give_up(ctx: Context, poll: PollWork, said: str, *, cancel_confirmed: bool) -> None:
+def _give_up(ctx: Context, poll: PollWork, said: str, canceled: str | None) -> None:
     system = poll.ref.system
-    asked = f"{system} took the cancel" if cancel_confirmed else f"{system} is being asked to cancel it"
+    asked = canceled or f"{system} is being asked to cancel it"
     last = f"; it said: {said}" if said else ""
     why = f"no end by its deadline; {asked}{last}"
     if poll.cancel_requested:
         why = f"{poll.cancel_requested}; {why}"
-    give_up_polling(ctx.db, poll, why, cancel_confirmed=cancel_confirmed)
+    give_up_polling(ctx.db, poll, why, cancel_confirmed=bool(canceled))
 
 
-def _cancel(ctx: Context, system: BuildSystem, poll: PollWork) -> bool:
+def _cancel(ctx: Context, system: BuildSystem, poll: PollWork) -> str:
+    """What became of the cancel, where we are rid of the build; empty where the other side did not take it."""
+    name = poll.ref.system
     try:
         system.cancel(poll.ref)
     except BuildVanished:
-        return True
+        return f"{name} took the cancel"
+    except ForeignBuild as error:
+        note_cancel_sent(ctx.db, poll, f"{LET_GO}: {error}")
+        return f"{LET_GO}: {error}"
     except Exception as error:
         # The trouble of one build: its neighbours are still read.
-        note_cancel_sent(ctx.db, poll, f"{poll.ref.system} did not take the cancel: {error}")
-        return False
+        note_cancel_sent(ctx.db, poll, f"{name} did not take the cancel: {error}")
+        return ""
     why = poll.cancel_requested or "its deadline has passed"
-    note_cancel_sent(ctx.db, poll, f"asked {poll.ref.system} to cancel build {poll.ref.external_id}: {why}")
-    return True
+    note_cancel_sent(ctx.db, poll, f"asked {name} to cancel build {poll.ref.external_id}: {why}")
+    return f"{name} took the cancel"

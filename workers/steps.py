@@ -24,14 +24,16 @@ from workers.archives import SourceDamaged, SourceRefused
 from workers.buildsystems import (
     BuildSystem,
     BuildSystemUnavailable,
+    NameTaken,
     NeedsPerson,
+    SideTagVanished,
     SubmissionRefused,
     SubmissionUnknown,
 )
 from workers.context import Context
 from workers.distgit import prepare_commit, restore_commit
 from workers.preparation import LicenseQuestion, PreparationFailed, SrpmLost, prepare_srpm, restore_srpm
-from workers.side_tags import before_preparation, take_turn
+from workers.side_tags import before_preparation, take_turn, without_side_tag
 from workers.sources import SourceChanged, SourceUnavailable
 
 log = structlog.get_logger()
@@ -66,8 +68,10 @@ def advance(ctx: Context, build_id: int) -> None:
     except NeedsPerson as error:
         record_contact(ctx.db, work.target.system, str(error))
         end_build(ctx.db, work, BuildState.HELD, f"{work.target.system}: {error}")
+    except SideTagVanished as error:
+        without_side_tag(ctx, work, str(error))
     except SubmissionRefused as error:
-        end_build(ctx.db, work, BuildState.FAILED, f"{work.target.system} refused it: {error}")
+        _refused(ctx, work, error)
     except Exception as error:
         log.exception("step failed", build=work.id, state=str(work.state))
         _try_again(ctx, work, f"internal trouble while {work.state}: {type(error).__name__}: {_line(error)}")
@@ -154,7 +158,7 @@ def hand_over(ctx: Context, work: BuildWork, handed: Srpm | ScmCommit, system: B
         back_off(ctx.db, work, reason, delay_seconds=ctx.settings.retry_seconds / 3, spend_try=False)
         return
     except SubmissionRefused as error:
-        end_build(ctx.db, work, BuildState.FAILED, f"{work.target.system} refused it: {error}")
+        _refused(ctx, work, error)
         return
     except NeedsPerson as error:
         end_build(ctx.db, work, BuildState.HELD, f"{work.target.system}: {error}")
@@ -186,6 +190,11 @@ def _record(ctx: Context, work: BuildWork, ref: BuildRef, *, adopted: bool) -> N
         poll_seconds=min(ctx.settings.poll_seconds, ctx.settings.sweep_seconds),
         surplus_seconds=2 * ctx.settings.submit_doubt_seconds,
     )
+
+
+def _refused(ctx: Context, work: BuildWork, error: SubmissionRefused) -> None:
+    state = BuildState.ERRORED if isinstance(error, NameTaken) else BuildState.FAILED
+    end_build(ctx.db, work, state, f"{work.target.system} refused it: {error}")
 
 
 def _key(work: BuildWork) -> SubmissionKey:

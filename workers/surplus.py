@@ -12,6 +12,7 @@ from workers.buildsystems import (
     BuildSystemError,
     BuildSystemUnavailable,
     BuildVanished,
+    ForeignBuild,
     NeedsPerson,
 )
 from workers.context import Context
@@ -59,7 +60,7 @@ def _cancel(ctx: Context, system: BuildSystem, twins: Sequence[BuildRef]) -> Non
             raise NotYet("more surplus builds are cancelled in the next round", spend_try=False)
         try:
             system.cancel(ref)
-        except BuildVanished:
+        except (BuildVanished, ForeignBuild):
             continue
         except BuildSystemError as error:
             refused = error

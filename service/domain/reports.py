@@ -64,12 +64,16 @@ class ScmCommit:
 
 @dataclass(frozen=True)
 class BuildRef:
-    """A build at the other side. ``external_id`` is that side's id as text; ``project`` tells its batch."""
+    """A build at the other side. ``external_id`` is that side's id as text; ``project`` tells its batch.
+
+    ``chroots`` are those that we want of it, for what somebody else has submitted and nothing there tells.
+    """
 
     system: str
     project: str
     external_id: str
     web_url: str = ""
+    chroots: tuple[str, ...] = field(default=(), compare=False)
 
 
 @dataclass(frozen=True)
@@ -105,7 +109,8 @@ class BuildReport:
     (``failed`` source step, ``canceled``, ``errored``), or that the build goes on although all of its chroots have
     ended (``running``, as while it is being tagged); ``reason`` then says why, in one line. ``complete`` says that
     there will be no other chroots than these: one of ours that is not among them is gone. ``tagged`` says that a build
-    which has succeeded is kept under tags, which tell how far it has been shipped.
+    which has succeeded is kept under tags, which tell how far it has been shipped. ``instead`` is another build of the
+    same thing, submitted by somebody else, that this one gave way to: it is to be followed from now on.
     """
 
     ref: BuildRef
@@ -116,6 +121,7 @@ class BuildReport:
     source_log_url: str = ""
     complete: bool = False
     tagged: bool = False
+    instead: BuildRef | None = None
     facts: Mapping[str, str] = field(default_factory=dict)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from sandbox.testing import Farm
-from service.domain.reports import BuildRef, ScmCommit, Srpm, SubmissionKey
+from service.domain.reports import BuildRef, BuildReport, ScmCommit, Srpm, SubmissionKey
 from tests.contract.copr_bench import srpm_at
 from tests.contract.koji_bench import X86, koji_target, sandbox_options
 from tests.contract.tls_front import Front, make_certificate
@@ -21,6 +21,7 @@ from workers.buildsystems import (
     BuildSystem,
     BuildSystemError,
     BuildSystemUnavailable,
+    ForeignBuild,
     NeedsPerson,
     SubmissionRefused,
     SubmissionUnknown,
@@ -337,14 +338,15 @@ def test_a_session_that_expired_is_not_renewed(farm: Farm, work: Srpm, tmp_path:
     assert len(farm.koji.tasks()) == before
 
 
-def test_cancelling_a_build_of_somebody_else_needs_a_person(farm: Farm, work: Srpm, tmp_path: Path) -> None:
+def test_a_build_of_somebody_else_is_not_ours_to_cancel(farm: Farm, work: Srpm, tmp_path: Path) -> None:
     ref = submit(adapter(farm, tmp_path), work)
     farm.koji.user("other", password="other-secret")
     secret = tmp_path / "other-password"
     secret.write_text("other-secret\n")
     other = adapter(farm, tmp_path, user="other", password_file=str(secret))
-    with pytest.raises(NeedsPerson, match="not owner"):
+    with pytest.raises(ForeignBuild, match="another account's"):
         other.cancel(ref)
+    assert isinstance(other.poll([ref])[ref], BuildReport)
 
 
 def test_one_poll_is_one_request_for_all_tasks(farm: Farm, work: Srpm, tmp_path: Path) -> None:

@@ -110,6 +110,12 @@ class House:
         with self.context.db.reader() as session:
             return list(session.scalars(select(FollowUp.kind)))
 
+    def told(self, build_id: int) -> list[str]:
+        """Every line of a build's history, oldest first."""
+        with self.context.db.reader() as session:
+            statement = select(BuildEvent.text).where(BuildEvent.build_id == build_id)
+            return list(session.scalars(statement.order_by(BuildEvent.id)))
+
     def story(self, build_id: int) -> list[str]:
         """The states that a build went through, in order."""
         with self.context.db.reader() as session:

@@ -46,6 +46,10 @@ class SubmissionRefused(BuildSystemError):
     """The other side looked at the submission and said no: the build has failed, there is nothing to look for."""
 
 
+class NameTaken(SubmissionRefused):
+    """The same, but for no fault of the package: somebody else's build has its name."""
+
+
 class SubmissionUnknown(BuildSystemError):
     """Nobody knows whether the other side has the build: look before submitting again."""
 
@@ -56,6 +60,10 @@ class NeedsPerson(BuildSystemError):
 
 class BuildVanished(BuildSystemError):
     """The other side does not know the build any more."""
+
+
+class ForeignBuild(BuildSystemError):
+    """The build is another account's: we may follow it, and not stop it."""
 
 
 class SideTagVanished(BuildSystemError):
@@ -78,7 +86,8 @@ class BuildSystem(Protocol):
     def open(self, target: BuildTarget) -> Fence:
         """Make the target ready (safe to repeat) and return facts by which older builds are told apart.
 
-        Raises SubmissionRefused when the target cannot take the build at all.
+        Raises SubmissionRefused when the target cannot take the build at all, SideTagVanished when the side tag that
+        the build was let into is gone.
         """
         ...
 
@@ -122,7 +131,10 @@ class BuildSystem(Protocol):
         ...
 
     def cancel(self, ref: BuildRef) -> None:
-        """Ask the other side to stop the build; one that has ended already is no error."""
+        """Ask the other side to stop the build; one that has ended already is no error.
+
+        Raises BuildVanished, or ForeignBuild for one that somebody else has submitted.
+        """
         ...
 
 

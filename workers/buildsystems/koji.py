@@ -30,6 +30,7 @@ from workers.buildsystems import (
     BuildSystemError,
     BuildSystemUnavailable,
     BuildVanished,
+    ForeignBuild,
     NeedsPerson,
     SubmissionRefused,
     SubmissionUnknown,
@@ -231,6 +232,8 @@ class Koji(KojiSideTags, KojiResults, KojiTags):
         except KojiTrouble as error:
             if "No such task" in str(error):
                 raise BuildVanished(f"Koji does not know task {ref.external_id}") from None
+            if "not owner" in str(error):
+                raise ForeignBuild(f"task {ref.external_id} is another account's at Koji") from None
             raise for_good(error) from None
 
     def health(self) -> Health:

@@ -9,6 +9,7 @@ from service.domain.reports import BuildRef, BuildReport, PollProblem
 from service.domain.states import BuildState
 from workers.buildsystems.koji_client import KojiClient
 from workers.buildsystems.koji_reports import Links, Verdict, is_scratch, judge_failure, report, state_of
+from workers.buildsystems.koji_scm import asks_for_winner, judge_winner
 from workers.buildsystems.koji_states import BUILD_STATES, Build, Task
 from workers.buildsystems.koji_trouble import Kind, KojiTrouble
 
@@ -88,6 +89,7 @@ def _verdicts(client: KojiClient, tasks: Mapping[BuildRef, Row]) -> dict[BuildRe
             verdicts[ref] = PollProblem(f"the result of task {task['id']} could not be read: {result}")
         else:
             verdicts[ref] = judge_failure({} if isinstance(result, KojiTrouble) else result)
+    verdicts |= _winners(client, failed, dict(zip(failed, results, strict=False)), verdicts)
     first, second = len(failed), len(failed) + len(built)
     rows = dict(zip(built, results[first:second], strict=True))
     targets = dict(zip(built, results[second:], strict=True))
@@ -103,6 +105,25 @@ def _verdicts(client: KojiClient, tasks: Mapping[BuildRef, Row]) -> dict[BuildRe
         else:
             verdicts[ref] = _complete(built[ref], build, targets[ref], tags[ref])
     return verdicts
+
+
+def _winners(
+    client: KojiClient,
+    failed: Mapping[BuildRef, Row],
+    results: Mapping[BuildRef, Any],
+    verdicts: Mapping[BuildRef, Verdict | PollProblem],
+) -> dict[BuildRef, Verdict | PollProblem]:
+    """Better verdicts on tasks that failed because somebody else's build has their name-version-release."""
+    calls = {ref: call for ref in failed if (call := asks_for_winner(results[ref])) is not None}
+    answers = client.many(list(calls.values()))
+    better: dict[BuildRef, Verdict | PollProblem] = {}
+    for ref, winner in zip(calls, answers, strict=True):
+        lost = verdicts[ref]
+        if isinstance(winner, KojiTrouble):
+            better[ref] = PollProblem(f"who has its name-version-release could not be read: {winner}")
+        elif isinstance(lost, Verdict):
+            better[ref] = judge_winner(failed[ref], lost, winner)
+    return better
 
 
 def _own_build(task: Row, rows: Any) -> Row | PollProblem:

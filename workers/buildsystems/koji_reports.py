@@ -7,7 +7,7 @@ and between the last architecture and the tag all of them are closed although th
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -49,11 +49,15 @@ class Links:
 
 @dataclass(frozen=True)
 class Verdict:
-    """How a closed or failed task really ended; an empty ``ended`` means that more has to be seen first."""
+    """How a closed or failed task really ended; an empty ``ended`` means that more has to be seen first.
+
+    ``instead`` is the task of somebody else that makes the same build; ours gave way to it.
+    """
 
     ended: str
     reason: str = ""
     tagged: bool = False
+    instead: int | None = None
     facts: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -106,10 +110,16 @@ def report(
         return PollProblem(
             f"task {ref.external_id} has the state '{task.get('state')}', which is not known here"
         )
+    if verdict is not None and verdict.instead is not None:
+        other = replace(ref, external_id=str(verdict.instead), web_url=links.task(verdict.instead))
+        return BuildReport(ref, (), BuildState.RUNNING.value, verdict.reason, state.value, instead=other)
     ended, reason = _end(state, verdict)
     seen = _by_arch(children)
     expected = metadata(task).get(CHROOTS)
-    names = [name for name in expected if isinstance(name, str)] if isinstance(expected, list) else []
+    # What somebody else has submitted does not say which chroots we want of it.
+    names = [
+        name for name in (expected if isinstance(expected, list) else ref.chroots) if isinstance(name, str)
+    ]
     chroots = _chroots(names, seen, (state, ended), links, reason)
     if not ended and chroots and all(one.state is ChrootState.SUCCEEDED for one in chroots):
         # All architectures are done and the build is not: it is being tagged or moved.
