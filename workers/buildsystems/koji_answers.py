@@ -13,6 +13,7 @@ from workers.buildsystems import (
     BuildSystemError,
     BuildSystemUnavailable,
     NeedsPerson,
+    SideTagVanished,
     SubmissionRefused,
     SubmissionUnknown,
 )
@@ -43,14 +44,20 @@ class Seen:
 def look_at_target(client: KojiClient, target: BuildTarget, chosen: TargetSettings) -> Seen:
     """Check hub, target and architectures. Raises NeedsPerson, SubmissionRefused, KojiTrouble."""
     version = client.hub_version()
-    shown = ".".join(map(str, version))
-    if version < FIRST_FENCEABLE:
-        raise NeedsPerson(f"the hub is Koji {shown}; 1.31 is the first that can fence a submission")
+    shown = refuse_unfenceable(version)
     user, koji_target = _values(
         client.many([("getLoggedInUser", (), {}), ("getBuildTarget", (chosen.koji_target,), {})])
     )
     chroots, dropped = _chroots(client, target, chosen, koji_target)
     return Seen(user_id_of(user), shown, tuple(chroots), dropped)
+
+
+def refuse_unfenceable(version: tuple[int, ...]) -> str:
+    """The hub's version as text. Raises NeedsPerson for one at which nothing can be fenced."""
+    shown = ".".join(map(str, version))
+    if version < FIRST_FENCEABLE:
+        raise NeedsPerson(f"the hub is Koji {shown}; 1.31 is the first that can fence a submission")
+    return shown
 
 
 def _chroots(
@@ -59,8 +66,7 @@ def _chroots(
     """The chroots to build in, and why not the others. Koji itself accepts any target, and fails later."""
     wanted = ", ".join(target.chroots) or "no chroot"
     if not isinstance(koji_target, dict) and chosen.koji_target != chosen.base_target:
-        # Somebody removed the side tag a moment ago: the build's next claim looks what became of it.
-        raise KojiTrouble(Kind.NOT_SENT, f"Koji has no side tag {chosen.koji_target} now")
+        raise SideTagVanished(f"Koji has no side tag {chosen.koji_target} any more")
     if not isinstance(koji_target, dict):
         raise SubmissionRefused(f"Koji has no build target {chosen.koji_target}, so nothing builds {wanted}")
     config, dest = _values(
