@@ -14,6 +14,7 @@ from bench.population import BUILDS, CHROOTS, populate
 from bench.table import Figure, print_figures, spread, timed
 from bench.webhook import Server
 from service.catalog import load
+from service.overrides import LiveCatalog
 from service.store.schema import PackageBuild
 from service.store.session import Database
 from tests.servers import Postgres
@@ -58,7 +59,8 @@ def _measure(kind: str, url: str, state: Path) -> list[Figure]:
             ).all()
 
     bare = f"SQL of a keyset page: {spread(timed(floor, rounds=ROUNDS))}"
-    figures = []
+    looks = LiveCatalog(db, load(None, copr_owner="bench"))
+    figures = [Figure(f"a look at the catalogue, {kind}", spread(timed(looks.look, rounds=ROUNDS)), bare)]
     environment = {"CRYOPACK_DATABASE_URL": url, "CRYOPACK_STATE_DIR": str(state)}
     with Server("service.web.app:create_app", "--factory", **environment) as port:
         for what, path in PATHS.items():

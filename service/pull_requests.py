@@ -9,14 +9,14 @@ from sqlalchemy.orm import Session
 
 from service.distgit import change_row, pull_in
 from service.domain.distgit import DistGitPolicy
-from service.domain.pull_requests import WAITS_FOR_MERGE, PullRequest, waits_for_merge
+from service.domain.pull_requests import WAITS_FOR_MERGE, PullRequest, waits_for_merge, with_trouble
 from service.domain.states import ENDED_BUILD, BuildState
 from service.follow_ups import watch_pull_request
 from service.progress import held_row, newer_planned
 from service.store.distgit import DistGitChange
 from service.store.schema import PackageBuild
 from service.store.session import Database, database_now
-from service.store.transitions import move_build, note_event
+from service.store.transitions import REASON_LIMIT, move_build, note_event
 from service.work import BuildWork, deadline_of, target_of
 
 
@@ -84,10 +84,20 @@ def record_pull(db: Database, build_id: int, pull: PullRequest) -> None:
         if row.pull_number != pull.number:
             note_event(session, build, at=now, kind="dist-git", text=f"{pull} is {pull.state}")
             row.pull_opened_at = now
+        if build.reason.startswith(WAITS_FOR_MERGE):
+            build.reason = with_trouble(build.reason, "")
         row.pull_number = pull.number
         row.pull_url = pull.url
         row.pull_state = pull.state.value
         row.pull_merge = pull.merge_commit
+
+
+def show_trouble(db: Database, build_id: int, trouble: str) -> None:
+    """Show with a build that waits for a merge why the merge would not be seen; empty text takes that away again."""
+    with db.transaction() as session:
+        build = session.get_one(PackageBuild, build_id, with_for_update=True)
+        if build.state == BuildState.HELD and build.reason.startswith(WAITS_FOR_MERGE):
+            build.reason = with_trouble(build.reason, trouble)[:REASON_LIMIT]
 
 
 def hold_for_merge(

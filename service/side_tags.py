@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlalchemy import or_, select, text
+from sqlalchemy import select, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from service.domain.reports import BuildRef
 from service.domain.side_tags import Member, SideTagPolicy, built_before, waits_for
-from service.domain.states import ENDED_BUILD, BuildState, SideTagState
+from service.domain.states import LIVE_BUILD, BuildState, SideTagState
 from service.progress import held_row
 from service.store.schema import PackageBuild
 from service.store.session import Database, database_now
 from service.store.side_tags import LIVE, SideTag, SideTagMember
 from service.store.transitions import note_event, note_side_tag
-from service.work import BuildWork, target_of, work_of
+from service.work import BuildWork, deadline_of, target_of, work_of
 
 CLOSING = frozenset({SideTagState.GIVEN_UP.value, SideTagState.REMOVING.value})
 
@@ -77,6 +77,9 @@ def turn_of(db: Database, work: BuildWork, *, base_target: str) -> Turn | Waitin
         policy = _policy_of(build)
         members = members_of(session, tag)
         waiting = waits_for(policy, build.family, members, tag.waived)
+        if waiting or tag.state == SideTagState.HELD:
+            # What passes while it waits for others, or for a person, is not the build's time.
+            build.deadline_at = now + deadline_of(build)
         if waiting:
             return Waiting(waiting)
         if tag.state == SideTagState.HELD:
@@ -124,20 +127,16 @@ def look_now(db: Database, side_tag_id: int) -> None:
 def members_of(session: Session, tag: SideTag) -> tuple[Member, ...]:
     """The builds that count for a side tag: those that joined it, and those of its set that are under way."""
     b, m = PackageBuild, SideTagMember
+    # Each half has an index of its own; one condition over both would read every build there is.
+    found = select(m.build_id).where(m.side_tag_id == tag.id)
+    under_way = select(b.id).where(
+        b.state.in_([state.value for state in LIVE_BUILD]), b.family.in_(tag.families), b.stream == tag.stream,
+        b.branch == tag.branch, b.system == tag.system, b.project == tag.project,
+    )  # fmt: skip
     rows = session.execute(
         select(b, m.side_tag_id)
         .outerjoin(m, m.build_id == b.id)
-        .where(
-            or_(
-                m.side_tag_id == tag.id,
-                (b.family.in_(tag.families))
-                & (b.stream == tag.stream)
-                & (b.branch == tag.branch)
-                & (b.system == tag.system)
-                & (b.project == tag.project)
-                & b.state.not_in([state.value for state in ENDED_BUILD]),
-            )
-        )
+        .where(b.id.in_(found.union(under_way)))
         .order_by(b.id)
     ).all()
     return tuple(

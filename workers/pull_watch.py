@@ -11,6 +11,7 @@ from service.pull_requests import (
     go_on_after_merge,
     record_late_merge,
     record_pull,
+    show_trouble,
 )
 from workers.context import Context
 from workers.forges import Forge, ForgeError, ForgeMissing
@@ -38,11 +39,11 @@ def watch_pull(ctx: Context, work: FollowUpWork) -> Done:
     except ForgeMissing as error:
         if seen.over:
             return Done(f"nothing is left to close: {error}")
-        raise _later(ctx, str(error)) from error
+        raise _trouble(ctx, work.build_id, f"forge: {error}") from error
     except ForgeError as error:
-        raise _later(ctx, f"forge: {error}") from error
+        raise _trouble(ctx, work.build_id, f"forge: {error}") from error
     except GitTrouble as error:
-        raise _later(ctx, f"dist-git: {error}") from error
+        raise _trouble(ctx, work.build_id, f"dist-git: {error}") from error
     if done is None:
         raise _later(ctx)
     return done
@@ -94,6 +95,12 @@ def _open(ctx: Context, forge: Forge, build_id: int, seen: Followed, pull: PullR
 def _farewell(ctx: Context, build_id: int, seen: Followed) -> str:
     reason = seen.reason.partition("; to propose it again")[0]
     return f"Closed, since [build {build_id}]({build_url(ctx, build_id)}) of {seen.tag} {reason}."
+
+
+def _trouble(ctx: Context, build_id: int, trouble: str) -> NotYet:
+    """Who has merged and waits looks at the build, and not at what follows it."""
+    show_trouble(ctx.db, build_id, trouble)
+    return _later(ctx, trouble)
 
 
 def _later(ctx: Context, reason: str = "") -> NotYet:

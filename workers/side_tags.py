@@ -8,8 +8,8 @@ import structlog
 
 from service.contacts import record_contact
 from service.domain.side_tags import Adoption, TagSeen, adopt
-from service.domain.states import SideTagState
-from service.progress import back_off
+from service.domain.states import BuildState, SideTagState
+from service.progress import back_off, end_build
 from service.side_tag_life import (
     SideTagWork,
     begin_making,
@@ -130,7 +130,7 @@ def before_preparation(ctx: Context, work: BuildWork) -> bool:
     base = side_tagged(ctx, work.target.system).side_tag_base(work.target)
     if not is_prepared(ctx.db, work.id):
         return join(ctx.db, work, base_target=base)
-    return isinstance(_turn(ctx, work, base), Turn)
+    return _ready(ctx, work) is not None
 
 
 def take_turn(ctx: Context, work: BuildWork) -> BuildWork | None:
@@ -140,9 +140,28 @@ def take_turn(ctx: Context, work: BuildWork) -> BuildWork | None:
     """
     if work.target.side_tag is None:
         return work
+    turn = _ready(ctx, work)
+    return None if turn is None else let_in(ctx.db, work, turn)
+
+
+def without_side_tag(ctx: Context, work: BuildWork, reason: str) -> None:
+    """What becomes of a build whose side tag somebody removed between its turn and its submission.
+
+    One that was handed over before has been searched for by now, and certainly is not there.
+    """
+    if work.state is BuildState.SUBMITTING:
+        end_build(
+            ctx.db, work, BuildState.ERRORED, f"not submitted: {reason}. Retry it in the set's next side tag"
+        )
+    else:
+        _wait(ctx, work, f"{reason}; looking what became of it")
+
+
+def _ready(ctx: Context, work: BuildWork) -> Turn | None:
+    """The turn of a build that may go on now. None: it waits, which is recorded."""
     system = side_tagged(ctx, work.target.system)
     turn = _turn(ctx, work, system.side_tag_base(work.target))
-    if not isinstance(turn, Turn):
+    if turn is None:
         return None
     try:
         missing = system.missing_in_side_tag(turn.name, turn.earlier)
@@ -153,7 +172,7 @@ def take_turn(ctx: Context, work: BuildWork) -> BuildWork | None:
     if missing:
         _wait(ctx, work, missing)
         return None
-    return let_in(ctx.db, work, turn)
+    return turn
 
 
 def _turn(ctx: Context, work: BuildWork, base: str) -> Turn | None:

@@ -26,13 +26,14 @@ from workers.buildsystems import (
     BuildSystemUnavailable,
     NameTaken,
     NeedsPerson,
+    SideTagVanished,
     SubmissionRefused,
     SubmissionUnknown,
 )
 from workers.context import Context
 from workers.distgit import prepare_commit, restore_commit
 from workers.preparation import LicenseQuestion, PreparationFailed, SrpmLost, prepare_srpm, restore_srpm
-from workers.side_tags import before_preparation, take_turn
+from workers.side_tags import before_preparation, take_turn, without_side_tag
 from workers.sources import SourceChanged, SourceUnavailable
 
 log = structlog.get_logger()
@@ -67,6 +68,8 @@ def advance(ctx: Context, build_id: int) -> None:
     except NeedsPerson as error:
         record_contact(ctx.db, work.target.system, str(error))
         end_build(ctx.db, work, BuildState.HELD, f"{work.target.system}: {error}")
+    except SideTagVanished as error:
+        without_side_tag(ctx, work, str(error))
     except SubmissionRefused as error:
         _refused(ctx, work, error)
     except Exception as error:

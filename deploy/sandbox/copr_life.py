@@ -7,7 +7,6 @@ transaction; the driver can be killed between any two of them and goes on at the
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import logging
 import shutil
@@ -25,44 +24,20 @@ from sandbox.copr_shapes import (
     source_path,
 )
 from sandbox.copr_sources import IMPORT, outcome_of, read_source, source_file
+from sandbox.driver import Driver
 from sandbox.srpm_header import Header, NotAnSrpm
 from sandbox.store import Row
 
 if TYPE_CHECKING:
-    from sandbox.farm import Sandbox
+    pass
 
 log = logging.getLogger("sandbox.life")
 
 
-class BuildLife:
+class BuildLife(Driver):
     """Moves the builds of one sandbox."""
 
-    def __init__(self, sandbox: Sandbox) -> None:
-        self.sandbox = sandbox
-        self.store = sandbox.store
-        self.woken = asyncio.Event()
-        self._busy: set[int] = set()
-
-    async def run(self) -> None:
-        """Step every build that is due, for ever; ends by being cancelled."""
-        while True:
-            self.woken.clear()
-            wait = 60.0
-            if not self.sandbox.paused:
-                now = time.time()
-                for row in self.store.all("SELECT id FROM build WHERE due_at <= ? ORDER BY id", now):
-                    try:
-                        await self.step(row["id"])
-                    except Exception:
-                        # One broken build must not stop the others; it is tried again a second later.
-                        log.exception("build %s cannot be stepped", row["id"])
-                        with self.store.transaction():
-                            self.store.execute("UPDATE build SET due_at = ? WHERE id = ?", now + 1, row["id"])
-                soonest = self.store.one("SELECT min(due_at) AS at FROM build")
-                if soonest and soonest["at"] is not None:
-                    wait = max(0.0, soonest["at"] - time.time())
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self.woken.wait(), min(wait, 60.0))
+    table = "build"
 
     def _load(self, build_id: int) -> tuple[Row, Row] | None:
         build = self.store.one("SELECT * FROM build WHERE id = ?", build_id)

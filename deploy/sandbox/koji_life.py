@@ -6,8 +6,6 @@ architecture, the tag, the end. What comes next is read off the rows alone, so a
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import fnmatch
 import json
 import logging
@@ -17,12 +15,13 @@ from typing import TYPE_CHECKING, Any
 from sandbox import koji_builds, koji_outputs
 from sandbox import koji_wire as wire
 from sandbox.compiling import Waiting
+from sandbox.driver import Driver
 from sandbox.koji_sources import Source, conflict, read_source, start_build
 from sandbox.koji_tasks import CLOSED, FAILED, FREE, LIVE, OPEN, add_task, cancel, children
 from sandbox.store import Row
 
 if TYPE_CHECKING:
-    from sandbox.farm import Sandbox
+    pass
 
 log = logging.getLogger("sandbox.koji")
 HOST = 1
@@ -33,41 +32,14 @@ ENDED_BADLY = (
 SRPM_FAILED = "error building srpm, mock exited with status 1; see root.log for more information"
 
 
-class KojiLife:
+class KojiLife(Driver):
     """Moves the tasks of one sandbox."""
 
-    def __init__(self, sandbox: Sandbox) -> None:
-        self.sandbox = sandbox
-        self.store = sandbox.store
-        self.woken = asyncio.Event()
-        self._busy: set[int] = set()
+    table = "koji_task"
 
     def next_step(self) -> float:
         """When a task that moves now is due again; a Koji build has twice as many steps as one of COPR."""
         return time.time() + self.sandbox.pace / 2
-
-    async def run(self) -> None:
-        """Step every task that is due, for ever; ends by being cancelled."""
-        while True:
-            self.woken.clear()
-            wait = 60.0
-            if not self.sandbox.paused:
-                now = time.time()
-                for row in self.store.all("SELECT id FROM koji_task WHERE due_at <= ? ORDER BY id", now):
-                    try:
-                        await self.step(row["id"])
-                    except Exception:
-                        # One broken task must not stop the others; it is tried again a second later.
-                        log.exception("task %s cannot be stepped", row["id"])
-                        with self.store.transaction():
-                            self.store.execute(
-                                "UPDATE koji_task SET due_at = ? WHERE id = ?", now + 1, row["id"]
-                            )
-                soonest = self.store.one("SELECT min(due_at) AS at FROM koji_task")
-                if soonest and soonest["at"] is not None:
-                    wait = max(0.0, soonest["at"] - time.time())
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self.woken.wait(), min(wait, 60.0))
 
     async def step(self, task_id: int) -> None:
         """One step of one build task; unknown, ended and waiting ones stay as they are."""

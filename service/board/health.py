@@ -10,9 +10,10 @@ from typing import Any
 from sqlalchemy import ColumnElement, case, func, select
 from sqlalchemy.orm import Session
 
-from service.domain.states import LIVE_BUILD, BuildState, DeliveryState
+from service.domain.states import LIVE_BUILD, BuildState, DeliveryState, SideTagState
 from service.store.schema import Contact, FollowUp, PackageBuild, WebhookDelivery
 from service.store.session import database_now
+from service.store.side_tags import SideTag
 
 # A row that is due waits for the next sweep or a free worker; after this long nobody seems to be there.
 OVERDUE = timedelta(minutes=1)
@@ -92,6 +93,7 @@ def due_work(session: Session, now: datetime) -> tuple[DueWork, ...]:
         _due(session, "builds", PackageBuild, waiting_build, now),
         _due(session, "polls", PackageBuild, PackageBuild.state == BuildState.RUNNING.value, now),
         _due(session, "follow-ups", FollowUp, FollowUp.ended_at.is_(None), now),
+        _due(session, "side-tags", SideTag, SideTag.state != SideTagState.REMOVED.value, now),
     )
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import Select, and_, or_, select
+from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 
 from service.board.pages import LIMIT, Page, cut, read_cursor
@@ -175,13 +176,14 @@ def _shown(session: Session, tag: SideTag) -> SideTagRow:
 
 def _builds(session: Session, tag: SideTag) -> tuple[SideTagBuildRow, ...]:
     b, m = PackageBuild, SideTagMember
-    planned = and_(
-        b.family.in_(tag.families), b.stream == tag.stream, b.branch == tag.branch, b.system == tag.system,
-        b.project == tag.project, b.state.in_([state.value for state in LIVE_BUILD]), m.side_tag_id.is_(None),
-    )  # fmt: skip
-    condition = m.side_tag_id == tag.id
+    wanted: Any = select(m.build_id).where(m.side_tag_id == tag.id)
     if tag.state != SideTagState.REMOVED:
-        condition = or_(condition, planned)
+        wanted = wanted.union(
+            select(b.id).where(
+                b.state.in_([state.value for state in LIVE_BUILD]), b.family.in_(tag.families),
+                b.stream == tag.stream, b.branch == tag.branch, b.system == tag.system, b.project == tag.project,
+            )
+        )  # fmt: skip
     rows = session.execute(
         select(
             b.id,
@@ -196,7 +198,7 @@ def _builds(session: Session, tag: SideTag) -> tuple[SideTagBuildRow, ...]:
             m.side_tag_id,
         )
         .outerjoin(m, m.build_id == b.id)
-        .where(condition)
+        .where(b.id.in_(wanted))
         .order_by(b.id)
     ).all()
     found = [
@@ -205,7 +207,7 @@ def _builds(session: Session, tag: SideTag) -> tuple[SideTagBuildRow, ...]:
             joined=row.side_tag_id == tag.id,
         )
         for row in rows
-        if row.side_tag_id == tag.id or _set_of(row.options) == tag.set_id
+        if row.side_tag_id == tag.id or (row.side_tag_id is None and _set_of(row.options) == tag.set_id)
     ]  # fmt: skip
     place = {family: position for position, family in enumerate(tag.families)}
     return tuple(sorted(found, key=lambda row: (place.get(row.family, len(place)), row.build_id)))

@@ -9,6 +9,7 @@ from typing import Any
 
 PREFIX = "cryopack-"
 WAITS_FOR_MERGE = "waits for the merge of"
+NOT_SEEN = "; it cannot be looked at now: "
 
 
 class ForgeKind(StrEnum):
@@ -100,3 +101,9 @@ def pull_text(
 def waits_for_merge(pull: PullRequest, note: str = "") -> str:
     """The reason of a build that waits for a person's merge."""
     return f"{WAITS_FOR_MERGE} {pull}" + (f"; {note}" if note else "")
+
+
+def with_trouble(reason: str, trouble: str) -> str:
+    """The reason of a build that waits for a merge, with why the merge would not be seen; without it where empty."""
+    known = reason.partition(NOT_SEEN)[0]
+    return f"{known}{NOT_SEEN}{trouble}" if trouble else known

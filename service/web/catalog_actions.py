@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path
+from fastapi import APIRouter, Depends, Path
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
@@ -21,7 +22,28 @@ from service.web.parameters import ID_MAX, Context, WordInPath
 from service.web.problems import problems
 from service.web.writes import Done, IdempotencyKey, refused, write
 
-ForCatalog = Annotated[Caller, needs("catalog:write")]
+
+@dataclass(frozen=True)
+class Asking:
+    """Who asks for a change of the catalogue, and how: what every such route is given."""
+
+    request: Request
+    context: WebContext
+    caller: Caller
+    key: str | None
+
+
+def asking_for_catalog(
+    request: Request,
+    context: Context,
+    caller: Annotated[Caller, needs("catalog:write")],
+    key: IdempotencyKey = None,
+) -> Asking:
+    """The caller's right is asked for here, so that no route of the catalogue can forget it."""
+    return Asking(request, context, caller, key)
+
+
+ForCatalog = Annotated[Asking, Depends(asking_for_catalog)]
 Admin = Annotated[Caller, needs("admin")]
 WRITE_PROBLEMS = problems(400, 401, 403, 404, 408, 409, 413, 415, 422, 429, 503)
 
@@ -38,121 +60,90 @@ def list_overrides(context: Context) -> Any:
 @router.post("/streams/{family}/{stream}/confirm", response_model=shapes.CatalogChanged, status_code=202,
              tags=["catalogue"], responses=WRITE_PROBLEMS)  # fmt: skip
 def confirm_stream(
-    request: Request,
-    context: Context,
-    caller: ForCatalog,
+    asking: ForCatalog,
     family: WordInPath,
     stream: WordInPath,
     wanted: shapes.Reason,
-    key: IdempotencyKey = None,
 ) -> Response:
     """Say that a person has looked at a new stream: it is built, and no longer marked as unconfirmed."""
     changes = {"confirmed": True, "build": True}
-    return _change(
-        request, context, caller, key, wanted, "stream", f"{family}/{stream}", changes, "stream.confirm"
-    )
+    return _change(asking, wanted, "stream", f"{family}/{stream}", changes, "stream.confirm")
 
 
 @router.post("/streams/{family}/{stream}/end-of-life", response_model=shapes.CatalogChanged, status_code=202,
              tags=["catalogue"], responses=WRITE_PROBLEMS)  # fmt: skip
 def end_stream(
-    request: Request,
-    context: Context,
-    caller: ForCatalog,
+    asking: ForCatalog,
     family: WordInPath,
     stream: WordInPath,
     wanted: shapes.EndOfLife,
-    key: IdempotencyKey = None,
 ) -> Response:
     """Mark a stream as end-of-life: nothing new is built of it, and what is built stays."""
     changes = {"build": False, "eol": _day(wanted)}
-    return _change(
-        request, context, caller, key, wanted, "stream", f"{family}/{stream}", changes, "stream.end"
-    )
+    return _change(asking, wanted, "stream", f"{family}/{stream}", changes, "stream.end")
 
 
 @router.post("/branches/{branch}/end-of-life", response_model=shapes.CatalogChanged, status_code=202,
              tags=["catalogue"], responses=WRITE_PROBLEMS)  # fmt: skip
 def end_branch(
-    request: Request,
-    context: Context,
-    caller: ForCatalog,
+    asking: ForCatalog,
     branch: WordInPath,
     wanted: shapes.EndOfLife,
-    key: IdempotencyKey = None,
 ) -> Response:
     """Mark a branch as end-of-life: it gets no new builds, and what is built stays."""
-    return _change(
-        request, context, caller, key, wanted, "branch", branch, {"eol": _day(wanted)}, "branch.end"
-    )
+    return _change(asking, wanted, "branch", branch, {"eol": _day(wanted)}, "branch.end")
 
 
 @router.post("/targets/{target}/pause", response_model=shapes.CatalogChanged, status_code=202,
              tags=["catalogue"], responses=WRITE_PROBLEMS)  # fmt: skip
 def pause_target(
-    request: Request,
-    context: Context,
-    caller: ForCatalog,
+    asking: ForCatalog,
     target: WordInPath,
     wanted: shapes.Reason,
-    key: IdempotencyKey = None,
 ) -> Response:
     """Plan nothing new for a target; what is under way goes on."""
-    return _change(
-        request, context, caller, key, wanted, "target", target, {"enabled": False}, "target.pause"
-    )
+    return _change(asking, wanted, "target", target, {"enabled": False}, "target.pause")
 
 
 @router.post("/targets/{target}/resume", response_model=shapes.CatalogChanged, status_code=202,
              tags=["catalogue"], responses=WRITE_PROBLEMS)  # fmt: skip
 def resume_target(
-    request: Request,
-    context: Context,
-    caller: ForCatalog,
+    asking: ForCatalog,
     target: WordInPath,
     wanted: shapes.Reason,
-    key: IdempotencyKey = None,
 ) -> Response:
     """Plan for a paused target again; what it missed is planned in a moment."""
-    return _change(
-        request, context, caller, key, wanted, "target", target, {"enabled": True}, "target.resume"
-    )
+    return _change(asking, wanted, "target", target, {"enabled": True}, "target.resume")
 
 
 @router.patch("/targets/{target}", response_model=shapes.CatalogChanged, status_code=202,
               tags=["catalogue"], responses=WRITE_PROBLEMS)  # fmt: skip
 def edit_target(
-    request: Request,
-    context: Context,
-    caller: ForCatalog,
+    asking: ForCatalog,
     target: WordInPath,
     wanted: shapes.TargetChanges,
-    key: IdempotencyKey = None,
 ) -> Response:
     """Change a target without a restart. The catalogue's own checks judge it; builds under way keep what they had."""
-    return _change(request, context, caller, key, wanted, "target", target, wanted.changes(), "target.edit")
+    return _change(asking, wanted, "target", target, wanted.changes(), "target.edit")
 
 
 @router.delete("/overrides/{override_id}", response_model=shapes.CatalogChanged, status_code=202,
                tags=["catalogue"], responses=WRITE_PROBLEMS)  # fmt: skip
 def drop_override(
-    request: Request,
-    context: Context,
-    caller: ForCatalog,
+    asking: ForCatalog,
     override_id: Annotated[int, Path(ge=1, le=ID_MAX)],
     wanted: shapes.Reason,
-    key: IdempotencyKey = None,
 ) -> Response:
     """Go back to what the catalogue's files say."""
 
     def act(db: Database) -> Done:
         done = overrides.drop_override(
-            db, context.live_catalog.files, override_id, why=wanted.why, by=caller.name,
-            address=caller.address,
+            db, asking.context.live_catalog.files, override_id, why=wanted.why, by=asking.caller.name,
+            address=asking.caller.address,
         )  # fmt: skip
         return _changed(done)
 
-    return write(request, caller, key, act, wanted)
+    return write(asking.request, asking.caller, asking.key, act, wanted)
 
 
 @router.get("/tokens", response_model=shapes.Tokens, tags=["tokens"], dependencies=[needs("admin")],
@@ -212,10 +203,7 @@ def _of_files(context: WebContext, kind: str, subject: str, changes: Mapping[str
 
 
 def _change(
-    request: Request,
-    context: WebContext,
-    caller: Caller,
-    key: str | None,
+    asking: Asking,
     wanted: shapes.Reason | shapes.EndOfLife | shapes.TargetChanges,
     kind: str,
     subject: str,
@@ -224,12 +212,12 @@ def _change(
 ) -> Response:
     def act(db: Database) -> Done:
         done = overrides.change_catalog(
-            db, context.live_catalog.files, kind, subject, changes, why=wanted.why, by=caller.name,
-            address=caller.address, action=action,
+            db, asking.context.live_catalog.files, kind, subject, changes, why=wanted.why,
+            by=asking.caller.name, address=asking.caller.address, action=action,
         )  # fmt: skip
         return _changed(done)
 
-    return write(request, caller, key, act, wanted)
+    return write(asking.request, asking.caller, asking.key, act, wanted)
 
 
 def _changed(done: overrides.Changed) -> Done:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from fastapi import FastAPI
+from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 
 from service.web.schemas import ProblemShape
@@ -118,5 +119,11 @@ def api_routes(app: FastAPI) -> Iterator[APIRoute]:
 
 def scope_of(route: APIRoute) -> str | None:
     """The strictest scope that a route declares with ``needs`` or ``page_needs``; None where it declares none."""
-    found = {getattr(each.call, "scope", None) for each in route.dependant.dependencies} - {None}
+    found = {getattr(each.call, "scope", None) for each in _all_dependencies(route.dependant)} - {None}
     return next(iter(found - {"read"} or found), None)
+
+
+def _all_dependencies(dependant: Dependant) -> Iterator[Dependant]:
+    for each in dependant.dependencies:
+        yield each
+        yield from _all_dependencies(each)

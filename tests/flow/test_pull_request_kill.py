@@ -83,7 +83,7 @@ def _kill_at(
                 time.sleep(0.0 if house.turn() else 0.02)
         monkeypatch.undo()
         assert died, f"nothing came to {when} {name}"
-        _expire_leases(house)
+        expire_leases(house)
 
 
 def _die_once(monkeypatch: pytest.MonkeyPatch, when: str, owner: Any, name: str) -> list[str]:
@@ -104,7 +104,7 @@ def _die_once(monkeypatch: pytest.MonkeyPatch, when: str, owner: Any, name: str)
     return died
 
 
-def _expire_leases(house: PullHouse) -> None:
+def expire_leases(house: PullHouse) -> None:
     """What the passing of a lease would do, at once; and a killed claim counts no try here."""
     with house.context.db.transaction() as session:
         now = database_now(session)

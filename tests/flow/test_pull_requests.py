@@ -228,8 +228,11 @@ def test_trouble_at_the_forge_waits_or_asks_a_person(house: PullHouse) -> None:
     # While it waits, an outage costs nothing, and the merge is seen after it.
     fault = house.farm.offline()
     house.run(until=lambda builds: "not to be reached" in house.watches()[-1].outcome)
-    assert house.builds()[-1].state == "held" and house.watches()[-1].tries == 0
+    build = house.builds()[-1]
+    assert build.state == "held" and house.watches()[-1].tries == 0
+    assert "; it cannot be looked at now: forge: " in build.reason
     house.farm.clear_faults(fault)
+    assert house.until(lambda builds: "looked at" not in builds[-1].reason).state == "held"
     house.farm.forge.merge(PACKAGE, 1)
     assert house.until(ended).state == "succeeded"
 

@@ -11,6 +11,7 @@ from service.domain.pull_requests import (
     pull_text,
     pull_title,
     waits_for_merge,
+    with_trouble,
 )
 from service.domain.reports import SubmissionKey
 
@@ -25,7 +26,11 @@ def test_a_branch_of_the_fork_is_as_unique_as_its_key() -> None:
 def test_the_reason_names_number_and_address() -> None:
     address = "https://forge.example.org/rpms/cri-o1.35/pulls/7"
     assert waits_for_merge(PULL) == f"waits for the merge of pull request #7 ({address})"
-    assert waits_for_merge(PULL, "it was edited").endswith(f"({address}); it was edited")
+    noted = waits_for_merge(PULL, "it was edited")
+    assert noted.endswith(f"({address}); it was edited")
+    away = with_trouble(with_trouble(noted, "the forge is away"), "the token has expired")
+    assert away == f"{noted}; it cannot be looked at now: the token has expired"
+    assert with_trouble(away, "") == noted
 
 
 def test_a_maintainer_learns_what_why_and_what_happens_next() -> None:

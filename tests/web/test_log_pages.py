@@ -123,13 +123,22 @@ def test_odd_addresses_are_refused_in_one_line(app: LiveApp, path: str, status: 
 @pytest.mark.parametrize(
     ("asked", "status", "length"),
     [("bytes=0-9", 206, 10), ("bytes=-7", 206, 7), ("bytes=5-", 206, None), ("bytes=99999999999-", 416, None),
-     ("bytes=9-3", 416, None), ("lines=1-2", 200, None), ("bytes=0-1,4-5", 200, None), ("bytes=-", 200, None)],
+     ("bytes=9-3", 416, None), ("lines=1-2", 200, None), ("bytes=-", 200, None),
+     # More than one part may be answered with the whole: RFC 9110, 14.2.
+     ("bytes=0-1,4-5", 200, None), ("bytes=0-0, -1", 200, None), ("bytes=" + "0-0," * 2000 + "1-1", 200, None)],
 )  # fmt: skip
 def test_ranges_of_bytes(app: LiveApp, asked: str, status: int, length: int | None) -> None:
+    whole = app.get(f"/api/v1{ADDRESS}").content
     answer = app.get(f"/api/v1{ADDRESS}", range=asked)
     assert answer.status_code == status
     if length is not None:
         assert len(answer.content) == length
+    if status == 200:
+        assert answer.content == whole and "content-range" not in answer.headers
+    if status == 206:
+        part, _, size = answer.headers["content-range"].removeprefix("bytes ").partition("/")
+        first, last = (int(number) for number in part.split("-"))
+        assert answer.content == whole[first : last + 1] and int(size) == len(whole)
 
 
 def test_a_missing_file_is_told_and_nothing_breaks(app: LiveApp) -> None:

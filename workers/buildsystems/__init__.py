@@ -86,7 +86,8 @@ class BuildSystem(Protocol):
     def open(self, target: BuildTarget) -> Fence:
         """Make the target ready (safe to repeat) and return facts by which older builds are told apart.
 
-        Raises SubmissionRefused when the target cannot take the build at all.
+        Raises SubmissionRefused when the target cannot take the build at all, SideTagVanished when the side tag that
+        the build was let into is gone.
         """
         ...
 

@@ -13,6 +13,7 @@ from workers.buildsystems import (
     BuildSystemError,
     BuildSystemUnavailable,
     NeedsPerson,
+    SideTagVanished,
     SubmissionRefused,
     SubmissionUnknown,
 )
@@ -59,8 +60,7 @@ def _chroots(
     """The chroots to build in, and why not the others. Koji itself accepts any target, and fails later."""
     wanted = ", ".join(target.chroots) or "no chroot"
     if not isinstance(koji_target, dict) and chosen.koji_target != chosen.base_target:
-        # Somebody removed the side tag a moment ago: the build's next claim looks what became of it.
-        raise KojiTrouble(Kind.NOT_SENT, f"Koji has no side tag {chosen.koji_target} now")
+        raise SideTagVanished(f"Koji has no side tag {chosen.koji_target} any more")
     if not isinstance(koji_target, dict):
         raise SubmissionRefused(f"Koji has no build target {chosen.koji_target}, so nothing builds {wanted}")
     config, dest = _values(

@@ -1,0 +1,54 @@
+"""What moves the rows of a table whose time has come: COPR's builds and Koji's tasks live by the same clock."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sandbox.farm import Sandbox
+
+LONGEST_WAIT = 60.0
+log = logging.getLogger("sandbox.life")
+
+
+class Driver:
+    """Steps the rows of ``table`` that are due, one after the other; a subclass says what a step is."""
+
+    table = ""
+
+    def __init__(self, sandbox: Sandbox) -> None:
+        self.sandbox = sandbox
+        self.store = sandbox.store
+        self.woken = asyncio.Event()
+        self._busy: set[int] = set()
+
+    async def step(self, row_id: int) -> None:
+        """One step of one row; unknown and ended rows stay as they are."""
+        raise NotImplementedError
+
+    async def run(self) -> None:
+        """Step everything that is due, for ever; ends by being cancelled."""
+        while True:
+            self.woken.clear()
+            wait = LONGEST_WAIT
+            if not self.sandbox.paused:
+                now = time.time()
+                for row in self.store.all(f"SELECT id FROM {self.table} WHERE due_at <= ? ORDER BY id", now):
+                    try:
+                        await self.step(row["id"])
+                    except Exception:
+                        # One broken row must not stop the others; it is tried again a second later.
+                        log.exception("%s %s cannot be stepped", self.table, row["id"])
+                        with self.store.transaction():
+                            self.store.execute(
+                                f"UPDATE {self.table} SET due_at = ? WHERE id = ?", now + 1, row["id"]
+                            )
+                soonest = self.store.one(f"SELECT min(due_at) AS at FROM {self.table}")
+                if soonest and soonest["at"] is not None:
+                    wait = max(0.0, soonest["at"] - time.time())
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self.woken.wait(), min(wait, LONGEST_WAIT))
