@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Self
 from urllib.parse import urlsplit
 
-LOG_IN = "/ssllogin"
+LOG_IN, LOOKASIDE = "/ssllogin", "/upload.cgi"
 Accept = Callable[[str], tuple[str, str] | None]
 
 
@@ -61,7 +61,7 @@ class Front:
                         "commonName"
                     ]
                 proof = ""
-                if accept is not None and self.path.endswith(LOG_IN):
+                if accept is not None and self.path.endswith((LOG_IN, LOOKASIDE)):
                     scheme, _, token = self.headers.get("Authorization", "").partition(" ")
                     known = accept(token) if scheme == "Negotiate" else None
                     if known is None:
@@ -76,7 +76,7 @@ class Front:
                 answer = connection.getresponse()
                 content = answer.read()
                 self.send_response(answer.status)
-                for name in ("Koji-Version", "Content-Type"):
+                for name in ("Koji-Version", "Content-Type", "WWW-Authenticate"):
                     if answer.getheader(name):
                         self.send_header(name, str(answer.getheader(name)))
                 if proof:
