@@ -10,7 +10,7 @@ import pytest
 from sandbox.testing import Farm
 from service.commands import CommandRefused, request_build
 from service.settings import Settings
-from service.side_tag_commands import give_up_side_tag, go_on_side_tag
+from service.side_tag_commands import go_on_side_tag
 from tests.flow.side_tags import FAMILIES, SideTagHouse, upstream
 
 pytestmark = pytest.mark.timeout(120)
@@ -84,25 +84,6 @@ def test_what_comes_after_a_failure_waits_until_a_person_says_go_on(house: SideT
     assert int(house.build_of("cri-tools").external_id or 0) > int(
         house.build_of("kubernetes").external_id or 0
     )
-
-
-def test_a_side_tag_that_was_given_up_is_removed_and_the_set_gets_a_new_one(house: SideTagHouse) -> None:
-    house.release_all("kubernetes")
-    house.wait(lambda: house.build_of("kubernetes").state == "running")
-    with pytest.raises(CommandRefused, match="is under way in side tag f44-build-side-"):
-        give_up_side_tag(house.context.db, 1, by="ana", why="wrong commit")
-    house.run()
-    (first,) = house.live_tags()
-    give_up_side_tag(house.context.db, 1, by="ana", why="wrong commit")
-    house.wait(lambda: house.side_tags()[0].state == "removed")
-    assert house.live_tags() == []
-    assert house.tag_story() == ["creating", "open", "given-up", "removing", "removed"]
-    with pytest.raises(CommandRefused, match="removed already"):
-        give_up_side_tag(house.context.db, 1, by="ana", why="again")
-    house.release_all("cri-tools")
-    house.run()
-    assert house.build_of("cri-tools").state == "succeeded"
-    assert house.live_tags() == [house.side_tags()[1].name] != [first]
 
 
 def test_a_denied_side_tag_waits_for_a_person_and_a_vanished_one_is_made_again(house: SideTagHouse) -> None:

@@ -22,10 +22,11 @@ from service.follow_ups import DIAGNOSE, LOGS, REPOSITORY, SURPLUS, VERIFY, add_
 from service.settings import Settings
 from service.store.schema import FollowUp, PackageBuild
 from service.store.session import Database, database_now
+from service.store.side_tags import SideTag
 from tests.cli.typed import type_here
 from tests.store.releases import builds, deliver, payload
 from tests.test_deploy import project as project  # the compose file, as Compose understands it
-from workers import cli, deliveries
+from workers import cli, deliveries, tasks
 from workers.context import Context
 
 Hint = tuple[str, list[Any]]
@@ -62,6 +63,11 @@ def test_what_downloads_waits_in_a_queue_of_its_own(
             add_follow_up(
                 session, session.get_one(PackageBuild, due[0].id), kind, "fedora-44-x86_64", due_at=now
             )
+        side_tag = SideTag(
+            set_id="kubernetes", families=["cri-o"], stream="1.32", branch="f44", system="koji", project="fedora",
+            base_target="f44-candidate", waived=[], created_at=now, due_at=now,
+        )  # fmt: skip
+        session.add(side_tag)
     with database.reader() as session:
         number = {row.kind: row.id for row in session.scalars(select(FollowUp))}
     hints = wake.Wake(Settings(broker_url=valkey_url, state_dir=tmp_path))
@@ -72,11 +78,16 @@ def test_what_downloads_waits_in_a_queue_of_its_own(
     work, fetch = waiting(valkey_url, wake.WORK), waiting(valkey_url, wake.FETCH)
     assert sorted(fetch) == sorted((wake.FOLLOW_UP, [number[kind]]) for kind in (LOGS, VERIFY, DIAGNOSE))
     assert {task for task, _ in work} == {
-        wake.ADVANCE_BUILD, wake.FOLLOW_UP, wake.POLL_PROJECT, wake.TAIL_LOG,
+        wake.ADVANCE_BUILD, wake.FOLLOW_UP, wake.POLL_PROJECT, wake.SIDE_TAG, wake.TAIL_LOG,
     }  # fmt: skip
     assert sorted(args for task, args in work if task == wake.FOLLOW_UP) == sorted(
         [number[kind]] for kind in (SURPLUS, REPOSITORY)
     )
+
+
+def test_every_hint_is_a_task_that_workers_know() -> None:
+    names = {name for name in vars(wake).values() if isinstance(name, str) and name.startswith("cryopack.")}
+    assert wake.SIDE_TAG in names and names <= set(tasks.app.tasks)
 
 
 def test_a_queue_that_nobody_serves_does_not_fill_the_broker(

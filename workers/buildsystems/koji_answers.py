@@ -44,14 +44,20 @@ class Seen:
 def look_at_target(client: KojiClient, target: BuildTarget, chosen: TargetSettings) -> Seen:
     """Check hub, target and architectures. Raises NeedsPerson, SubmissionRefused, KojiTrouble."""
     version = client.hub_version()
-    shown = ".".join(map(str, version))
-    if version < FIRST_FENCEABLE:
-        raise NeedsPerson(f"the hub is Koji {shown}; 1.31 is the first that can fence a submission")
+    shown = refuse_unfenceable(version)
     user, koji_target = _values(
         client.many([("getLoggedInUser", (), {}), ("getBuildTarget", (chosen.koji_target,), {})])
     )
     chroots, dropped = _chroots(client, target, chosen, koji_target)
     return Seen(user_id_of(user), shown, tuple(chroots), dropped)
+
+
+def refuse_unfenceable(version: tuple[int, ...]) -> str:
+    """The hub's version as text. Raises NeedsPerson for one at which nothing can be fenced."""
+    shown = ".".join(map(str, version))
+    if version < FIRST_FENCEABLE:
+        raise NeedsPerson(f"the hub is Koji {shown}; 1.31 is the first that can fence a submission")
+    return shown
 
 
 def _chroots(

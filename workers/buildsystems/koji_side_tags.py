@@ -26,7 +26,14 @@ from workers.buildsystems import (
     SubmissionRefused,
     SubmissionUnknown,
 )
-from workers.buildsystems.koji_answers import after_build, for_good, number_in, other_account, user_id_of
+from workers.buildsystems.koji_answers import (
+    after_build,
+    for_good,
+    number_in,
+    other_account,
+    refuse_unfenceable,
+    user_id_of,
+)
 from workers.buildsystems.koji_client import KojiClient, Profile
 from workers.buildsystems.koji_polls import is_number
 from workers.buildsystems.koji_sessions import HeldSessions
@@ -54,6 +61,7 @@ class KojiSideTags(HeldSessions):
         try:
             with self._client(self._settings.setup_timeout) as client:
                 sinfo = client.log_in(self._ccache())
+                refuse_unfenceable(client.hub_version())
                 user_id = user_id_of(client.call("getLoggedInUser"))
                 base = _base_tag(client.call("getBuildTarget", base_target), base_target)
                 known = _listed(client, base, user_id)
