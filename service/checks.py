@@ -20,7 +20,7 @@ from service.domain.verification import (
     build_soundness,
     planned_dependencies,
 )
-from service.domain.versions import Version
+from service.domain.versions import Nvr, Version
 from service.follow_ups import FollowUpWork
 from service.store.checks import BuiltRpm, CheckFinding, ChrootCheck
 from service.store.schema import ChrootBuild, PackageBuild
@@ -66,11 +66,11 @@ def check_work(db: Database, work: FollowUpWork) -> CheckWork | None:
         if row is None or (build.release_number is None and not in_dist_git):
             return None
         version = Version.parse(build.version).rpm
-        release = build.dist if in_dist_git else f"0.{build.release_number}{build.dist}"
+        release = _release(build, in_dist_git)
         values = {
             "name": build.package,
             "version": version,
-            "release": OWN_RELEASE if in_dist_git else release,
+            "release": OWN_RELEASE if release == build.dist else release,
         }
         before, version_before = _before(session, build, work.subject)
         ref = BuildRef(build.system, build.project, build.external_id or "", build.web_url)
@@ -85,6 +85,13 @@ def check_work(db: Database, work: FollowUpWork) -> CheckWork | None:
             before=before,
             version_before=version_before,
         )  # fmt: skip
+
+
+def _release(build: PackageBuild, in_dist_git: bool) -> str:
+    """The release as it is known: by the build system's name of the build, or as we counted it, or only its end."""
+    if build.built_nvr:
+        return Nvr.parse(build.built_nvr).release
+    return build.dist if in_dist_git else f"0.{build.release_number}{build.dist}"
 
 
 def _before(session: Session, build: PackageBuild, chroot: str) -> tuple[dict[str, list[str]], str]:

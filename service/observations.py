@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from service.domain.reports import BuildRef, BuildReport, PollProblem
 from service.domain.states import ENDED_CHROOT, BuildState, ChrootState, rollup
+from service.domain.verification import other_build
 from service.follow_ups import follow_ends, follow_tags, look_for_surplus
 from service.progress import take_lease
 from service.store.schema import ChrootBuild, PackageBuild
@@ -75,7 +76,8 @@ def record_report(
 ) -> BuildState | None:
     """Write one report down: chroot states, the roll-up, the next poll or the end. None: the lease was lost.
 
-    A terminal chroot never leaves its state; what an older report says of it is dropped.
+    A terminal chroot never leaves its state; what an older report says of it is dropped. A build of another version
+    than was planned is no success, however well it ended.
     """
     with db.transaction() as session:
         build = _leased(session, poll)
@@ -87,6 +89,8 @@ def record_report(
             _follow_instead(session, build, report.instead, report.reason, now)
             return BuildState.RUNNING
         build.source_log_url = report.source_log_url or build.source_log_url
+        record_name(session, build, report.nvr, now)
+        other = other_build(build.built_nvr, build.package, build.version)
         _record_chroots(session, build, report, now)
         if report.complete:
             _close_unlisted(session, build, report, now)
@@ -94,16 +98,26 @@ def record_report(
             BuildState(report.ended) if report.ended else rollup(ChrootState(c.state) for c in build.chroots)
         )
         if state is BuildState.RUNNING:
-            build.reason = ""
+            build.reason = other
             _next_poll(build, now, poll_seconds)
         else:
             if report.ended:
                 _close_chroots(session, build, state, report.reason, now)
-            move_build(session, build, state, at=now, reason=_end_reason(build, state, report.reason))
+            if other and state is BuildState.SUCCEEDED:
+                state = BuildState.ERRORED
+            reason = "; ".join(filter(None, (_end_reason(build, state, report.reason), other)))
+            move_build(session, build, state, at=now, reason=reason)
             if state is BuildState.SUCCEEDED and report.tagged:
                 follow_tags(session, build, now)
         follow_ends(session, build, now)
         return state
+
+
+def record_name(session: Session, build: PackageBuild, nvr: str, now: datetime) -> None:
+    """Keep what the build system calls a build (empty: it did not tell), with a line of history. The caller commits."""
+    if nvr and nvr != build.built_nvr:
+        build.built_nvr = nvr
+        note_event(session, build, at=now, kind="submission", text=f"{build.system} calls it {nvr}")
 
 
 def record_poll_problem(

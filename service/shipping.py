@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from service.domain.reports import BuildRef
 from service.domain.shipping import Shipping, StageTags, fedora_tags
 from service.follow_ups import SHIPPED, FollowUpWork, Record, leased_row
+from service.observations import record_name
 from service.progress import take_lease
 from service.store.schema import FollowUp, PackageBuild
 from service.store.session import Database, database_now
@@ -105,10 +106,14 @@ def do_again(
         return True
 
 
-def stage_record(seen: Shipping) -> Record:
-    """What writes a stage down and, where it changed, a line of history. Whoever runs it commits."""
+def stage_record(seen: Shipping, nvr: str) -> Record:
+    """What writes a stage and the build's name down, each with a line of history where it is new.
+
+    Whoever runs it commits.
+    """
 
     def record(session: Session, build: PackageBuild, now: datetime) -> None:
+        record_name(session, build, nvr, now)
         stage = seen.stage.value if seen.stage else ""
         if stage == build.shipped:
             return

@@ -42,6 +42,7 @@ class LocalService:
                 {
                     **plain(cell), "state": cell.state,
                     "version": cell.build.version if cell.build else "",
+                    "nvr": cell.build.nvr if cell.build else "",
                     "shipped": cell.build.shipped if cell.build else "",
                     "reason": cell.build.reason if cell.build else cell.refusal,
                 }

@@ -67,14 +67,14 @@ def _judge(
     longest = timedelta(seconds=settings.shipped_look_max_seconds)
     seen = judge_tags(report, one.stages, now=one.now, grace=longest)
     if seen.ended:
-        return Done(seen.text, stage_record(seen))
+        return Done(seen.text, stage_record(seen, report.nvr))
     moved_at = max(one.moved_at, seen.since or one.moved_at)
     if one.now - moved_at > timedelta(days=settings.shipped_look_days):
         why = f"nothing has moved for {settings.shipped_look_days:g} days, and nobody looks any more"
-        return Done(f"{seen.text}; {why}", stage_record(seen))
+        return Done(f"{seen.text}; {why}", stage_record(seen, report.nvr))
     shortest = timedelta(seconds=settings.shipped_look_seconds)
     pause = next_look(one.now, moved_at, shortest=shortest, longest=longest)
-    return Again(seen.text, pause.total_seconds(), stage_record(seen))
+    return Again(seen.text, pause.total_seconds(), stage_record(seen, report.nvr))
 
 
 def _later(ctx: Context, reason: str) -> NotYet:

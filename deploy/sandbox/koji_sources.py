@@ -7,9 +7,11 @@ import json
 import re
 import time
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sandbox import koji_wire as wire
+from sandbox.dist_git import version_at
 from sandbox.koji_builds import BUILDING, CANCELED, FAILED, STATE_NAMES
 from sandbox.koji_tables import package
 from sandbox.koji_uploads import work_path
@@ -57,7 +59,9 @@ async def read_source(sandbox: Sandbox, task: Row) -> Source | str:
     """The source of a task, or why there is none: an uploaded SRPM is read by rpm, a commit is looked up."""
     src, target, _ = json.loads(task["request"])
     if "://" in src:
-        return _commit(sandbox.store, src, dist_of(target))
+        return _told(sandbox.store, src) or await asyncio.to_thread(
+            _commit, sandbox.state_dir / "dist-git" / "rpms", src, dist_of(target)
+        )
     path = work_path(sandbox, src)
     if not path.is_file() or ".." in src:
         return f"the uploaded file {src} does not exist"
@@ -69,15 +73,23 @@ async def read_source(sandbox: Sandbox, task: Row) -> Source | str:
     return Source(header.name, header.version, release, list(header.exclude), list(header.exclusive))
 
 
-def _commit(store: Store, url: str, dist: str) -> Source | str:
-    """What a test said of this commit; otherwise the package is the repository, and the commit its release."""
+def _told(store: Store, url: str) -> Source | None:
+    """What a test said of this commit."""
     told = store.one("SELECT * FROM koji_source WHERE url = ?", url)
-    if told is not None:
-        return Source(told["name"], told["version"], told["release"])
+    return None if told is None else Source(told["name"], told["version"], told["release"])
+
+
+def _commit(repositories: Path, url: str, dist: str) -> Source | str:
+    """What the sandbox's own dist-git holds; otherwise the package is the repository, and the commit its release."""
     match = SCM.fullmatch(url)
     if match is None:
         return f"not a repository and a commit: {url}"
-    return Source(match["name"], "0", f"0.{match['commit'][:7]}{dist}")
+    name, commit = match["name"], match["commit"]
+    made = version_at(repositories / f"{name}.git", name, commit)
+    if made is None:
+        return Source(name, "0", f"0.{commit[:7]}{dist}")
+    version, count = made
+    return Source(name, version, f"{count}{dist}")
 
 
 def conflict(store: Store, task: Row, target: Row, source: Source) -> HubFault | None:

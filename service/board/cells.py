@@ -181,22 +181,24 @@ def _cells(session: Session, packages: list[str], targets: list[str]) -> dict[tu
     good = aliased(PackageBuild)
     rows = session.execute(
         select(
-            *BUILD_COLUMNS, good.id, good.version, good.release_number, good.dist, good.ended_at, good.shipped
+            *BUILD_COLUMNS, good.id, good.version, good.built_nvr, good.release_number, good.dist, good.ended_at,
+            good.shipped,
         )
         .select_from(cell)
         .join(PackageBuild, PackageBuild.id == cell.c.newest)
         .outerjoin(good, good.id == cell.c.good)
-    ).all()
+    ).all()  # fmt: skip
     chroots = chroots_of(session, [row[0] for row in rows])
     width = len(BUILD_COLUMNS)
     names = [col.key for col in BUILD_COLUMNS]
     found = {}
     for row in rows:
         build = build_row(dict(zip(names, row[:width], strict=True)), chroots.get(row[0], ()))
-        good_id, version, number, dist, ended_at, shipped = row[width:]
+        good_id, version, built, number, dist, ended_at, shipped = row[width:]
         last = None
         if good_id is not None:
-            last = Good(good_id, version, nvr_text(build.package, version, number, dist), ended_at, shipped)
+            nvr = nvr_text(build.package, version, built, number, dist)
+            last = Good(good_id, version, nvr, ended_at, shipped)
         found[build.package, build.target] = _Found(build, last)
     return found
 

@@ -33,7 +33,10 @@ class ChrootRow:
 
 @dataclass(frozen=True)
 class BuildRow:
-    """One attempt to build one release for one target. ``nvr`` is empty until its release number is known."""
+    """One attempt to build one release for one target.
+
+    ``nvr`` is what the build system calls the build, or what our SRPM is called; empty while neither is known.
+    """
 
     id: int
     family: str
@@ -71,7 +74,7 @@ class BuildRow:
 
 _B = PackageBuild
 BUILD_COLUMNS = (
-    _B.id, _B.family, _B.stream, _B.package, _B.version, _B.release_number, _B.dist, _B.target, _B.branch,
+    _B.id, _B.family, _B.stream, _B.package, _B.version, _B.built_nvr, _B.release_number, _B.dist, _B.target, _B.branch,
     _B.system, _B.project, _B.attempt, _B.state, _B.reason, _B.note, _B.cause, _B.soundness,
     _B.shipped, _B.shipped_at, _B.external_id, _B.web_url, _B.requested_by, _B.created_at, _B.submitted_at,
     _B.ended_at, _B.options,
@@ -83,11 +86,11 @@ def build_row(row: Row[Any] | Mapping[str, Any], chroots: Iterable[ChrootRow] = 
     """A row of BUILD_COLUMNS as a BuildRow; a live one without chroots shows those planned."""
     values = dict(row._mapping) if isinstance(row, Row) else dict(row)
     options = values.pop("options") or {}
-    number, dist = values.pop("release_number"), values.pop("dist")
+    told = values.pop("built_nvr"), values.pop("release_number"), values.pop("dist")
     found = tuple(chroots)
     if not found and values["state"] in LIVE_BUILD:
         found = planned_chroots(options)
-    return BuildRow(nvr=nvr_text(values["package"], values["version"], number, dist), chroots=found, **values)
+    return BuildRow(nvr=nvr_text(values["package"], values["version"], *told), chroots=found, **values)
 
 
 def build_rows(session: Session, rows: Iterable[Row[Any]]) -> tuple[BuildRow, ...]:
@@ -134,8 +137,8 @@ def arch_of(chroot: str) -> str:
         return chroot
 
 
-def nvr_text(package: str, version: str, number: int | None, dist: str) -> str:
-    """The name-version-release of an SRPM with Release ``0.<number>``; empty without a number."""
-    if number is None:
-        return ""
+def nvr_text(package: str, version: str, built: str, number: int | None, dist: str) -> str:
+    """What its build system calls a build, else the name of our SRPM with Release ``0.<number>``, else empty."""
+    if built or number is None:
+        return built
     return str(Nvr(package, Version.parse(version).rpm, f"0.{number}{dist}"))

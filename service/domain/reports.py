@@ -110,7 +110,8 @@ class BuildReport:
     ended (``running``, as while it is being tagged); ``reason`` then says why, in one line. ``complete`` says that
     there will be no other chroots than these: one of ours that is not among them is gone. ``tagged`` says that a build
     which has succeeded is kept under tags, which tell how far it has been shipped. ``instead`` is another build of the
-    same thing, submitted by somebody else, that this one gave way to: it is to be followed from now on.
+    same thing, submitted by somebody else, that this one gave way to: it is to be followed from now on. ``nvr`` is what
+    the other side calls the build, as soon as it does.
     """
 
     ref: BuildRef
@@ -122,6 +123,7 @@ class BuildReport:
     complete: bool = False
     tagged: bool = False
     instead: BuildRef | None = None
+    nvr: str = ""
     facts: Mapping[str, str] = field(default_factory=dict)
 
 

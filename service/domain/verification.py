@@ -7,7 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from service.domain.binaries import BinaryFacts, Grade, judge
+from service.domain.errors import BadName
 from service.domain.states import Soundness
+from service.domain.versions import Nvr, Version
 
 NOTE = "note"
 """The weight of what a person should know and what makes no build degraded."""
@@ -48,8 +50,9 @@ OWN_RELEASE = "{release}"
 class Expected:
     """What was planned: the package's name, version and release with its dist tag, the arch, its dependencies.
 
-    ``in_dist_git``: the release is counted there, so ``release`` is only how it ends (``.fc44``), and maintainers may
-    have changed the spec there, so a dependency that is not as generated is a note for them and no fault.
+    A ``release`` that begins with a dot is only how it ends (``.fc44``): dist-git counts the rest, and nobody has told.
+    ``in_dist_git``: maintainers may have changed the spec there, so a dependency that is not as generated is a note for
+    them and no fault.
     """
 
     name: str
@@ -61,7 +64,14 @@ class Expected:
 
     def fits(self, release: str) -> bool:
         """Whether an RPM's release is the planned one."""
-        return release.endswith(self.release) if self.in_dist_git else release == self.release
+        return release.endswith(self.release) if self._only_end else release == self.release
+
+    @property
+    def _only_end(self) -> bool:
+        return self.release.startswith(".")
+
+    def __str__(self) -> str:
+        return f"{self.version}-{'…' if self._only_end else ''}{self.release}"
 
 
 @dataclass(frozen=True)
@@ -107,8 +117,7 @@ def judge_header(header: RpmHeader, expected: Expected) -> list[Judged]:
         found.append(Judged(header.nvra, "", name, grade, text))
 
     if header.version != expected.version or not expected.fits(header.release):
-        planned = f"{expected.version}-{'…' if expected.in_dist_git else ''}{expected.release}"
-        wrong("other-version", f"it is {header.version}-{header.release}, planned was {planned}")
+        wrong("other-version", f"it is {header.version}-{header.release}, planned was {expected}")
     if header.arch not in (expected.arch, "noarch"):
         wrong("other-arch", f"it is for {header.arch}, planned was {expected.arch}")
     if header.name == expected.name:
@@ -124,6 +133,23 @@ def judge_header(header: RpmHeader, expected: Expected) -> list[Judged]:
                 else:
                     wrong(f"missing-{kind}", f"the spec says {told}, and the RPM does not")
     return found
+
+
+def other_build(nvr: str, package: str, version: str) -> str:
+    """Why a build of that name is none of this package and upstream version; empty where it is, or has no name yet."""
+    if not nvr:
+        return ""
+    wanted = Version.parse(version).rpm
+    try:
+        found = Nvr.parse(nvr)
+    except BadName:
+        found = Nvr("", "", "")
+    if (found.name, found.version) == (package, wanted):
+        return ""
+    return (
+        f"what was built is {nvr}, and {package}-{wanted} was planned: the spec of the commit that was built has "
+        "another name or version. Look at that commit; untag the build if nobody wants it"
+    )
 
 
 def judge_binary(header: RpmHeader, file: str, facts: BinaryFacts, go_line: str) -> list[Judged]:

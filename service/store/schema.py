@@ -183,6 +183,7 @@ class PackageBuild(Base):
     fence: Mapped[dict[str, Any] | None] = mapped_column(Json)
     external_id: Mapped[str | None] = mapped_column(String(60))
     web_url: Mapped[str] = mapped_column(Words, default="")
+    built_nvr: Mapped[str] = mapped_column(String(200), default="", server_default="")
     source_log_url: Mapped[str] = mapped_column(Words, default="")
     state: Mapped[str] = mapped_column(String(12), default=BuildState.PENDING.value)
     reason: Mapped[str] = mapped_column(Words, default="")

@@ -46,7 +46,9 @@ class Build(Shape):
     stream: str
     package: str
     version: str
-    nvr: str = Field(description="Empty until the SRPM has its release number.")
+    nvr: str = Field(
+        description="As the build system calls the build, or our SRPM; empty while neither is known."
+    )
     target: str
     branch: str
     system: str

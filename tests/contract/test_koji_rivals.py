@@ -92,7 +92,7 @@ def test_the_same_commit_that_is_there_first_is_followed_instead(
         assert poll(system, told.instead).ended == ""
     step(farm, theirs, 30)
     end = poll(system, told.instead)
-    assert end.ended == "succeeded" and end.facts["nvr"] == race.nvr and end.tagged
+    assert end.ended == "succeeded" and end.nvr == race.nvr and end.tagged
     # Their task says nothing of chroots; ours are told all the same.
     assert {one.chroot: one.state for one in end.chroots} == {
         X86: ChrootState.SUCCEEDED,

@@ -9,6 +9,7 @@ from typing import Any
 import httpx2
 import pytest
 
+from sandbox.dist_git import DistGit, version_at
 from sandbox.testing import Farm
 from service.domain.reports import BuildRef, BuildReport, PollProblem, ResultPlace, ScmCommit, SubmissionKey
 from tests.contract.koji_bench import koji_target, sandbox_options
@@ -71,13 +72,16 @@ def test_success_is_closed_complete_ours_and_tagged(farm: Farm, system: BuildSys
     ref = submit(system, work)
     assert farm.koji.tasks()[-1]["request"][:2] == [f"git+{REPOSITORY}#{work.commit}", "f44-candidate"]
     assert "scratch" not in farm.koji.tasks()[-1]["request"][2]
-    seen = []
+    seen, names = [], []
     for _ in range(25):
-        seen.append(poll(system, ref).ended)
+        told = poll(system, ref)
+        seen.append(told.ended)
+        names.append(told.nvr)
         farm.koji.step(int(ref.external_id))
     assert seen[-1] == "succeeded" and "succeeded" not in seen[:20]
-    facts = poll(system, ref).facts
-    assert facts["nvr"] == work.nvr and facts["tags"] == CANDIDATE
+    assert poll(system, ref).facts["tags"] == CANDIDATE
+    learned = names.index(work.nvr)
+    assert seen[learned] == "" and set(names[:learned]) == {""} and set(names[learned:]) == {work.nvr}
 
 
 def test_a_build_that_stays_has_its_rpms_where_the_hub_keeps_them(farm: Farm, system: BuildSystem) -> None:
@@ -212,3 +216,20 @@ def test_an_unknown_nvr_is_not_asked_for(farm: Farm, system: BuildSystem) -> Non
     work = commit(farm)
     submit(system, ScmCommit(work.url, work.commit))
     assert "getBuild" not in farm.koji.calls()[-4:]
+
+
+def test_a_commit_of_the_sandboxs_dist_git_makes_what_its_spec_says(tmp_path: Path) -> None:
+    grants = DistGit(tmp_path)
+    grants.grant("pkg", "f44")
+    path = grants.path("pkg")
+    made = [
+        grants.edit(
+            "pkg", "f44", f"Commit {number}", {"pkg.spec": f"Name: pkg\nVersion: {version}\n# {number}\n"}
+        )
+        for number, version in enumerate(("1.0", "1.0", "1.1", "1.1", "1.1"))
+    ]
+    assert [version_at(path, "pkg", commit) for commit in made] == [
+        ("1.0", 1), ("1.0", 2), ("1.1", 1), ("1.1", 2), ("1.1", 3),
+    ]  # fmt: skip
+    assert version_at(path, "pkg", "1" * 40) is None and version_at(tmp_path / "none", "pkg", made[0]) is None
+    assert version_at(path, "another", made[0]) is None

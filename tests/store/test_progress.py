@@ -7,15 +7,17 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
+from sqlalchemy import select
 
 from service import board
+from service.board.rows import BUILD_COLUMNS, build_row
 from service.catalog import Catalog
 from service.commands import CommandRefused, request_build, request_cancel
 from service.domain.reports import BuildReport, ChrootReport, SubmissionKey
 from service.domain.states import BuildState, ChrootState
 from service.observations import claim_polls, record_report
 from service.progress import back_off, claim_build, end_build, find_due
-from service.store.schema import ChrootBuild
+from service.store.schema import BuildEvent, ChrootBuild
 from service.store.session import Database
 from service.submissions import begin_submit, reserve_release_number
 from tests.store.claims import SPEC, change, claim, expire, record, submit
@@ -104,6 +106,43 @@ def test_reports_never_take_an_end_back(db: Database, build_id: int) -> None:
     assert report(ChrootState.SUCCEEDED, ChrootState.SUCCEEDED) is BuildState.FAILED
     build = builds(db, "1.32.1")[0]
     assert build.reason == f"failed in 1 of 2 chroots ({chroots[0]}): why"
+
+
+@pytest.mark.parametrize(
+    ("built", "end", "why"),
+    [
+        ("cri-o1.32-1.32.1-7.fc43", BuildState.SUCCEEDED, ""),
+        ("cri-o1.32-1.32.2-1.fc43", BuildState.ERRORED, "and cri-o1.32-1.32.1 was planned: the spec of the commit"),
+        ("cri-o1.33-1.32.1-7.fc43", BuildState.ERRORED, "what was built is cri-o1.33-1.32.1-7.fc43"),
+    ],
+)  # fmt: skip
+def test_what_a_build_is_called_there_is_kept_and_must_be_what_was_planned(
+    db: Database, build_id: int, built: str, end: BuildState, why: str
+) -> None:
+    assert record(db, submit(db, claim(db, build_id)))
+    chroots = builds(db, "1.32.1")[0].options["chroots"]
+
+    def report(state: ChrootState, nvr: str) -> tuple[str, str]:
+        expire(db, build_id)
+        (poll,) = claim_polls(db, "copr", "packbot/cri-o", lease_seconds=60, max_tries=9)
+        seen = tuple(ChrootReport(chroot, state) for chroot in chroots)
+        record_report(db, poll, BuildReport(poll.ref, seen, nvr=nvr), poll_seconds=0)
+        with db.reader() as session:
+            row = session.execute(select(*BUILD_COLUMNS).where(BUILD_COLUMNS[0] == build_id)).one()
+            assert build_row(row).state == builds(db, "1.32.1")[0].state
+            return build_row(row).nvr, build_row(row).reason
+
+    counted = report(ChrootState.RUNNING, "")
+    assert counted == ("cri-o1.32-1.32.1-0.1.fc43", "")
+    named, reason = report(ChrootState.RUNNING, built)
+    assert named == built and why in reason and bool(why) == bool(reason)
+    # What is known is not forgotten by a poll that could not read it again.
+    named, reason = report(ChrootState.SUCCEEDED, "")
+    assert named == built and why in reason and bool(why) == bool(reason)
+    assert builds(db, "1.32.1")[0].state == end
+    with db.reader() as session:
+        lines = list(session.scalars(select(BuildEvent.text).where(BuildEvent.text.contains("calls it"))))
+    assert lines == [f"copr calls it {built}"]
 
 
 def test_a_poll_is_leased_once(db: Database, build_id: int) -> None:

@@ -17,6 +17,7 @@ from service.domain.verification import (
     compare_files,
     judge_binary,
     judge_header,
+    other_build,
     planned_dependencies,
     verdict,
 )
@@ -67,6 +68,26 @@ def test_what_is_as_planned_is_not_told() -> None:
 def test_what_differs_from_the_plan_is_told(changes: dict[str, object], rule: str) -> None:
     found = judge_header(replace(HEADER, **changes), EXPECTED)  # type: ignore[arg-type]
     assert [one.id for one in found] == [rule] and verdict(found, binaries=1) is Soundness.DEGRADED
+
+
+def test_the_release_that_the_build_system_told_is_the_one_that_is_expected() -> None:
+    told = replace(EXPECTED, release="1.fc44", in_dist_git=True, dependencies={})
+    assert judge_header(replace(HEADER, release="1.fc44"), told) == []
+    (found,) = judge_header(replace(HEADER, release="11.fc44"), told)
+    assert found.text == "it is 1.35.6-11.fc44, planned was 1.35.6-1.fc44"
+
+
+@pytest.mark.parametrize(
+    ("nvr", "version", "same"),
+    [
+        ("", "1.35.6", True), ("cri-o1.35-1.35.6-9.fc44", "1.35.6", True),
+        ("cri-o1.35-1.35.6~rc.1-1.fc44", "1.35.6-rc.1", True), ("cri-o1.35-1.35.6-1.fc44", "1.35.6-rc.1", False),
+        ("cri-o1.36-1.35.6-9.fc44", "1.35.6", False), ("nonsense", "1.35.6", False),
+    ],
+)  # fmt: skip
+def test_a_build_of_another_name_or_version_is_told_apart(nvr: str, version: str, same: bool) -> None:
+    told = other_build(nvr, "cri-o1.35", version)
+    assert told == "" if same else told.startswith(f"what was built is {nvr}, and cri-o1.35-1.35.6")
 
 
 def test_in_dist_git_the_release_is_counted_by_others_and_the_spec_is_edited_by_people() -> None:

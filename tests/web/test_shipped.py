@@ -22,7 +22,7 @@ def ship(db: Database, build_id: int, stage: Stage | None) -> None:
     since = SINCE if stage else None
     with db.transaction() as session:
         seen = Shipping(stage, since, ended=False, text=f"it is {stage or 'nowhere'}")
-        stage_record(seen)(session, session.get_one(PackageBuild, build_id), database_now(session))
+        stage_record(seen, "")(session, session.get_one(PackageBuild, build_id), database_now(session))
 
 
 def test_a_stage_is_shown_everywhere_and_changes_the_matrix_tag(

@@ -205,7 +205,7 @@ class Koji(KojiSideTags, KojiResults, KojiTags):
         return Found(tuple(self._ref(profile, target, number) for number in numbers), certain=True)
 
     def poll(self, refs: Sequence[BuildRef]) -> Mapping[BuildRef, BuildReport | PollProblem]:
-        """One request for all tasks, and at most two more for those that have ended. Needs no log-in.
+        """One request for all tasks, and a few more for those that have ended or have a build. Needs no log-in.
 
         Raises BuildSystemUnavailable where the hub gives no answer at all.
         """

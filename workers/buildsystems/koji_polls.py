@@ -1,7 +1,8 @@
-"""Reading many tasks of one hub: one request, and more only for those that have ended."""
+"""Reading many tasks of one hub: one request, and more only for those that have ended or have a build."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,6 +15,8 @@ from workers.buildsystems.koji_states import BUILD_STATES, Build, Task
 from workers.buildsystems.koji_trouble import Kind, KojiTrouble
 
 Row = Mapping[str, Any]
+NVR_LENGTH = 200
+_NVR = re.compile(r"[A-Za-z0-9][\w.+~^-]*-[\w.+~^]+-[\w.+~^]+", re.ASCII)
 Answers = dict[BuildRef, BuildReport | PollProblem]
 
 
@@ -41,11 +44,13 @@ def read_tasks(client: KojiClient, links: Links, refs: Sequence[BuildRef]) -> An
             found[ref] = (task, [row for row in children if isinstance(row, dict)])
         else:
             answers[ref] = problem
-    verdicts = _verdicts(client, {ref: task for ref, (task, _) in found.items()})
+    verdicts, names = _verdicts(client, found)
     for ref, (task, children) in found.items():
         verdict = verdicts.get(ref)
         answers[ref] = (
-            verdict if isinstance(verdict, PollProblem) else report(ref, task, children, links, verdict)
+            verdict
+            if isinstance(verdict, PollProblem)
+            else report(ref, task, children, links, verdict, nvr=names.get(ref, ""))
         )
     return answers
 
@@ -68,9 +73,22 @@ def _problem(number: int, task: Any, children: Any) -> PollProblem | None:
     return None
 
 
-def _verdicts(client: KojiClient, tasks: Mapping[BuildRef, Row]) -> dict[BuildRef, Verdict | PollProblem]:
-    """How those tasks ended that have: failed ones by their result, real builds by their build and its tags."""
+def _has_build(task: Row, children: Sequence[Row]) -> bool:
+    """Whether a task may have a build at the hub by now: not before its source step is over, and never of scratch."""
+    begun = any(row.get("label") == "srpm" and state_of(row) is Task.CLOSED for row in children)
+    return not is_scratch(task) and (begun or state_of(task) is Task.CLOSED)
+
+
+def _verdicts(
+    client: KojiClient, found: Mapping[BuildRef, tuple[Row, list[Row]]]
+) -> tuple[dict[BuildRef, Verdict | PollProblem], dict[BuildRef, str]]:
+    """How those tasks ended that have, and what the hub calls their builds.
+
+    Failed ones are judged by their result, real builds by their build and its tags.
+    """
     verdicts: dict[BuildRef, Verdict | PollProblem] = {}
+    tasks = {ref: task for ref, (task, _) in found.items()}
+    named = {ref: task for ref, (task, children) in found.items() if _has_build(task, children)}
     failed = {ref: task for ref, task in tasks.items() if state_of(task) is Task.FAILED}
     built: dict[BuildRef, Row] = {}
     for ref, task in tasks.items():
@@ -81,7 +99,7 @@ def _verdicts(client: KojiClient, tasks: Mapping[BuildRef, Row]) -> dict[BuildRe
                 built[ref] = task
     results = client.many(
         [("getTaskResult", (task["id"],), {"raise_fault": False}) for task in failed.values()]
-        + [("listBuilds", (), {"taskID": task["id"]}) for task in built.values()]
+        + [("listBuilds", (), {"taskID": task["id"]}) for task in named.values()]
         + [("getBuildTarget", (task["request"][1],), {}) for task in built.values()]
     )
     for (ref, task), result in zip(failed.items(), results, strict=False):
@@ -90,8 +108,8 @@ def _verdicts(client: KojiClient, tasks: Mapping[BuildRef, Row]) -> dict[BuildRe
         else:
             verdicts[ref] = judge_failure({} if isinstance(result, KojiTrouble) else result)
     verdicts |= _winners(client, failed, dict(zip(failed, results, strict=False)), verdicts)
-    first, second = len(failed), len(failed) + len(built)
-    rows = dict(zip(built, results[first:second], strict=True))
+    first, second = len(failed), len(failed) + len(named)
+    rows = dict(zip(named, results[first:second], strict=True))
     targets = dict(zip(built, results[second:], strict=True))
     builds = {ref: _own_build(built[ref], rows[ref]) for ref in built}
     known = {ref: build for ref, build in builds.items() if not isinstance(build, PollProblem)}
@@ -104,7 +122,7 @@ def _verdicts(client: KojiClient, tasks: Mapping[BuildRef, Row]) -> dict[BuildRe
             verdicts[ref] = build
         else:
             verdicts[ref] = _complete(built[ref], build, targets[ref], tags[ref])
-    return verdicts
+    return verdicts, {ref: nvr_of(own_row(task["id"], rows[ref])) for ref, task in named.items()}
 
 
 def _winners(
@@ -126,18 +144,28 @@ def _winners(
     return better
 
 
+def own_row(number: int, rows: object) -> Row | None:
+    """The build of a task among what ``listBuilds`` told; None where it has none, or none any more."""
+    known = rows if isinstance(rows, list) else []
+    ours = [row for row in known if isinstance(row, dict) and row.get("task_id") == number]
+    return ours[-1] if ours else None
+
+
+def nvr_of(build: Row | None) -> str:
+    """What the hub calls a build; empty for what cannot be the name of one."""
+    told = build.get("nvr") if build is not None else None
+    return told if isinstance(told, str) and len(told) <= NVR_LENGTH and _NVR.fullmatch(told) else ""
+
+
 def _own_build(task: Row, rows: Any) -> Row | PollProblem:
     """The build that a closed task made: complete, and still this task's."""
     number = task["id"]
     if not isinstance(rows, list):
         return PollProblem(f"the build of task {number} could not be read: {rows}")
-    ours = [row for row in rows if isinstance(row, dict) and row.get("task_id") == number]
-    if not ours:
+    build = own_row(number, rows)
+    if build is None:
         return PollProblem(f"task {number} is closed, and the hub shows no build of it; looking again")
-    build = ours[-1]
-    if BUILD_STATES.get(build.get("state", -1)) is not Build.COMPLETE or not isinstance(
-        build.get("nvr"), str
-    ):
+    if BUILD_STATES.get(build.get("state", -1)) is not Build.COMPLETE or not nvr_of(build):
         told = BUILD_STATES.get(build.get("state", -1), "unknown")
         return PollProblem(
             f"task {number} is closed, and its build {build.get('nvr')} is {told}; looking again"
@@ -159,7 +187,6 @@ def _complete(task: Row, build: Row, target: Any, history: Any) -> Verdict | Pol
             f"{build['nvr']} is complete, and was never tagged {wanted or 'at all'}; looking again"
         )
     facts = {
-        "nvr": str(build["nvr"]),
         "koji_build": str(build.get("build_id")),
         "tags": " ".join(sorted(now)),
     }

@@ -102,7 +102,13 @@ def judge_failure(result: object) -> Verdict:
 
 
 def report(
-    ref: BuildRef, task: Row, children: Sequence[Row], links: Links, verdict: Verdict | None = None
+    ref: BuildRef,
+    task: Row,
+    children: Sequence[Row],
+    links: Links,
+    verdict: Verdict | None = None,
+    *,
+    nvr: str = "",
 ) -> BuildReport | PollProblem:
     """A report from a task and its children. ``verdict`` says how a closed or failed task ended, once that is known."""
     state = state_of(task)
@@ -132,6 +138,7 @@ def report(
         vendor_state=state.value,
         source_log_url=_source_log(children, links),
         tagged=verdict is not None and verdict.tagged,
+        nvr=nvr,
         facts=verdict.facts if verdict else {},
     )
 

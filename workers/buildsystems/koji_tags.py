@@ -8,7 +8,7 @@ from typing import Any
 from service.domain.reports import BuildRef, PollProblem, Tagging, TagReport
 from workers.buildsystems import BuildSystemUnavailable
 from workers.buildsystems.koji_client import KojiClient, Profile
-from workers.buildsystems.koji_polls import is_number
+from workers.buildsystems.koji_polls import is_number, nvr_of, own_row
 from workers.buildsystems.koji_reports import is_scratch, time_of
 from workers.buildsystems.koji_settings import KojiSettings
 from workers.buildsystems.koji_states import BUILD_STATES, Build
@@ -65,12 +65,14 @@ def _build(ref: BuildRef, number: int, task: Any, builds: Any) -> str | TagRepor
     if isinstance(task, KojiTrouble) or not isinstance(builds, list):
         trouble = task if isinstance(task, KojiTrouble) else builds
         return PollProblem(f"the build of task {number} could not be read: {trouble}")
-    ours = [row for row in builds if isinstance(row, dict) and row.get("task_id") == number]
-    if not ours:
+    build = own_row(number, builds)
+    if build is None:
         if isinstance(task, dict) and is_scratch(task):
             return TagReport(ref, over="a scratch build is never tagged")
         return PollProblem(f"the hub has no build of task {number}", vanished=task is None)
-    nvr, state = str(ours[-1].get("nvr")), BUILD_STATES.get(ours[-1].get("state", -1))
+    nvr, state = nvr_of(build), BUILD_STATES.get(build.get("state", -1))
+    if not nvr:
+        return PollProblem(f"the hub's answer about the build of task {number} has no usable name")
     if state is Build.DELETED:
         return TagReport(ref, nvr, over=f"Koji has deleted {nvr}")
     if state is not Build.COMPLETE:
