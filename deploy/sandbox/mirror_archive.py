@@ -74,7 +74,7 @@ BROKEN: dict[str, dict[str, Any]] = {
 def broken_archive(row: Row, fault: str = "") -> Archive:
     """A release's archive as ``fault`` (a key of BROKEN, or ``bomb``) spoils it; "" is the sound one."""
     if fault == "bomb":
-        content = bomb()
+        content = bomb(f"cri-o-{contents(row).version}")
         return Archive("cri-o-bomb.tar.gz", content, hashlib.sha256(content).hexdigest())
     return pack(replace(contents(row), **BROKEN.get(fault, {})))
 
@@ -132,9 +132,9 @@ def _member(tar: tarfile.TarFile, name: str, text: str | None, timestamp: int) -
 
 
 @lru_cache(maxsize=1)
-def bomb() -> bytes:
-    """A few megabytes of gzip that grow to 3 GiB of zeros in one member."""
-    info = tarfile.TarInfo("cri-o-bomb/zeros")
+def bomb(root: str) -> bytes:
+    """A few megabytes of gzip that grow to 3 GiB of zeros in one member, a file in the folder ``root``."""
+    info = tarfile.TarInfo(f"{root}/zeros")
     info.size = BOMB_BYTES
     # Gzip's parts may follow each other, so the zeros are packed once and not for four seconds.
     zeros = gzip.compress(bytes(BOMB_CHUNK), compresslevel=1, mtime=0)
