@@ -70,7 +70,7 @@ ARROWS = {
     "service.web": Arrow(("service",), WEB),
     "migrations": Arrow(("service.store",), ("alembic", "sqlalchemy")),
     "workers.buildsystems": Arrow(
-        ("service.domain",), ("copr", "koji", "requests", "requests_toolbelt", "urllib3")
+        ("service.domain",), ("copr", "koji", "requests", "requests_toolbelt", "urllib3", "gssapi")
     ),
     "workers.forges": Arrow(("service.domain",), ("ogr", "pyforgejo", "httpx", "requests")),
     # Sources and source packages know neither database nor settings: `cryopack srpm` has neither.

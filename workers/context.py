@@ -16,6 +16,7 @@ from service.wake import Wake
 from workers import forges
 from workers.buildsystems import AdapterConfig, BuildSystem, connect
 from workers.forges import Forge, ForgeConfig, ForgeRefused
+from workers.lookaside import Credentials
 
 # Where no owner is set nothing can be submitted, but the catalogue must still load for `render` and the like.
 NO_OWNER = "nobody"
@@ -63,6 +64,18 @@ class Context:
         if config not in self._forges:
             self._forges[config] = forges.connect(config)
         return self._forges[config]
+
+    def lookaside_credentials(self) -> Credentials:
+        """What may be shown to a lookaside cache: dist-git's accounts are Koji's."""
+        settings = self.settings
+        by_certificate = settings.koji_auth == "certificate" and settings.koji_certificate is not None
+        return Credentials(
+            principal=settings.koji_principal,
+            keytab=settings.koji_keytab,
+            # Each process has a cache of its own, as for Koji.
+            ccache=settings.state_dir / "lookaside" / f"krb5cc-{os.getpid()}",
+            certificate=settings.koji_certificate if by_certificate else None,
+        )
 
     def _options(self, name: str) -> dict[str, object]:
         if name == "copr":

@@ -48,7 +48,7 @@ from workers.git import (
     GitTrouble,
     Repository,
 )
-from workers.lookaside import LookasideTrouble, sha512_of, upload
+from workers.lookaside import LookasideRefused, LookasideTrouble, sha512_of, upload
 from workers.preparation import locked, prepare_commit_files
 from workers.pull_requests import (
     build_url,
@@ -106,8 +106,8 @@ def prepare_commit(ctx: Context, work: BuildWork, policy: DistGitPolicy) -> Read
         except ForgeError as error:
             hold_for_forge(ctx, work, error)
             return None
-        except BadName as error:
-            end_build(ctx.db, work, BuildState.HELD, f"{error}; repair it there and resume the build")
+        except (BadName, LookasideRefused) as error:
+            end_build(ctx.db, work, BuildState.HELD, f"{error}; repair that and resume the build")
             return None
     return Ready(ScmCommit(url, commit), spec) if commit else None
 
@@ -161,7 +161,13 @@ def _deliver(
         return _end(ctx, work, refused)
     refuse_unparsed(spec, merged, work.target.branch)
     if policy.lookaside:
-        upload(policy.lookaside, package=work.package, file=archive, sha512=sha512)
+        upload(
+            policy.lookaside,
+            package=policy.lookaside_name(work.package),
+            file=archive,
+            sha512=sha512,
+            credentials=ctx.lookaside_credentials(),
+        )
     if merged.decision is Decision.NOTHING:
         return _landed(ctx, work, head, Decision.NOTHING, f"dist-git has it already: commit {head[:12]}")
     evr = str(SpecEvr.read(merged.files[spec.name] or ""))

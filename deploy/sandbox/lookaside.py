@@ -6,12 +6,13 @@ import hashlib
 import re
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
+from sandbox.control import command
 from sandbox.multipart import BadMultipart, boundary_of, read_parts
 
 if TYPE_CHECKING:
@@ -21,12 +22,17 @@ UPLOAD = "/lookaside/upload.cgi"
 # Where Fedora's dist-git has it.
 BESIDE_THE_FORGE = "/pagure/repo/pkgs/upload.cgi"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
+# The package in its namespace, as fedpkg sends it.
+PACKAGE = re.compile(r"rpms/[A-Za-z0-9][A-Za-z0-9._+-]*")
 SHA512 = re.compile(r"[0-9a-f]{128}")
 
 
 async def upload(request: Request) -> Response:
     """``filename`` asks (``Available`` or ``Missing``); ``file`` uploads, and is refused where its sum is another."""
     sandbox: Sandbox = request.app.state.sandbox
+    refused = _stranger(sandbox, request)
+    if refused is not None:
+        return refused
     try:
         boundary = boundary_of(request.headers.get("content-type", ""))
         parts = await read_parts(request.stream(), boundary, sandbox.spool, frozenset({"file"}))
@@ -37,7 +43,7 @@ async def upload(request: Request) -> Response:
     file = parts.get("file")
     name = (file.filename or "") if file else words.get("filename", "")
     try:
-        if not NAME.fullmatch(package) or not NAME.fullmatch(name) or not SHA512.fullmatch(digest):
+        if not PACKAGE.fullmatch(package) or not NAME.fullmatch(name) or not SHA512.fullmatch(digest):
             return PlainTextResponse("Required checksum, name or file is not present.\n", 400)
         kept = sandbox.state_dir / "lookaside" / package / name / "sha512" / digest / name
         if file is None or file.path is None:
@@ -50,6 +56,28 @@ async def upload(request: Request) -> Response:
     finally:
         if file is not None and file.path is not None:
             file.path.unlink(missing_ok=True)
+
+
+def _stranger(sandbox: Sandbox, request: Request) -> Response | None:
+    """What somebody gets who is not known, once a log-in is demanded. A TLS front tells who came, as before the hub."""
+    demanded = str(sandbox.store.setting("lookaside_log_in", ""))
+    name = request.headers.get("x-remote-user") or request.headers.get("x-ssl-client-cn")
+    if not demanded:
+        return None
+    if not name:
+        return PlainTextResponse("Unauthorized\n", 401, {"WWW-Authenticate": demanded})
+    allowed = str(sandbox.store.setting("lookaside_packager", name))
+    return None if name == allowed else PlainTextResponse(f"{name} is not in the group packager\n", 403)
+
+
+@command("POST", "/lookaside")
+async def demand(sandbox: Sandbox, data: dict[str, Any], request: Request) -> dict[str, Any]:
+    """``{"log_in", "packager"}``: demand a log-in (such as ``Negotiate``), and let only that account upload."""
+    with sandbox.store.transaction():
+        for key in ("log_in", "packager"):
+            if key in data:
+                sandbox.store.set_setting(f"lookaside_{key}", data[key])
+    return data
 
 
 def _keep(spooled: Path, kept: Path) -> Response:

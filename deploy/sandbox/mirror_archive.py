@@ -21,7 +21,7 @@ from sandbox.mirror_tree import EXECUTABLE, files
 from sandbox.store import Row
 
 BOMB_BYTES = 3 << 30
-BOMB_CHUNK = 1 << 20
+BOMB_CHUNK = 64 << 20
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ BROKEN: dict[str, dict[str, Any]] = {
 def broken_archive(row: Row, fault: str = "") -> Archive:
     """A release's archive as ``fault`` (a key of BROKEN, or ``bomb``) spoils it; "" is the sound one."""
     if fault == "bomb":
-        content = bomb()
+        content = bomb(f"cri-o-{contents(row).version}")
         return Archive("cri-o-bomb.tar.gz", content, hashlib.sha256(content).hexdigest())
     return pack(replace(contents(row), **BROKEN.get(fault, {})))
 
@@ -132,14 +132,11 @@ def _member(tar: tarfile.TarFile, name: str, text: str | None, timestamp: int) -
 
 
 @lru_cache(maxsize=1)
-def bomb() -> bytes:
-    """A few megabytes of gzip that grow to 3 GiB of zeros in one member."""
-    info = tarfile.TarInfo("cri-o-bomb/zeros")
+def bomb(root: str) -> bytes:
+    """A few megabytes of gzip that grow to 3 GiB of zeros in one member, a file in the folder ``root``."""
+    info = tarfile.TarInfo(f"{root}/zeros")
     info.size = BOMB_BYTES
-    out = io.BytesIO()
-    with gzip.GzipFile(fileobj=out, mode="wb", compresslevel=1, mtime=0) as packed:
-        packed.write(info.tobuf(tarfile.GNU_FORMAT))
-        zeros = bytes(BOMB_CHUNK)
-        for _ in range(BOMB_BYTES // BOMB_CHUNK):
-            packed.write(zeros)
-    return out.getvalue()
+    # Gzip's parts may follow each other, so the zeros are packed once and not for four seconds.
+    zeros = gzip.compress(bytes(BOMB_CHUNK), compresslevel=1, mtime=0)
+    header = gzip.compress(info.tobuf(tarfile.GNU_FORMAT), mtime=0)
+    return header + zeros * (BOMB_BYTES // BOMB_CHUNK)

@@ -126,6 +126,7 @@ def _read_dist_git(row: Table, accounts: Mapping[str, str]) -> tuple[DistGitPoli
         push=_address(table, "push", accounts),
         direct_push=table.texts("direct_push", ()),
         lookaside=_address(table, "lookaside", accounts, names=frozenset()),
+        lookaside_namespace=table.text("lookaside_namespace", "rpms"),
         namespace=table.text("namespace", "rpms"),
         forge=_read_forge(table, accounts),
     )

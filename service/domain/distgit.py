@@ -50,13 +50,15 @@ class DistGitPolicy:
 
     ``repository`` is fetched from and named to the build system, ``push`` is written to (empty: the same).
     ``direct_push`` names the packages that go without a pull request. ``lookaside`` takes uploads; empty where there
-    is none. ``namespace`` is where the packages are at the forge. Without a ``forge`` nothing can be proposed.
+    is none, and knows a package under ``lookaside_namespace``. ``namespace`` is where the packages are at the forge.
+    Without a ``forge`` nothing can be proposed.
     """
 
     repository: str
     push: str = ""
     direct_push: tuple[str, ...] = ()
     lookaside: str = ""
+    lookaside_namespace: str = "rpms"
     namespace: str = "rpms"
     forge: ForgePolicy | None = None
 
@@ -71,6 +73,10 @@ class DistGitPolicy:
     def push_url(self, package: str) -> str:
         """The address to push to directly."""
         return (self.push or self.repository).format(package=package)
+
+    def lookaside_name(self, package: str) -> str:
+        """What the lookaside cache calls the package: since 2017 Fedora's has the namespace before it."""
+        return f"{self.lookaside_namespace}/{package}" if self.lookaside_namespace else package
 
     def as_json(self) -> dict[str, Any]:
         """The form in which it is kept with a build."""

@@ -3,45 +3,31 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from tests.cli.typed import Run, type_here
 from tests.go_toolchain import CACHE, needs_go
 
-ROOT = Path(__file__).parents[2]
-Run = Callable[..., subprocess.CompletedProcess[str]]
 pytestmark = pytest.mark.xdist_group("go")
 
 
 @pytest.fixture
 def cryopack(tmp_path: Path, sqlite_url: str) -> Run:
-    """Run ``cryopack`` with a database of its own and the build cache of all tests."""
+    """Run ``cryopack rules`` with a database of its own and the build cache of all tests."""
     state = tmp_path / "state"
     state.mkdir()
     CACHE.mkdir(parents=True, exist_ok=True)
     (state / "go-cache").symlink_to(CACHE)
     environment = {
-        **os.environ,
-        "PYTHONPATH": str(ROOT),
         "CRYOPACK_DATABASE_URL": sqlite_url,
         "CRYOPACK_STATE_DIR": str(state),
         "CRYOPACK_BROKER_URL": "redis://127.0.0.1:1/0",
         "NO_COLOR": "1",
         "COLUMNS": "200",
     }
-
-    def run(*words: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-c", "from workers.cli import main; main()", "rules", *words]
-        return subprocess.run(
-            command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=170, check=False
-        )
-
-    return run
+    return lambda *words: type_here(["rules", *words], environment, tmp_path)
 
 
 @needs_go

@@ -99,7 +99,7 @@ def test_every_fault_class_of_the_client_is_told_apart() -> None:
          Kind.NOT_SENT),
         (f"{KERBEROS}requests.exceptions.HTTPError: 503 Server Error: x)",
          Kind.NOT_SENT),
-        ("unable to obtain a session", Kind.LOGIN),
+        ("unable to obtain a session", Kind.NOT_SENT),
     ],
 )  # fmt: skip
 def test_a_kerberos_error_is_a_wrong_account_or_a_hub_that_is_away(text: str, kind: Kind) -> None:

@@ -6,10 +6,14 @@ import http.client
 import ssl
 import subprocess
 import threading
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import urlsplit
+
+LOG_IN, LOOKASIDE = "/ssllogin", "/upload.cgi"
+Accept = Callable[[str], tuple[str, str] | None]
 
 
 def make_certificate(folder: Path, name: str, issuer: str = "") -> Path:
@@ -34,9 +38,13 @@ def run(*arguments: str) -> None:
 
 
 class Front:
-    """A TLS server on loopback before the sandbox's hub. ``url`` is https."""
+    """A TLS server on loopback before the sandbox's hub. ``url`` is https.
 
-    def __init__(self, hub_url: str, server: Path, authority: Path) -> None:
+    With ``accept`` a log-in needs ``Negotiate``: from the client's token it makes the name and the answer's token, or
+    None for a token that proves nothing.
+    """
+
+    def __init__(self, hub_url: str, server: Path, authority: Path, accept: Accept | None = None) -> None:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(server)
         context.load_verify_locations(authority)
@@ -52,14 +60,27 @@ class Front:
                     headers["X-SSL-Client-CN"] = dict(pair[0] for pair in certificate["subject"])[
                         "commonName"
                     ]
+                proof = ""
+                if accept is not None and self.path.endswith((LOG_IN, LOOKASIDE)):
+                    scheme, _, token = self.headers.get("Authorization", "").partition(" ")
+                    known = accept(token) if scheme == "Negotiate" else None
+                    if known is None:
+                        self.send_response(401)
+                        self.send_header("WWW-Authenticate", "Negotiate")
+                        self.send_header("Content-Length", "0")
+                        self.end_headers()
+                        return
+                    headers["X-Remote-User"], proof = known
                 connection = http.client.HTTPConnection(behind, timeout=20)
                 connection.request("POST", self.path, body, headers)
                 answer = connection.getresponse()
                 content = answer.read()
                 self.send_response(answer.status)
-                for name in ("Koji-Version", "Content-Type"):
+                for name in ("Koji-Version", "Content-Type", "WWW-Authenticate"):
                     if answer.getheader(name):
                         self.send_header(name, str(answer.getheader(name)))
+                if proof:
+                    self.send_header("WWW-Authenticate", f"Negotiate {proof}")
                 self.send_header("Content-Length", str(len(content)))
                 self.end_headers()
                 self.wfile.write(content)

@@ -62,7 +62,7 @@ def test_a_release_is_committed_uploaded_and_built(both: DistGitHouse) -> None:
         assert both.grants.read(PACKAGE, BRANCH, name)
     line = both.grants.read(PACKAGE, BRANCH, "sources")
     digest = line.split(" = ")[1].strip()
-    kept = both.farm.state_dir / "lookaside" / PACKAGE / "cri-o-1.35.1.tar.gz" / "sha512" / digest
+    kept = both.farm.state_dir / "lookaside" / "rpms" / PACKAGE / "cri-o-1.35.1.tar.gz" / "sha512" / digest
     assert line == f"SHA512 (cri-o-1.35.1.tar.gz) = {digest}\n"
     assert hashlib.sha512((kept / "cri-o-1.35.1.tar.gz").read_bytes()).hexdigest() == digest
 
@@ -211,6 +211,19 @@ def test_a_spec_that_would_not_parse_is_held_with_its_line_and_goes_on(house: Di
     house.run()
     good(house.builds()[-1])
     assert "%gometa -L" in house.grants.read(PACKAGE, BRANCH, SPEC)
+
+
+def test_a_cache_that_lets_us_not_in_holds_the_build_before_anything_is_pushed(house: DistGitHouse) -> None:
+    house.grants.grant(PACKAGE, BRANCH)
+    head = house.grants.head(PACKAGE, BRANCH)
+    house.farm.call("POST", "/lookaside", log_in="Negotiate")
+    build = house.release("v1.35.1")
+    assert build.state == "held" and "the lookaside cache wants a Kerberos log-in" in build.reason
+    assert "repair that and resume the build" in build.reason and house.grants.head(PACKAGE, BRANCH) == head
+    house.farm.call("POST", "/lookaside", log_in="")
+    resume_build(house.context.db, house.context.catalog, build.id, by="maintainer")
+    house.run()
+    good(house.builds()[-1])
 
 
 def test_a_newer_version_in_dist_git_is_not_pushed_over(house: DistGitHouse) -> None:

@@ -236,7 +236,7 @@ def test_states_that_go_back_never_reopen_a_chroot(house: House) -> None:
     ("fault", "state", "word"),
     [
         ("traversal", "failed", "not safe"),
-        ("bomb", "failed", ""),
+        ("bomb", "failed", "of more than 128 MiB"),
         ("wrong_version", "failed", ""),
         ("html_200", "failed", ""),
     ],

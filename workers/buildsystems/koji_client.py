@@ -20,6 +20,7 @@ import koji
 
 from workers.buildsystems import NeedsPerson
 from workers.buildsystems.bounded_http import LOOPBACK, Watch, WatchedAdapter
+from workers.buildsystems.kerberos import MISSING, KerberosTrouble, negotiate
 from workers.buildsystems.koji_settings import KojiSettings
 from workers.buildsystems.koji_trouble import Kind, KojiTrouble, trouble_of
 
@@ -187,11 +188,13 @@ class KojiClient:
 
     def _kerberos(self, ccache: Path) -> None:
         settings = self._settings
-        if settings.keytab and not settings.keytab.is_file():
-            raise KojiTrouble(
-                Kind.LOGIN, f"there is no keytab '{settings.keytab.name}' (CRYOPACK_KOJI_KEYTAB)"
-            )
-        ccache.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        host = urlsplit(self._profile.server).hostname or ""
+        try:
+            # The library tells a wrong key and a KDC that is away alike; with the ticket in the cache it asks none.
+            negotiate(host, principal=settings.principal, keytab=settings.keytab, ccache=ccache)
+        except KerberosTrouble as error:
+            kind = Kind.NOT_SENT if error.away else Kind.LOGIN
+            raise KojiTrouble(kind, f"{error} (CRYOPACK_KOJI_KEYTAB, CRYOPACK_KOJI_PRINCIPAL)") from None
         try:
             self._session.gssapi_login(
                 principal=settings.principal or None,
@@ -200,10 +203,7 @@ class KojiClient:
                 ccache=f"FILE:{ccache}" if settings.keytab else None,
             )
         except builtins.ImportError:
-            raise KojiTrouble(
-                Kind.LOGIN,
-                "the package requests-gssapi is missing: install cryopack with the extra 'kerberos'",
-            ) from None
+            raise KojiTrouble(Kind.LOGIN, MISSING) from None
 
     def _certificate(self, _: Path) -> None:
         certificate = self._profile.certificate

@@ -46,6 +46,8 @@ CLOSED_TEXTS = ("Invalid session", "Not logged in", "not specified in session ar
 NETWORK = re.compile(
     r"requests\.exceptions\.(ConnectionError|ConnectTimeout|ReadTimeout|Timeout|ChunkedEncodingError)"
 )
+# What remains of it where the connection broke off and the library has tried as often as it was told to.
+NO_REASON = "unable to obtain a session"
 SERVER = re.compile(r"\b5\d\d Server Error")
 
 
@@ -90,7 +92,7 @@ def _from_fault(code: int, text: str) -> KojiTrouble:
     kind = KINDS.get(code, Kind.REFUSED)
     if kind is Kind.LOGIN and any(part in text for part in CLOSED_TEXTS):
         kind = Kind.CLOSED
-    elif kind is Kind.LOGIN and (NETWORK.search(text) or SERVER.search(text)):
+    elif kind is Kind.LOGIN and (NETWORK.search(text) or SERVER.search(text) or text.strip() == NO_REASON):
         return KojiTrouble(Kind.NOT_SENT, "the hub could not be reached for the log-in", code)
     if kind is Kind.OFFLINE:
         text = f"the hub is offline: {text}"
