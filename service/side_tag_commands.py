@@ -45,7 +45,7 @@ def give_up_side_tag(db: Database, side_tag_id: int, *, by: str, why: str, addre
             )
         at = database_now(session)
         before = tag.state
-        give_up_row(session, tag, at, by=f"{by}: {why}" if why else by)
+        give_up_row(session, tag, at, by=by, why=why)
         waiting = [member.title for member in members if member.live]
         sentence = f"the {title_of(tag)} is given up" + (f"; {tag.name} will be removed" if tag.name else "")
         if waiting:

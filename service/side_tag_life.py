@@ -204,17 +204,18 @@ def later(db: Database, work: SideTagWork, reason: str, *, delay_seconds: float)
         return True
 
 
-def give_up_row(session: Session, tag: SideTag, now: datetime, *, by: str) -> None:
+def give_up_row(session: Session, tag: SideTag, now: datetime, *, by: str, why: str) -> None:
     """Mark a side tag as given up by a person; while its making is in doubt that is settled first."""
     tag.given_up_by = by[:100]
     if tag.state == SideTagState.CREATING:
-        note_side_tag(session, tag, at=now, text=f"given up by {by}; whether it was made is found out first")
+        told = f"given up by {by}: {why}; whether it was made is found out first"
+        note_side_tag(session, tag, at=now, text=told)
     else:
-        _give_up(session, tag, now)
+        _give_up(session, tag, now, why=why)
 
 
-def _give_up(session: Session, tag: SideTag, now: datetime) -> None:
-    reason = f"given up by {tag.given_up_by}"
+def _give_up(session: Session, tag: SideTag, now: datetime, *, why: str = "") -> None:
+    reason = f"given up by {tag.given_up_by}" + (f": {why}" if why else "")
     move_side_tag(session, tag, SideTagState.GIVEN_UP, at=now, reason=reason, due_at=now)
 
 

@@ -61,6 +61,8 @@ def test_the_example_is_a_set_and_nothing_uses_it_by_itself(targets: Path) -> No
         ("scratch = false", "scratch = true", "official builds only"),
         ('[target.dist_git]\nrepository = "https://src.fedoraproject.org/rpms/{package}"', "", "official builds only"),
         (SET, SET + SET, "'kubernetes' is there twice"),
+        (TARGET, TARGET + TARGET.replace("f44-sets", "f44-more").replace("f44-candidate", "f44"),
+         "target f44-more.side_tag: f44-sets shares its side tags"),
         ("families = [\"kubernetes\"", "extra = 1\nfamilies = [\"kubernetes\"", "unknown key"),
     ],
 )  # fmt: skip
