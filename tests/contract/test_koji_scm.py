@@ -12,9 +12,19 @@ import pytest
 from sandbox.dist_git import DistGit, run_git
 from sandbox.testing import Farm
 from service.domain.reports import BuildRef, BuildReport, PollProblem, ResultPlace, ScmCommit, SubmissionKey
-from tests.contract.koji_bench import koji_target, sandbox_options
+from tests.contract.koji_bench import koji_target, sandbox_options, without_topurl
 from tests.servers import NO_TLS
-from workers.buildsystems import AdapterConfig, BuildSystem, NeedsPerson, SubmissionRefused, connect
+from workers.buildsystems import (
+    AdapterConfig,
+    BuildSystem,
+    BuildSystemUnavailable,
+    BuildVanished,
+    KeepsOutput,
+    NeedsPerson,
+    SubmissionRefused,
+    connect,
+    koji_results,
+)
 
 pytestmark = pytest.mark.timeout(60)
 REPOSITORY = "https://src.example/rpms/cri-o1.34"
@@ -240,3 +250,35 @@ def test_an_unknown_nvr_is_not_asked_for(farm: Farm, system: BuildSystem) -> Non
     work = commit(farm)
     submit(system, ScmCommit(work.url, work.commit))
     assert "getBuild" not in farm.koji.calls()[-4:]
+
+
+def test_without_the_address_of_its_files_the_hub_itself_is_asked_for_logs(
+    farm: Farm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = without_topurl(farm, tmp_path)
+    system = connect("koji", AdapterConfig(tmp_path, sandbox_options(farm, config_file=str(config))))
+    assert isinstance(system, KeepsOutput)
+    ref = submit(system, commit(farm))
+    farm.koji.step(int(ref.external_id), 40)
+    chroot = poll(system, ref).chroots[0]
+    place = ResultPlace(ref, chroot.chroot, chroot.result_url, chroot.log_url)
+    (address,) = system.log_addresses(place)["builder"]
+    number = int(chroot.result_url.rpartition("=")[2])
+    assert chroot.log_url == "" and address == f"koji-task:{number}/build.log"
+    written = farm.state_dir / "koji" / "work" / "tasks" / str(number % 10000) / str(number) / "build.log"
+    # Bytes that are no text, and whose last piece is a whole one.
+    written.write_bytes(bytes(range(256)) * 30)
+    monkeypatch.setattr(koji_results, "PIECE", 2560)
+    pieces: list[bytes] = []
+    system.read_output(address, pieces.append, seconds=20)
+    assert b"".join(pieces) == written.read_bytes() and len(pieces) == 3
+    with pytest.raises(BuildVanished, match="no file"):
+        system.read_output(f"koji-task:{number}/other.log", pieces.append, seconds=20)
+    with pytest.raises(BuildVanished, match="is no output of a Koji task"):
+        system.read_output("koji-task:../build.log", pieces.append, seconds=20)
+    with pytest.raises(NeedsPerson, match=r"'sandbox' has no 'topurl'.*CRYOPACK_KOJI_CONFIG"):
+        system.rpm_addresses(place)
+    farm.koji.outage("Server disabled for maintenance")
+    with pytest.raises(BuildSystemUnavailable, match="maintenance"):
+        system.read_output(address, pieces.append, seconds=20)
+    farm.koji.outage("")
