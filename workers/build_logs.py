@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 import time
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -29,6 +30,13 @@ from service.logs.blocks import LogWriter, Unpacker, Written
 from service.logs.store import LogGone, StoreAway, log_key
 from service.remedies import let_waiting_go_on
 from service.store.schema import PackageBuild
+from workers.buildsystems import (
+    BuildSystem,
+    BuildSystemError,
+    BuildSystemUnavailable,
+    BuildVanished,
+    KeepsOutput,
+)
 from workers.context import Context
 from workers.downloads import DownloadRefused, DownloadTrouble, Limits, NotThere, download
 from workers.outcomes import Done, NotYet
@@ -64,11 +72,15 @@ def fetch_logs(ctx: Context, work: FollowUpWork) -> Done:
     system = ctx.system(wanted.place.ref.system)
     deadline = time.monotonic() + min(ctx.settings.log_fetch_seconds, ctx.settings.step_limit_seconds * 0.8)
     stored, missing = list(wanted.known), {}
-    for kind, addresses in system.log_addresses(wanted.place).items():
+    try:
+        named = system.log_addresses(wanted.place)
+    except BuildSystemError as error:
+        raise NotYet(str(error)) from None
+    for kind, addresses in named.items():
         if kind in wanted.known:
             continue
         try:
-            found = _fetch(ctx, work.build_id, tuple(addresses), deadline)
+            found = _fetch(ctx, system, work.build_id, tuple(addresses), deadline)
         except DownloadTrouble as error:
             raise NotYet(f"the {kind} log: {error}", retry_after=error.retry_after, spend_try=False) from None
         except StoreAway as error:
@@ -111,18 +123,35 @@ def _tools(ctx: Context, work: FollowUpWork) -> dict[str, str]:
         return {}
 
 
-def _fetch(ctx: Context, build_id: int, addresses: tuple[str, ...], deadline: float) -> _Stored:
+def _fetch(
+    ctx: Context, system: BuildSystem, build_id: int, addresses: tuple[str, ...], deadline: float
+) -> _Stored:
     """The first of the addresses that has a whole log. Raises what download raises for the last one."""
     trouble: Exception = NotThere("the build system has no address for it")
     for url in addresses:
         try:
-            return _Stored(url, _store(ctx, build_id, url, deadline))
+            return _Stored(url, _store(ctx, system, build_id, url, deadline))
         except (NotThere, DownloadRefused) as error:
             trouble = error
     raise trouble
 
 
-def _store(ctx: Context, build_id: int, url: str, deadline: float) -> Written:
+def _read(system: BuildSystem, url: str, sink: Callable[[bytes], None], limits: Limits) -> None:
+    """Stream a log, from the web or by the build system's own protocol. Raises what download raises."""
+    if url.startswith(("http://", "https://")) or not isinstance(system, KeepsOutput):
+        download(url, sink, limits)
+        return
+    try:
+        system.read_output(url, sink, seconds=limits.total)
+    except BuildVanished as error:
+        raise NotThere(str(error)) from None
+    except BuildSystemUnavailable as error:
+        raise DownloadTrouble(str(error), error.retry_after) from None
+    except BuildSystemError as error:
+        raise DownloadTrouble(str(error)) from None
+
+
+def _store(ctx: Context, system: BuildSystem, build_id: int, url: str, deadline: float) -> Written:
     limit = ctx.settings.log_size_limit
     left = deadline - time.monotonic()
     if left <= 0:
@@ -144,7 +173,7 @@ def _store(ctx: Context, build_id: int, url: str, deadline: float) -> Written:
 
             unpacker = Unpacker(keep)
             try:
-                download(url, unpacker.feed, Limits(size=READ_AT_MOST * limit, total=left))
+                _read(system, url, unpacker.feed, Limits(size=READ_AT_MOST * limit, total=left))
                 if not unpacker.finish():
                     raise NotThere("the compressed log is not whole yet")
             except zlib.error as error:

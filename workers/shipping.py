@@ -29,7 +29,7 @@ def look_at_tags(ctx: Context, work: FollowUpWork) -> Done | Again:
         raise
     for other in others:
         try:
-            came_to = _judge(ctx, other, answers)
+            came_to = judge_answer(ctx, other, answers.get(other.ref))
         except NotYet as error:
             _postpone(ctx, other, error)
             continue
@@ -43,7 +43,7 @@ def look_at_tags(ctx: Context, work: FollowUpWork) -> Done | Again:
                 delay_seconds=came_to.delay_seconds,
                 record=came_to.record,
             )
-    return _judge(ctx, first, answers)
+    return judge_answer(ctx, first, answers.get(first.ref))
 
 
 def _read(ctx: Context, wanted: Sequence[ShippedWork]) -> Mapping[BuildRef, TagReport | PollProblem]:
@@ -54,11 +54,10 @@ def _read(ctx: Context, wanted: Sequence[ShippedWork]) -> Mapping[BuildRef, TagR
         raise _later(ctx, f"{name} could not be asked for tags: {error}") from error
 
 
-def _judge(
-    ctx: Context, one: ShippedWork, answers: Mapping[BuildRef, TagReport | PollProblem]
-) -> Done | Again:
+def judge_answer(ctx: Context, one: ShippedWork, answer: TagReport | PollProblem | None) -> Done | Again:
+    """What one build's answer comes to. None: the build system left it out. Raises NotYet."""
     settings = ctx.settings
-    report = answers.get(one.ref) or PollProblem("the build system left this build out of its answer")
+    report = answer or PollProblem("the build system left this build out of its answer")
     too_long = one.now - one.moved_at > timedelta(days=settings.shipped_look_days)
     if isinstance(report, PollProblem):
         if report.vanished or too_long:

@@ -20,7 +20,7 @@ from service.domain.verification import (
 )
 from service.follow_ups import FollowUpWork
 from workers.binaries import BinaryUnreadable, read_binary
-from workers.buildsystems import BuildSystemError, BuildSystemUnavailable
+from workers.buildsystems import BuildSystemError, BuildSystemUnavailable, NeedsPerson
 from workers.context import Context
 from workers.diagnosis import remark_on_success
 from workers.downloads import DownloadRefused, DownloadTrouble, Limits, NotThere, download
@@ -45,6 +45,8 @@ def verify(ctx: Context, work: FollowUpWork) -> Done:
         addresses = ctx.system(wanted.place.ref.system).rpm_addresses(wanted.place)
     except BuildSystemUnavailable as error:
         raise NotYet(str(error), retry_after=error.retry_after, spend_try=False) from None
+    except NeedsPerson as error:
+        return _unknown(ctx, work, wanted, f"not verified: {error}")
     except BuildSystemError as error:
         raise NotYet(str(error)) from None
     if not addresses:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import subprocess
 import tempfile
 from collections.abc import Callable, Mapping
@@ -15,9 +14,6 @@ MAINTAINER = {
     "GIT_CONFIG_GLOBAL": "/dev/null", "GIT_CONFIG_NOSYSTEM": "1", "GIT_TERMINAL_PROMPT": "0",
 }  # fmt: skip
 Edit = Callable[[str], str]
-VERSION = re.compile(r"^Version:[ \t]*(\S+)", re.MULTILINE)
-# More commits than one version ever has.
-COUNTED = 50
 
 
 class DistGit:
@@ -92,25 +88,6 @@ class DistGit:
     def message(self, package: str, commit: str) -> str:
         """A commit's whole message with its author."""
         return run_git("-C", str(self.path(package)), "log", "-1", "--format=%an <%ae>%n%B", commit)
-
-
-def version_at(repository: Path, package: str, commit: str) -> tuple[str, int] | None:
-    """The version that the spec of a commit makes, and how many commits have made it, as rpmautospec counts releases.
-
-    None where there is no such repository, commit or spec.
-    """
-    git = ("-C", str(repository))
-    version, count = "", 0
-    try:
-        for one in run_git(*git, "rev-list", f"-{COUNTED}", commit).splitlines():
-            found = VERSION.search(run_git(*git, "show", f"{one}:{package}.spec"))
-            if found is None or (version and found[1] != version):
-                break
-            version, count = found[1], count + 1
-    except RuntimeError:
-        # Further back there is no spec, or there never was one.
-        pass
-    return (version, count) if version else None
 
 
 def run_git(*arguments: str, strip: bool = True, given: str = "") -> str:

@@ -16,6 +16,7 @@ from sandbox import koji_builds, koji_outputs
 from sandbox import koji_wire as wire
 from sandbox.compiling import Waiting
 from sandbox.driver import Driver
+from sandbox.koji_commits import SRPM_FAILED, NoSource
 from sandbox.koji_sources import Source, conflict, read_source, start_build
 from sandbox.koji_tasks import CLOSED, FAILED, FREE, LIVE, OPEN, add_task, cancel, children
 from sandbox.store import Row
@@ -29,7 +30,6 @@ ENDED_BADLY = (
     "error building package (arch {arch}), mock exited with status 1; "
     "see build.log or root.log for more information"
 )
-SRPM_FAILED = "error building srpm, mock exited with status 1; see root.log for more information"
 
 
 class KojiLife(Driver):
@@ -46,7 +46,7 @@ class KojiLife(Driver):
         task = self._live(task_id)
         if task is None or task_id in self._busy:
             return
-        read: Source | str | None = None
+        read: Source | NoSource | None = None
         if self._srpm_is_open(task):
             # Reading takes its time in a thread; the guard keeps a second step of this task out meanwhile.
             self._busy.add(task_id)
@@ -73,7 +73,7 @@ class KojiLife(Driver):
             one["label"] == "srpm" and one["state"] == OPEN for one in children(self.store, task["id"])
         )
 
-    def _advance(self, task: Row, read: Source | str | None) -> None:
+    def _advance(self, task: Row, read: Source | NoSource | None) -> None:
         source, target_name, opts = json.loads(task["request"])
         if task["state"] != OPEN:
             if not self._outcome(source, "builder"):
@@ -93,7 +93,7 @@ class KojiLife(Driver):
         elif self._srpm_over(task, found["srpm"], read):
             self._after_srpm(task, target, opts, found)
 
-    def _srpm_over(self, task: Row, srpm: Row, read: Source | str | None) -> bool:
+    def _srpm_over(self, task: Row, srpm: Row, read: Source | NoSource | None) -> bool:
         """Move the SRPM step on; whether it is over, well, and no longer waited for."""
         if srpm["awaited"] is None:
             self._wait_for(task, [srpm])
@@ -110,13 +110,12 @@ class KojiLife(Driver):
             return srpm["state"] == CLOSED
         return False
 
-    def _end_srpm(self, task: Row, srpm: Row, read: Source | str | None) -> None:
+    def _end_srpm(self, task: Row, srpm: Row, read: Source | NoSource | None) -> None:
         code, text = self._outcome(json.loads(task["request"])[0], "srpm") or (0, "")
-        if isinstance(read, str):
-            code, text = wire.BUILD, read
         if code or not isinstance(read, Source):
-            koji_outputs.failed_srpm(self.sandbox, srpm, text or SRPM_FAILED)
-            self._fail(srpm, code or wire.BUILD, text or SRPM_FAILED)
+            why = NoSource(text or SRPM_FAILED) if code or read is None else read
+            koji_outputs.failed_srpm(self.sandbox, srpm, why.log)
+            self._fail(srpm, code or wire.BUILD, why.fault)
             return
         self.store.execute(
             "UPDATE koji_task SET source = ? WHERE id = ?", json.dumps(read.as_dict()), task["id"]

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sandbox import koji_wire as wire
-from sandbox.dist_git import version_at
 from sandbox.koji_builds import BUILDING, CANCELED, FAILED, STATE_NAMES
+from sandbox.koji_commits import NoSource, read_commit
 from sandbox.koji_tables import package
 from sandbox.koji_uploads import work_path
 from sandbox.koji_wire import HubFault
@@ -22,7 +22,10 @@ from sandbox.store import Row, Store
 if TYPE_CHECKING:
     from sandbox.farm import Sandbox
 
-SCM = re.compile(r"git\+\w+://[^#]+/(?P<name>[^/#]+?)(?:\.git)?#(?P<commit>\w+)")
+SCM = re.compile(
+    r"git\+(?P<scheme>\w+)://(?P<host>[^/?#]*)(?P<path>/[^?#]*?)(?:\.git)?/?(?:\?[^#]*)?#(?P<commit>[0-9a-f]{7,64})"
+)
+SERVED = re.compile(r"/(?:git|pagure)/(?P<inside>(?:rpms|forks/\w+/rpms)/[\w.+-]+)")
 
 
 @dataclass(frozen=True)
@@ -55,41 +58,49 @@ def dist_of(target: str) -> str:
     return f".fc{match[1] if match else '46'}"
 
 
-async def read_source(sandbox: Sandbox, task: Row) -> Source | str:
-    """The source of a task, or why there is none: an uploaded SRPM is read by rpm, a commit is looked up."""
+async def read_source(sandbox: Sandbox, task: Row) -> Source | NoSource:
+    """The source of a task, or why there is none: an uploaded SRPM is read by rpm, a commit with git."""
     src, target, _ = json.loads(task["request"])
     if "://" in src:
-        return _told(sandbox.store, src) or await asyncio.to_thread(
-            _commit, sandbox.state_dir / "dist-git" / "rpms", src, dist_of(target)
-        )
+        return await _commit(sandbox, src, dist_of(target))
     path = work_path(sandbox, src)
     if not path.is_file() or ".." in src:
-        return f"the uploaded file {src} does not exist"
+        return NoSource(f"the uploaded file {src} does not exist")
     try:
         header = await asyncio.to_thread(read_header, path)
     except NotAnSrpm as error:
-        return f"not a source package: {error}"
+        return NoSource(f"not a source package: {error}")
     release = header.release_on(dist_of(target))
     return Source(header.name, header.version, release, list(header.exclude), list(header.exclusive))
 
 
-def _told(store: Store, url: str) -> Source | None:
-    """What a test said of this commit."""
-    told = store.one("SELECT * FROM koji_source WHERE url = ?", url)
-    return None if told is None else Source(told["name"], told["version"], told["release"])
-
-
-def _commit(repositories: Path, url: str, dist: str) -> Source | str:
-    """What the sandbox's own dist-git holds; otherwise the package is the repository, and the commit its release."""
+async def _commit(sandbox: Sandbox, url: str, dist: str) -> Source | NoSource:
+    """What a test said of this commit; otherwise what its own spec says."""
+    told = sandbox.store.one("SELECT * FROM koji_source WHERE url = ?", url)
+    if told is not None:
+        return Source(told["name"], told["version"], told["release"])
     match = SCM.fullmatch(url)
-    if match is None:
-        return f"not a repository and a commit: {url}"
-    name, commit = match["name"], match["commit"]
-    made = version_at(repositories / f"{name}.git", name, commit)
-    if made is None:
-        return Source(name, "0", f"0.{commit[:7]}{dist}")
-    version, count = made
-    return Source(name, version, f"{count}{dist}")
+    repository = _repository(sandbox, match) if match else None
+    if match is None or repository is None:
+        clone = (
+            f'Error running GIT command "git clone -n {url.partition("#")[0]}", see checkout.log for details'
+        )
+        return NoSource(clone, "not a commit of a repository on this machine, and the sandbox asks no other")
+    found = await asyncio.to_thread(read_commit, repository, repository.stem, match["commit"], dist)
+    return found if isinstance(found, NoSource) else Source(*found)
+
+
+def _repository(sandbox: Sandbox, match: re.Match[str]) -> Path | None:
+    """The bare repository of an address: a folder, or what the sandbox serves itself; None where there is none."""
+    if match["scheme"] == "file" and not match["host"]:
+        folder = Path(match["path"])
+        found = folder.with_name(f"{folder.name}.git")
+    else:
+        served = SERVED.fullmatch(match["path"])
+        if served is None or match["host"].rpartition(":")[0] not in ("127.0.0.1", "localhost"):
+            return None
+        found = sandbox.state_dir / "dist-git" / f"{served['inside']}.git"
+    return found if found.is_dir() else None
 
 
 def conflict(store: Store, task: Row, target: Row, source: Source) -> HubFault | None:

@@ -49,6 +49,14 @@ def sandbox_options(farm: Farm, **changes: object) -> dict[str, object]:
     }
 
 
+def without_topurl(farm: Farm, folder: Path) -> Path:
+    """The hub's profile as somebody may write it who only wants to submit builds."""
+    lines = farm.koji_config.read_text().splitlines(keepends=True)
+    path = folder / "koji-without-files.conf"
+    path.write_text("".join(line for line in lines if not line.startswith("topurl")))
+    return path
+
+
 class KojiBench:
     """The other side's levers that a contract test may pull. The fence makes every doubt end at once."""
 

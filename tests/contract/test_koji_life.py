@@ -155,9 +155,9 @@ def test_a_killed_sandbox_goes_on_with_its_tasks(tmp_path: Path) -> None:
         replay = Replay(farm, b"", 0)
         farm.koji.user("life", password="lifepw")
         replay.login("67", "life", "lifepw")
-        task = replay.call(
-            "build", "git+https://x.example/rpms/cri-o1.32#abcdef1", "f44-candidate", {}, session="67"
-        )
+        source = "git+https://x.example/rpms/cri-o1.32#abcdef1"
+        farm.koji.source(source, "cri-o1.32-1.32.3-1.fc44")
+        task = replay.call("build", source, "f44-candidate", {}, session="67")
         farm.koji.wait(lambda tasks: tasks[0]["state"] == 1)
         farm.restart()
         farm.koji.wait(lambda tasks: tasks[0]["id"] == task and tasks[0]["state"] == 2)

@@ -89,6 +89,7 @@ def logs_tags_and_late_failures(r: Replay) -> None:
     r.pair(95, 96, 97, 98, 99, 100)
     hub.target("f42-candidate", "f42-build", "f42-updates-candidate", "x86_64 aarch64")
     hub.set_outcome("x86_64")
+    hub.source(SCM + "bad", "cri-o1.32-1.32.3-1.fc42")
     r.ids[39] = r.call("build", SCM + "bad", "f42-candidate", {}, session="43", number=40)
     r.finish(39)
     hub.clear_outcomes()

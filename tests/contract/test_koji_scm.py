@@ -9,12 +9,22 @@ from typing import Any
 import httpx2
 import pytest
 
-from sandbox.dist_git import DistGit, version_at
+from sandbox.dist_git import DistGit, run_git
 from sandbox.testing import Farm
 from service.domain.reports import BuildRef, BuildReport, PollProblem, ResultPlace, ScmCommit, SubmissionKey
-from tests.contract.koji_bench import koji_target, sandbox_options
+from tests.contract.koji_bench import koji_target, sandbox_options, without_topurl
 from tests.servers import NO_TLS
-from workers.buildsystems import AdapterConfig, BuildSystem, NeedsPerson, SubmissionRefused, connect
+from workers.buildsystems import (
+    AdapterConfig,
+    BuildSystem,
+    BuildSystemUnavailable,
+    BuildVanished,
+    KeepsOutput,
+    NeedsPerson,
+    SubmissionRefused,
+    connect,
+    koji_results,
+)
 
 pytestmark = pytest.mark.timeout(60)
 REPOSITORY = "https://src.example/rpms/cri-o1.34"
@@ -195,6 +205,30 @@ def test_a_name_taken_between_the_look_and_the_build_is_explained(farm: Farm, sy
     assert told.ended == "errored" and "name-version-release is taken" in told.reason
 
 
+def test_one_version_twice_is_one_name_and_a_commit_without_a_spec_none(
+    farm: Farm, system: BuildSystem
+) -> None:
+    """Two branches that count alike: what really happens where a branch was made anew."""
+    package = "cri-o1.33"
+    grants = DistGit(farm.state_dir / "dist-git")
+    grants.grant(package, "f44", "again")
+    spec = f"Name: {package}\nVersion: 1.33.4\nRelease: %autorelease\n"
+    commits = [
+        grants.edit(package, branch, f"For {branch}", {f"{package}.spec": spec})
+        for branch in ("f44", "again")
+    ]
+    ends = []
+    for number in (*commits, run_git("-C", str(grants.path(package)), "rev-parse", f"{commits[0]}^")):
+        ref = submit(system, ScmCommit(f"file://{grants.path(package)}", number))
+        farm.koji.step(int(ref.external_id), 40)
+        ends.append(poll(system, ref))
+    first, second, bare = ends
+    assert (first.ended, first.nvr) == ("succeeded", f"{package}-1.33.4-1.fc44")
+    assert (second.ended, second.nvr) == ("errored", "")
+    assert "Build already exists" in second.reason and f"#{commits[0]}" in second.reason
+    assert (bare.ended, bare.reason) == ("failed", "No spec file found")
+
+
 def test_a_package_that_the_tag_does_not_list_is_not_at_fault(farm: Farm, system: BuildSystem) -> None:
     work = commit(farm)
     farm.koji.unlist("cri-o1.34")
@@ -218,18 +252,33 @@ def test_an_unknown_nvr_is_not_asked_for(farm: Farm, system: BuildSystem) -> Non
     assert "getBuild" not in farm.koji.calls()[-4:]
 
 
-def test_a_commit_of_the_sandboxs_dist_git_makes_what_its_spec_says(tmp_path: Path) -> None:
-    grants = DistGit(tmp_path)
-    grants.grant("pkg", "f44")
-    path = grants.path("pkg")
-    made = [
-        grants.edit(
-            "pkg", "f44", f"Commit {number}", {"pkg.spec": f"Name: pkg\nVersion: {version}\n# {number}\n"}
-        )
-        for number, version in enumerate(("1.0", "1.0", "1.1", "1.1", "1.1"))
-    ]
-    assert [version_at(path, "pkg", commit) for commit in made] == [
-        ("1.0", 1), ("1.0", 2), ("1.1", 1), ("1.1", 2), ("1.1", 3),
-    ]  # fmt: skip
-    assert version_at(path, "pkg", "1" * 40) is None and version_at(tmp_path / "none", "pkg", made[0]) is None
-    assert version_at(path, "another", made[0]) is None
+def test_without_the_address_of_its_files_the_hub_itself_is_asked_for_logs(
+    farm: Farm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = without_topurl(farm, tmp_path)
+    system = connect("koji", AdapterConfig(tmp_path, sandbox_options(farm, config_file=str(config))))
+    assert isinstance(system, KeepsOutput)
+    ref = submit(system, commit(farm))
+    farm.koji.step(int(ref.external_id), 40)
+    chroot = poll(system, ref).chroots[0]
+    place = ResultPlace(ref, chroot.chroot, chroot.result_url, chroot.log_url)
+    (address,) = system.log_addresses(place)["builder"]
+    number = int(chroot.result_url.rpartition("=")[2])
+    assert chroot.log_url == "" and address == f"koji-task:{number}/build.log"
+    written = farm.state_dir / "koji" / "work" / "tasks" / str(number % 10000) / str(number) / "build.log"
+    # Bytes that are no text, and whose last piece is a whole one.
+    written.write_bytes(bytes(range(256)) * 30)
+    monkeypatch.setattr(koji_results, "PIECE", 2560)
+    pieces: list[bytes] = []
+    system.read_output(address, pieces.append, seconds=20)
+    assert b"".join(pieces) == written.read_bytes() and len(pieces) == 3
+    with pytest.raises(BuildVanished, match="no file"):
+        system.read_output(f"koji-task:{number}/other.log", pieces.append, seconds=20)
+    with pytest.raises(BuildVanished, match="is no output of a Koji task"):
+        system.read_output("koji-task:../build.log", pieces.append, seconds=20)
+    with pytest.raises(NeedsPerson, match=r"'sandbox' has no 'topurl'.*CRYOPACK_KOJI_CONFIG"):
+        system.rpm_addresses(place)
+    farm.koji.outage("Server disabled for maintenance")
+    with pytest.raises(BuildSystemUnavailable, match="maintenance"):
+        system.read_output(address, pieces.append, seconds=20)
+    farm.koji.outage("")

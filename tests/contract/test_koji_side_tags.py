@@ -183,6 +183,7 @@ def built(farm: Farm, system: Koji, name: str, package: str) -> BuildRef:
     target: Any = koji_target(scratch=False)
     target = target.__class__(**{**vars(target), "side_tag": SideTagPolicy("all", ("cri-o",), name)})
     commit = ScmCommit(f"https://src.example/rpms/{package}", "1" * 40)
+    farm.koji.source(f"git+{commit.url}#{commit.commit}", f"{package}-1-1.fc44")
     ref = system.submit(commit, target, SubmissionKey.fresh(1), system.open(target))
     farm.koji.step(int(ref.external_id), 40)
     return ref
@@ -198,7 +199,7 @@ def test_the_repository_must_hold_what_was_built_before(farm: Farm, system: Koji
     ref = built(farm, system, name, f"pkg-{version}")
     assert system.poll([ref])[ref].ended == "succeeded"  # type: ignore[union-attr]
     (nvr,) = (system.look_at_side_tag(name, fence).builds or {}).keys()
-    assert nvr.startswith(f"pkg-{version}-0-0.1111111")
+    assert nvr == f"pkg-{version}-1-1.fc44"
     assert system.missing_in_side_tag(name, [ref]) == (
         f"waits until the repository of {name} holds the builds before it"
     )

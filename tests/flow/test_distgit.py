@@ -44,7 +44,9 @@ def good(build: PackageBuild) -> None:
 
 def test_a_release_is_committed_uploaded_and_built(both: DistGitHouse) -> None:
     both.grants.grant(PACKAGE, BRANCH)
-    good(both.release("v1.35.1"))
+    built = both.release("v1.35.1")
+    good(built)
+    assert built.built_nvr == "cri-o1.35-1.35.1-1.fc44" and built.release_number is None
     head = both.grants.head(PACKAGE, BRANCH)
     assert both.scm_builds() == [f"git+file://{both.grants.path(PACKAGE)}#{head}"]
     message = both.grants.message(PACKAGE, head)
@@ -86,7 +88,9 @@ def test_a_manual_change_survives_the_next_three_releases(house: DistGitHouse) -
         },
     )
     for tag in ("v1.35.2", "v1.35.3", "v1.35.4"):
-        good(house.release(tag))
+        built = house.release(tag)
+        good(built)
+        assert built.built_nvr == f"{PACKAGE}-{tag[1:]}-1.fc44"
         spec = house.grants.read(PACKAGE, BRANCH, SPEC)
         assert patch in spec and f"Version:        {tag[1:]}\n" in spec
         assert house.changes()[-1].decision == "merge"

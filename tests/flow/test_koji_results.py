@@ -20,6 +20,7 @@ from service.settings import Settings
 from service.store.logs import LogTail
 from service.store.schema import FollowUp, PackageBuild
 from service.store.session import database_now
+from tests.contract.koji_bench import without_topurl
 from tests.diagnosis_corpus import FOLDERS, read
 from tests.flow.dist_git import PACKAGE, DistGitHouse
 from tests.flow.dist_git import koji_settings as distgit_settings
@@ -108,7 +109,7 @@ def test_the_rpms_of_a_build_from_dist_git_are_judged_where_the_hub_keeps_them(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Its release is counted by rpmautospec, and a maintainer has taken a Conflicts out of the spec."""
+    """Its release is the one that the hub told, and a maintainer has taken a Conflicts out of the spec."""
     house = DistGitHouse(farm, distgit_settings(make_settings, farm, sqlite_url))
     farm.koji.target("f44-candidate", "f44-build", "f44-updates-candidate", "x86_64")
     house.grants.grant(PACKAGE, "f44")
@@ -118,7 +119,7 @@ def test_the_rpms_of_a_build_from_dist_git_are_judged_where_the_hub_keeps_them(
     program = compile_program(tmp_path, MAIN, *HARD)
     with house.context.db.reader() as session:
         row = session.get_one(PackageBuild, built.id)
-        made = rpm_like_planned(tmp_path, row, program, leave_out="conflicts: crio", release="7.fc44")
+        made = rpm_like_planned(tmp_path, row, program, leave_out="conflicts: crio", release="1.fc44")
     (kept,) = (farm.state_dir / "koji" / "packages").rglob("*.x86_64.rpm")
     shutil.copyfile(made, kept)
     go_on()
@@ -203,6 +204,38 @@ def test_a_source_step_that_failed_has_its_log_and_what_never_began_has_none(hou
     assert (source.chroot, source.kind, source.is_stored) == ("source", "source", True)
     assert early.cause == "A file that the spec names is not in the source package: crio.tar.gz"
     assert told == "no log: koji names no address of one, as where nothing had begun"
+
+
+def test_without_topurl_logs_come_by_the_hubs_own_api_and_rpms_say_what_to_set(
+    farm: Farm,
+    make_settings: Callable[..., Settings],
+    koji_settings: dict[str, Any],
+    sqlite_url: str,
+    tmp_path: Path,
+) -> None:
+    config = without_topurl(farm, tmp_path)
+    house = House(farm, make_settings(sqlite_url, **{**koji_settings, "koji_config": config}))
+    house.only("f44-koji")
+    farm.koji.set_outcome("aarch64")
+    house.announce("v1.35.4")
+    house.run()
+    house.settle(60)
+    (build,) = house.builds()
+    with house.context.db.reader() as session:
+        kept = {(row.chroot, row.kind): (row.is_stored, row.url[:10]) for row in logs_of(session, build.id)}
+        (checked,) = build_checks(session, build.id).chroots
+    kinds = [(chroot, kind) for chroot in (BAD, GOOD) for kind in ("builder", "root", "backend")]
+    assert kept == dict.fromkeys(kinds, (True, "koji-task:"))
+    assert (
+        checked.chroot == GOOD
+        and "has no 'topurl'" in checked.text
+        and "CRYOPACK_KOJI_CONFIG" in checked.text
+    )
+    url, changes = house.settings.database(), {"state_dir": house.settings.state_dir}
+    with serving(url, **changes) as live:
+        page = live.get(f"/builds/{build.id}/logs/{BAD}").text
+        assert "error building package" in page and "koji-task:" not in page
+    house.close()
 
 
 def test_logs_may_lie_in_a_bucket_and_its_outage_is_waited_for(

@@ -13,12 +13,14 @@ from service.catalog import Catalog
 from service.commands import request_build, request_cancel
 from service.contacts import record_contact
 from service.domain.reports import BuildRef, BuildReport, ChrootReport, SubmissionKey
+from service.domain.shipping import Shipping, Stage
 from service.domain.specs import ChangelogEntry, SourceFacts, SpecRequest
 from service.domain.states import BuildState, ChrootState
 from service.domain.versions import Version
 from service.intake import Incoming, accept_deliveries
 from service.observations import claim_polls, record_report
 from service.progress import back_off, claim_build, end_build
+from service.shipping import stage_record
 from service.specs.render import render_spec
 from service.store.schema import PackageBuild
 from service.store.session import Database
@@ -143,6 +145,13 @@ class Scene:
         for target in targets:
             self.report(version, target, {})
 
+    def ship(self, version: str, target: str, stage: Stage) -> None:
+        """What a look at its tags writes down of a build."""
+        seen = Shipping(stage, datetime.now(UTC), ended=False, text=f"it is {stage}")
+        with self.db.transaction() as session:
+            build = session.get_one(PackageBuild, self.build_id(version, target))
+            stage_record(seen, "")(session, build, datetime.now(UTC))
+
     def _project(self) -> str:
         return self.catalog.targets[0].project
 
@@ -161,6 +170,7 @@ def play(db: Database, catalog: Catalog) -> Scene:
     for version in ("1.31.9", "1.32.4", "1.33.0", "1.34.1"):
         scene.succeed(version, *everywhere)
     scene.succeed("1.35.0", "f43-copr")
+    scene.ship("1.35.0", "f43-copr", Stage.TESTING)
 
     scene.announce("v1.34.2")
     scene.succeed("1.34.2", "f43-copr")

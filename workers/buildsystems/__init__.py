@@ -6,7 +6,7 @@ An adapter is one module in this package. It offers ``connect(config) -> BuildSy
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -118,12 +118,15 @@ class BuildSystem(Protocol):
     def log_addresses(self, place: ResultPlace) -> Mapping[str, Sequence[str]]:
         """Where each log of an ended chroot is: kind (builder, root, backend; source) to addresses, best first.
 
-        Asks nobody: an address may lead to nothing (yet).
+        Asks nobody: an address may lead to nothing (yet). Raises NeedsPerson where the configuration lacks them.
         """
         ...
 
     def rpm_addresses(self, place: ResultPlace) -> Sequence[str]:
-        """Where the binary RPMs of a succeeded chroot are, without those that only hold debugging data."""
+        """Where the binary RPMs of a succeeded chroot are, without those that only hold debugging data.
+
+        Raises NeedsPerson where the configuration lacks them.
+        """
         ...
 
     def tags(self, refs: Sequence[BuildRef]) -> Mapping[BuildRef, TagReport | PollProblem]:
@@ -134,6 +137,21 @@ class BuildSystem(Protocol):
         """Ask the other side to stop the build; one that has ended already is no error.
 
         Raises BuildVanished, or ForeignBuild for one that somebody else has submitted.
+        """
+        ...
+
+
+@runtime_checkable
+class KeepsOutput(Protocol):
+    """What a build system offers besides that hands out logs through its own protocol.
+
+    Its ``log_addresses`` may then name addresses that are none of the web.
+    """
+
+    def read_output(self, address: str, sink: Callable[[bytes], None], *, seconds: float) -> None:
+        """Hand a log over piece by piece; what ``sink`` raises passes through.
+
+        Raises BuildVanished where there is no such log, BuildSystemUnavailable where it cannot be read now.
         """
         ...
 

@@ -1,0 +1,156 @@
+"""What a commit of dist-git is called as a source package, read from the commit itself with git.
+
+The spec is read as text, not by rpm: Name, Version and Release with the macros that it defines in one line, and
+``%autorelease`` counted as rpmautospec does without options: the commits since the version last changed.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+SECONDS = 60
+SRPM_FAILED = "error building srpm, mock exited with status 1; see root.log for more information"
+_PREAMBLE_END = re.compile(
+    r"^%(?:description|package|prep|generate_buildrequires|build|install|check|files|changelog)\b",
+    re.MULTILINE,
+)
+_TAG = re.compile(r"^(Name|Epoch|Version|Release)[ \t]*:[ \t]*(.*?)[ \t]*$", re.MULTILINE | re.IGNORECASE)
+_DEFINITION = re.compile(r"^%(?:global|define)[ \t]+(\w+)[ \t]+(\S.*?)[ \t]*$", re.MULTILINE)
+_MACRO = re.compile(r"%\{\??(\w+)\}|%(\w+)")
+_WORD = re.compile(r"[A-Za-z0-9._+~^]+", re.ASCII)
+_PACKAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*", re.ASCII)
+
+
+@dataclass(frozen=True)
+class NoSource:
+    """Why there is no source package: the words of the failed task, and what its logs say beside them."""
+
+    fault: str
+    detail: str = ""
+
+    @property
+    def log(self) -> str:
+        """All of it."""
+        return f"{self.detail}\n{self.fault}" if self.detail else self.fault
+
+
+class _Unreadable(Exception):
+    pass
+
+
+def read_commit(repository: Path, package: str, commit: str, dist: str) -> tuple[str, str, str] | NoSource:
+    """Name, version and release of ``commit`` in a bare repository for one dist tag (``.fc44``), or why it has none."""
+    try:
+        _git(repository, "cat-file", "-e", f"{commit}^{{commit}}")
+    except _Unreadable as error:
+        # In the words of koji's own check-out, which clones and then resets to the commit.
+        return NoSource(
+            f'Error running GIT command "git reset --hard {commit}", see checkout.log for details', str(error)
+        )
+    name = f"{package}.spec"
+    try:
+        text = _git(repository, "show", f"{commit}:{name}").decode("utf-8", "replace")
+    except _Unreadable as error:
+        return NoSource("No spec file found", f"there is no {name} in commit {commit[:12]}: {error}")
+    try:
+        tags = _tags(text)
+        values = {**tags.macros, "dist": dist}
+        named = _word("Name", _expanded(tags.text.get("name", ""), values), _PACKAGE)
+        values["name"] = named
+        version = _word("Version", _expanded(tags.text.get("version", ""), values), _WORD)
+        values["version"] = version
+        release = tags.text.get("release", "")
+        if release in ("%autorelease", "%{autorelease}"):
+            return named, version, f"{_count(repository, name, commit)}{dist}"
+        return named, version, _word("Release", _expanded(release, values), _WORD)
+    except _Unreadable as error:
+        return NoSource(SRPM_FAILED, f"error: {name}: {error}")
+
+
+@dataclass(frozen=True)
+class _Tags:
+    text: Mapping[str, str]
+    macros: Mapping[str, str]
+
+
+def _tags(spec: str) -> _Tags:
+    """The first of each tag of the preamble, in lower case, and the macros that are defined in one line."""
+    end = _PREAMBLE_END.search(spec)
+    preamble = spec[: end.start()] if end else spec
+    text: dict[str, str] = {}
+    for tag, value in _TAG.findall(preamble):
+        text.setdefault(tag.lower(), value)
+    return _Tags(text, dict(_DEFINITION.findall(preamble)))
+
+
+def _expanded(text: str, values: Mapping[str, str]) -> str:
+    for _ in range(5):
+        filled = _MACRO.sub(lambda found: values.get(found[1] or found[2], found[0]), text)
+        if filled == text:
+            break
+        text = filled
+    return text
+
+
+def _word(tag: str, value: str, form: re.Pattern[str]) -> str:
+    if not value:
+        raise _Unreadable(f"{tag} field must be present in package")
+    if "%" in value:
+        raise _Unreadable(f"the sandbox does not know what {tag} '{value}' expands to")
+    if not form.fullmatch(value):
+        raise _Unreadable(f"{tag} is no single word that rpm takes: '{value}'")
+    return value
+
+
+def _count(repository: Path, name: str, commit: str) -> int:
+    """The commits up to this one since the version last changed, along the longest way where there were merges."""
+    told = _git(repository, "rev-list", "--parents", "--topo-order", "--reverse", commit).decode()
+    counts: dict[str, int] = {}
+    versions: dict[str, tuple[str, str] | None] = {}
+    commits = [line.split() for line in told.splitlines()]
+    specs = _files(repository, [f"{one}:{name}" for one, *_ in commits])
+    for (one, *parents), spec in zip(commits, specs, strict=True):
+        versions[one] = None if spec is None else _version(spec)
+        alike = [counts[parent] for parent in parents if versions[parent] == versions[one]]
+        counts[one] = 1 + max(alike, default=0)
+    return counts[commit]
+
+
+def _version(spec: str) -> tuple[str, str]:
+    tags = _tags(spec)
+    return tags.text.get("epoch", ""), _expanded(tags.text.get("version", ""), tags.macros)
+
+
+def _files(repository: Path, names: list[str]) -> list[str | None]:
+    """The texts of files that are named ``commit:path``; None for what is not there."""
+    told = _git(repository, "cat-file", "--batch", given="".join(f"{name}\n" for name in names).encode())
+    found: list[str | None] = []
+    at = 0
+    while at < len(told):
+        end = told.index(b"\n", at)
+        head, at = told[at:end].split(), end + 1
+        if head[-1] == b"missing":
+            found.append(None)
+            continue
+        size = int(head[-1])
+        found.append(told[at : at + size].decode("utf-8", "replace"))
+        at += size + 1
+    return found
+
+
+def _git(repository: Path, *arguments: str, given: bytes = b"") -> bytes:
+    """What git prints. Raises _Unreadable with its complaint."""
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(repository), *arguments],
+            input=given, capture_output=True, check=False, timeout=SECONDS,
+        )  # fmt: skip
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise _Unreadable(f"git does not answer: {type(error).__name__}") from None
+    if done.returncode:
+        raise _Unreadable(done.stderr.decode("utf-8", "replace").strip() or f"git {arguments[0]} failed")
+    return done.stdout
