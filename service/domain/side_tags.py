@@ -123,8 +123,11 @@ def waits_for(
 
 
 def built_before(policy: SideTagPolicy, family: str, members: Iterable[Member]) -> tuple[Member, ...]:
-    """The successful builds that a build of ``family`` must find in the side tag's repository."""
-    return tuple(build for build in _good(members) if build.family in _before(policy, family))
+    """The successful builds that a build of ``family`` must find in the side tag's repository.
+
+    One in stable is not looked for there: Bodhi took it out of the side tag, which inherits it from now on.
+    """
+    return tuple(build for build in unpushed(members) if build.family in _before(policy, family))
 
 
 def failed_members(policy: SideTagPolicy, members: Iterable[Member]) -> tuple[Member, ...]:
