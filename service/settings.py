@@ -11,6 +11,8 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from service.domain.distgit import holds_secret
+
 SECRET_FIELDS = (
     "database_url",
     "broker_url",
@@ -138,6 +140,8 @@ class Settings(BaseSettings):
             raise ValueError(f"must be an address that begins with {', '.join(f'{s}://' for s in schemes)}")
         if "{" in value or "}" in value:
             raise ValueError("must not hold braces")
+        if holds_secret(value):
+            raise ValueError("must not hold a password or token: it is shown, and told to build systems")
         return value.rstrip("/")
 
     @field_validator("oidc_discovery_url")

@@ -9,7 +9,7 @@ from datetime import timedelta
 from service.catalog.checks import NO_EPEL
 from service.catalog.tables import Table
 from service.domain.causes import RemedyPolicy
-from service.domain.distgit import DistGitPolicy
+from service.domain.distgit import DistGitPolicy, holds_secret
 from service.domain.errors import BadName
 from service.domain.fedora import Branch
 from service.domain.planning import BranchPolicy, BuildTarget
@@ -187,4 +187,8 @@ def _address(
         text = text.replace(f"{{{site}}}", accounts.get(site) or _UNSET)
     if not _ADDRESS.match(text):
         raise table.wrong(key, "must be an https, http, ssh or file address")
+    if holds_secret(text):
+        raise table.wrong(
+            key, "must not hold a password or token: addresses are shown, and told to build systems"
+        )
     return text

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from enum import StrEnum
 from typing import Any
+from urllib.parse import urlsplit
 
 from service.domain.errors import BadName
 from service.domain.pull_requests import ForgePolicy
@@ -93,6 +94,12 @@ class DistGitPolicy:
         if isinstance(forge, Mapping):
             values["forge"] = ForgePolicy.from_json(forge)
         return cls(**{**values, "direct_push": tuple(values.get("direct_push", ()))})
+
+
+def holds_secret(address: str) -> bool:
+    """Whether an address carries a password, or a token as its user: only SSH has a user who is none."""
+    parts = urlsplit(address)
+    return parts.password is not None or (parts.username is not None and parts.scheme != "ssh")
 
 
 @dataclass(frozen=True)

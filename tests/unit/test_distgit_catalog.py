@@ -86,6 +86,8 @@ def test_official_builds_are_off_until_dist_git_and_a_profile_are_known() -> Non
         ("{distgit}/rpms/{package}", "ext::sh -c {package}", "must be an https"),
         ("{distgit}/rpms/{package}", "{place}/rpms/{package}", "may hold only"),
         ('lookaside = "{distgit}', 'lookaside = "ssh://src', "must be an https or http"),
+        ('forge_url = "{distgit}"', 'forge_url = "https://me:secret@src.example"', "not hold a password"),
+        ("{distgit}/rpms/{package}", "https://token@src.example/{package}", "not hold a password"),
         ("direct_push", "direct", "unknown key"),
         ('forge = "pagure"', 'forge = "github"', "must be one of pagure, forgejo"),
         ('forge = "pagure"\n', "", "unknown key"),

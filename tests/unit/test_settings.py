@@ -41,6 +41,8 @@ def test_secrets_come_from_files_and_are_never_shown(tmp_path: Path, monkeypatch
         ("CRYOPACK_API_READ", "everybody"),
         ("CRYOPACK_TRUSTED_PROXIES", "10.0.0.1, proxy.example.org"),
         ("CRYOPACK_OIDC_DISCOVERY_URL", "https://id.example.org/"),
+        ("CRYOPACK_DISTGIT_URL", "https://me:secret@src.example.org"),
+        ("CRYOPACK_DISTGIT_PUSH_URL", "ssh://bot:secret@pkgs.example.org"),
     ],
 )
 def test_a_wrong_setting_names_its_variable_and_not_its_value(
@@ -49,7 +51,7 @@ def test_a_wrong_setting_names_its_variable_and_not_its_value(
     monkeypatch.setenv(variable, value)
     with pytest.raises(SettingsError, match=variable) as caught:
         load_settings()
-    assert "\n" not in str(caught.value)
+    assert "\n" not in str(caught.value) and "secret" not in str(caught.value)
 
 
 def test_without_a_database_url_there_is_a_file_below_the_state_directory(tmp_path: Path) -> None:
