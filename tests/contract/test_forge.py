@@ -5,8 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -241,3 +245,38 @@ def test_the_library_reads_no_file_with_settings(tmp_path: Path) -> None:
         for first in ("", "import workers.forges; ")
     ]  # fmt: skip
     assert told == ["from-a-file", "None"]
+
+
+class Endless(BaseHTTPRequestHandler):
+    """A forge that answers without an end: at once and much, or byte by byte."""
+
+    def do_GET(self) -> None:
+        piece = b" " if "drip" in self.path else b" " * 65536
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.end_headers()
+        with suppress(OSError):
+            for _ in range(2000):
+                self.wfile.write(piece)
+                self.wfile.flush()
+                if len(piece) == 1:
+                    time.sleep(0.02)
+
+    do_POST = do_GET
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@pytest.mark.parametrize("kind", ForgeKind)
+@pytest.mark.parametrize("how", ["much", "drip"])
+def test_an_answer_without_an_end_is_cut(kind: ForgeKind, how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Endless) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}/{how}"
+        forge = connect(ForgeConfig(ForgePolicy(kind, url, "https://x/{user}/{package}"), "rpms", "t", 0.05))
+        try:
+            with pytest.raises(ForgeUnavailable, match=r"an answer|not to be reached"):
+                forge.user()
+        finally:
+            server.shutdown()

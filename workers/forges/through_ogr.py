@@ -6,8 +6,10 @@ answers without an end. Here each request is sent once, within a time, and is ne
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -27,6 +29,7 @@ from ogr.services.pagure.service import PagureService
 from pyforgejo.core.api_error import ApiError
 
 from service.domain.pull_requests import ForgeKind, PullRequest, PullState
+from workers.buildsystems.bounded_http import Watch, WatchedAdapter
 from workers.forges import (
     Forge,
     ForgeConfig,
@@ -37,8 +40,15 @@ from workers.forges import (
     Proposal,
 )
 
+CHUNK = 64 * 1024
 AGAIN = frozenset({408, 409, 425, 429})
 """Answers that say nothing for good. 409 is Forgejo's for a pull request that is there already."""
+
+LARGEST = 32 * 1024 * 1024
+"""Bytes of one answer, unpacked. A list of pull requests has a few MB at most."""
+
+LONGEST = 10
+"""One answer may take this many silences: who drips byte by byte is never silent."""
 
 STATES = {
     PRStatus.open: PullState.OPEN,
@@ -51,19 +61,45 @@ class NoAnswer(httpx.HTTPError):
     """A status after which the client would send the request again."""
 
 
+class TooMuch(ValueError):
+    """An answer that is too large, or does not come to its end."""
+
+
+def bounded(chunks: Iterable[bytes], seconds: float) -> bytes:
+    """A whole answer from its pieces. Raises TooMuch."""
+    body, end = bytearray(), time.monotonic() + LONGEST * seconds
+    for chunk in chunks:
+        body += chunk
+        if len(body) > LARGEST:
+            raise TooMuch(f"an answer of more than {LARGEST} bytes")
+        if time.monotonic() > end:
+            raise TooMuch(f"an answer that took longer than {LONGEST * seconds:g} s")
+    return bytes(body)
+
+
 class OneRequest(requests.Session):
-    """A session that neither repeats nor follows a redirection, and waits a bounded time."""
+    """A session that neither repeats nor follows a redirection, and takes a bounded answer in a bounded time."""
 
     def __init__(self, seconds: float, *, trust_env: bool) -> None:
         super().__init__()
         self._seconds = seconds
         self.trust_env = trust_env
+        for scheme in ("http://", "https://"):
+            self.mount(scheme, WatchedAdapter())
 
     def request(self, method: str | bytes, url: str | bytes, *args: Any, **options: Any) -> requests.Response:
         """As in the base class."""
-        return super().request(
-            method, url, *args, **{**options, "timeout": self._seconds, "allow_redirects": False}
-        )
+        limits = {"timeout": self._seconds, "allow_redirects": False, "stream": True}
+        with Watch(LONGEST * self._seconds) as watch:
+            answer = super().request(method, url, *args, **{**options, **limits})
+            try:
+                answer._content = bounded(answer.iter_content(CHUNK), self._seconds)
+            except BaseException:
+                answer.close()
+                raise
+        if watch.cut:
+            raise TooMuch(f"an answer that took longer than {LONGEST * self._seconds:g} s")
+        return answer
 
 
 def connect(config: ForgeConfig) -> Forge:
@@ -81,7 +117,7 @@ def connect(config: ForgeConfig) -> Forge:
         timeout=config.seconds,
         follow_redirects=False,
         trust_env=trust_env,
-        event_hooks={"response": [_stop_repeats]},
+        event_hooks={"response": [_stop_repeats, partial(_read_bounded, config.seconds)]},
     )
     service.api = pyforgejo.PyforgejoApi(
         base_url=service.instance_url, api_key=config.token, httpx_client=client
@@ -92,6 +128,11 @@ def connect(config: ForgeConfig) -> Forge:
 def _stop_repeats(response: httpx.Response) -> None:
     if response.status_code >= 500 or response.status_code in AGAIN:
         raise NoAnswer(f"status {response.status_code}")
+
+
+def _read_bounded(seconds: float, response: httpx.Response) -> None:
+    # The client would read it whole, whatever comes; it does not where there is a content already.
+    response._content = bounded(response.iter_bytes(), seconds)
 
 
 class ThroughOgr:
