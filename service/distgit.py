@@ -100,8 +100,10 @@ def begin_change(
             .limit(1)
         )
         if other is not None:
-            ended = BuildState(other.state) not in LIVE_BUILD
-            soon = ended and hasten_watch(session, other.id, database_now(session))
+            ended, now = BuildState(other.state) not in LIVE_BUILD, database_now(session)
+            soon = ended and hasten_watch(session, other.id, now)
+            # What passes while it waits for others, who may wait for a person, is not the build's time.
+            build.deadline_at = now + deadline_of(build)
             return OtherChange(other.id, ended, soon)
         row = change_row(session, work.id)
         if row is None:

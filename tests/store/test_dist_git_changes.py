@@ -1,14 +1,15 @@
-"""A held build that is resumed finds dist-git where the catalogue has it by now; one that is at a forge stays there."""
+"""Changes of dist-git on both databases: where a resumed build finds it, and whose time it is while one waits."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
 from service.catalog import Catalog
 from service.commands import add_release, resume_build
-from service.distgit import begin_change
+from service.distgit import OtherChange, begin_change
 from service.domain.distgit import DistGitPolicy
 from service.domain.fedora import Branch
 from service.domain.planning import BuildTarget
@@ -16,8 +17,9 @@ from service.domain.pull_requests import ForgeKind, ForgePolicy
 from service.domain.states import BuildState
 from service.progress import end_build
 from service.pull_requests import ask_for_pull
+from service.store.schema import PackageBuild
 from service.store.session import Database
-from tests.store.claims import claim
+from tests.store.claims import change, claim
 
 WITHOUT = DistGitPolicy(repository="https://old.example/rpms/{package}")
 FORGE = ForgePolicy(ForgeKind.PAGURE, "https://src.example", "https://src.example/forks/{user}/{package}")
@@ -58,3 +60,23 @@ def test_what_was_put_right_in_the_catalogue_counts_until_a_forge_was_asked(
     (other_id,) = add_release(db, mended, "cri-o", "v1.35.2", by="ana").builds
     other = begin_change(db, claim(db, other_id), repository=WITH.repository_url(work.package), files={})
     assert (getattr(other, "build_id", None) == build_id) is not asked
+
+
+def test_waiting_for_another_builds_merge_is_not_the_builds_time(db: Database, official: Catalog) -> None:
+    url = WITHOUT.repository_url("cri-o1.35")
+    older, newer = (
+        claim(db, add_release(db, official, "cri-o", tag, by="ana").builds[0])
+        for tag in ("v1.35.1", "v1.35.2")
+    )
+    begin_change(db, older, repository=url, files={})
+
+    def deadline() -> timedelta:
+        with db.reader() as session:
+            build = session.get_one(PackageBuild, newer.id)
+            return build.deadline_at - build.created_at
+
+    with db.reader() as session:
+        change(db, newer.id, deadline_at=session.get_one(PackageBuild, newer.id).created_at)
+    assert deadline() == timedelta()
+    assert begin_change(db, newer, repository=url, files={}) == OtherChange(older.id, ended=False, soon=False)
+    assert deadline() > timedelta(hours=23)
