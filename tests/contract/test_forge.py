@@ -12,12 +12,14 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from sandbox.dist_git import DistGit
 from sandbox.testing import Farm
-from service.domain.pull_requests import ForgeKind, ForgePolicy, PullState
+from service.domain.pull_requests import ForgeKind, ForgePolicy, PullRequest, PullState
 from tests.servers import free_port
 from workers.forges import (
     Forge,
@@ -29,6 +31,7 @@ from workers.forges import (
     Proposal,
     connect,
 )
+from workers.forges.through_ogr import STATES
 from workers.git import Author, BranchMoved, Credential, GitTrouble, Repository, remote_branches
 
 BRANCH = "f44"
@@ -280,3 +283,23 @@ def test_an_answer_without_an_end_is_cut(kind: ForgeKind, how: str, monkeypatch:
                 forge.user()
         finally:
             server.shutdown()
+
+
+def test_what_a_forge_says_of_a_pull_request_is_cut_to_what_it_can_be() -> None:
+    where = ForgePolicy(ForgeKind.FORGEJO, "http://127.0.0.1:1", "https://x/{user}/{package}")
+    forge: Any = connect(ForgeConfig(where, "rpms", "t", 1.0))
+    merged = next(status for status, state in STATES.items() if state is PullState.MERGED)
+
+    def seen(merge: object) -> PullRequest:
+        raw = SimpleNamespace(
+            id=1, url="http://x\ny", status=merged, merge_commit_sha=merge, closed_by="m\n" * 99
+        )
+        return forge._frozen(raw)
+
+    assert (
+        seen("--output=/x")
+        == seen("f" * 65)
+        == seen(None)
+        == PullRequest(1, "http://x", PullState.MERGED, "", "m")
+    )
+    assert seen("f" * 40).merge_commit == "f" * 40

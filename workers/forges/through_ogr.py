@@ -6,6 +6,7 @@ answers without an end. Here each request is sent once, within a time, and is ne
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -49,6 +50,8 @@ LARGEST = 32 * 1024 * 1024
 
 LONGEST = 10
 """One answer may take this many silences: who drips byte by byte is never silent."""
+
+_COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?", re.ASCII)
 
 STATES = {
     PRStatus.open: PullState.OPEN,
@@ -220,7 +223,14 @@ class ThroughOgr:
         # Forgejo names only who merged, and Pagure names no commit of a merge.
         closed_by = pull.closed_by if state is not PullState.OPEN else ""
         merge = pull.merge_commit_sha if state is PullState.MERGED and not self._pagure else ""
-        return PullRequest(int(pull.id), str(pull.url), state, str(merge or ""), str(closed_by or ""))
+        return PullRequest(
+            int(pull.id),
+            _line(pull.url),
+            state,
+            # It goes to git, and into a column that holds a commit.
+            merge if isinstance(merge, str) and _COMMIT.fullmatch(merge) else "",
+            _line(closed_by)[:100] if closed_by else "",
+        )
 
     @contextmanager
     def _talking(self, about: str) -> Iterator[None]:
