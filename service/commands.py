@@ -16,6 +16,7 @@ from service.domain.states import ENDED_BUILD, BuildState, ChrootState, Delivery
 from service.domain.versions import parse_tag
 from service.follow_ups import look_for_surplus
 from service.releases import BY_HAND, Announced, Announcement, add_attempt, announce, lock_stream
+from service.store.distgit import DistGitChange
 from service.store.schema import PackageBuild, UpstreamRelease, WebhookDelivery
 from service.store.session import Database, database_now
 from service.store.transitions import move_build, move_chroot, move_delivery, note_event
@@ -144,7 +145,8 @@ def resume_build(db: Database, catalog: Catalog, build_id: int, *, by: str, addr
     """Let a held build go on: from the start, or from the search if it was handed over. CommandRefused if not held.
 
     It gets its target's whole time anew: what passed while it waited for a person is not the build's. A build that
-    was held for a changed license takes all such builds of its release with it, and the license is accepted.
+    was held for a changed license takes all such builds of its release with it, and the license is accepted. Where
+    dist-git and its forge are is read from the catalogue again, where a person may have put it right.
     """
     with db.transaction() as session:
         release = session.scalars(
@@ -168,6 +170,7 @@ def resume_build(db: Database, catalog: Catalog, build_id: int, *, by: str, addr
         for held in going:
             held.deadline_at = at + deadline_of(held)
             if held.submission_key is None:
+                _read_dist_git_again(session, catalog, held, at)
                 move_build(session, held, BuildState.PENDING, at=at, reason=f"resumed by {by}", due_at=at)
             else:
                 _back_to_search(session, held, at=at, reason=f"resumed by {by}")
@@ -177,6 +180,21 @@ def resume_build(db: Database, catalog: Catalog, build_id: int, *, by: str, addr
             detail=detail, before={"state": BuildState.HELD.value}, after={"state": build.state},
         )  # fmt: skip
         return Requested(build.id, f"build {build_id} goes on")
+
+
+def _read_dist_git_again(session: Session, catalog: Catalog, build: PackageBuild, at: datetime) -> None:
+    """Take dist-git's addresses as they are by now, unless something of the build is at a forge or landed already."""
+    target = next((t for t in catalog.targets if t.id == build.target), None)
+    row = session.scalars(select(DistGitChange).where(DistGitChange.build_id == build.id)).one_or_none()
+    begun = row is not None and (row.pull_asked_at is not None or row.landed_commit)
+    if target is None or target.dist_git is None or build.options.get("dist_git") is None or begun:
+        return
+    now = target.dist_git.as_json()
+    if now != build.options["dist_git"]:
+        build.options = {**build.options, "dist_git": now}
+        if row is not None:
+            row.repository = target.dist_git.repository_url(build.package)
+        note_event(session, build, at=at, kind="request", text="takes dist-git as the catalogue has it now")
 
 
 def _held_for_license(session: Session, release: UpstreamRelease) -> list[PackageBuild]:

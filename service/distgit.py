@@ -35,6 +35,7 @@ class Change:
     key: str
     created_at: datetime
     resolution: Resolution
+    conflict: str
     commit: str
     landed_commit: str
     pull: PullRequest | None
@@ -279,6 +280,7 @@ def _frozen(row: DistGitChange) -> Change:
         key=row.change_key,
         created_at=row.created_at,
         resolution=Resolution(row.resolution or ""),
+        conflict=row.conflict,
         commit=row.commit_id or "",
         landed_commit=row.landed_commit or "",
         pull=pull_in(row),

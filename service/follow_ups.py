@@ -44,6 +44,9 @@ AFTER_LOGS: Mapping[str, str] = {
 FETCHING = frozenset({LOGS, VERIFY, DIAGNOSE})
 """Kinds that download or read whole logs and RPMs, which may take minutes."""
 
+NOT_KEPT = FETCHING | {SURPLUS}
+"""Kinds that look for what the other side deletes. Tags and pull requests stay, and kinds of a newer version may."""
+
 Record = Callable[[Session, PackageBuild, datetime], None]
 """Writes a runner's findings within the closing transaction, which it must not end."""
 
@@ -113,9 +116,8 @@ def claim_follow_up(
             subject=row.subject,
             tries=row.tries,
             build_id=row.build_id,
-            # Tags stay for as long as the build does.
             past_deadline=(
-                row.kind != SHIPPED and build.ended_at is not None and now > build.ended_at + KEPT_ELSEWHERE
+                row.kind in NOT_KEPT and build.ended_at is not None and now > build.ended_at + KEPT_ELSEWHERE
             ),
         )
 

@@ -107,10 +107,13 @@ def record_made(
         tag.opened_at = tag.observed_at = now
         verb = "found, and taken" if adopted else "made"
         left = f"; left alone: {', '.join(found.others)}" if found.others else ""
-        due = now if tag.given_up_by else now + timedelta(seconds=look_seconds)
+        due = now + timedelta(seconds=look_seconds)
         move_side_tag(
             session, tag, SideTagState.OPEN, at=now, reason=f"{found.name} was {verb}{left}", due_at=due
         )
+        if tag.given_up_by:
+            # Open even for a moment, it would let a build in that is then removed with it.
+            _give_up(session, tag, now)
         return True
 
 
@@ -135,6 +138,9 @@ def hold_side_tag(db: Database, work: SideTagWork, reason: str) -> bool:
             return False
         now = database_now(session)
         move_side_tag(session, tag, SideTagState.HELD, at=now, reason=reason, due_at=None)
+        if tag.given_up_by:
+            # Nobody wants it any more, so nobody would let it go on.
+            _give_up(session, tag, now)
         return True
 
 

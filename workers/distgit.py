@@ -40,7 +40,7 @@ from service.progress import back_off, end_build
 from service.work import BuildWork
 from workers.context import Context
 from workers.distgit_granting import fetched_head
-from workers.distgit_merge import Merged, merge_files, refusal, refuse_unparsed
+from workers.distgit_merge import CONFLICT_SHOWN, Merged, merge_files, merge_settled, refusal, refuse_unparsed
 from workers.forges import ForgeError, ForgeUnavailable
 from workers.git import (
     Author,
@@ -59,7 +59,6 @@ from workers.pull_requests import (
     push_to_fork,
 )
 
-CONFLICT_SHOWN = 60_000
 NO_WAY = (
     "target {target} names no forge for a pull request, and {package} is not among its direct_push: name one of "
     "both, or commit by hand, and resume the build"
@@ -233,7 +232,7 @@ def _merge(
         ctx.db, package=work.package, branch=work.branch, repository=repository.url,
         key=repository.newest_key(head),
     )  # fmt: skip
-    return merge_files(repository, head, base, generated, change.resolution)
+    return merge_settled(repository, head, base, generated, change)
 
 
 def _commit(

@@ -6,6 +6,7 @@ import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from service.distgit import Change
 from service.domain.distgit import SOURCES, Decision, FilePiece, Resolution, decide, merge_sources, settle
 from service.domain.errors import BadName
 from service.domain.fedora import Branch
@@ -14,6 +15,7 @@ from service.domain.specs import SpecFile
 from workers.git import Repository, merge_lines
 from workers.specs_check import SpecRefused, check_merged
 
+CONFLICT_SHOWN = 60_000
 FAVOUR: Mapping[Resolution, str] = {
     Resolution.NONE: "",
     Resolution.GENERATED: "theirs",
@@ -64,6 +66,25 @@ def merge_files(
             if marked:
                 conflicts.append(_diff(piece.name, piece.now, text))
     return Merged(decide(pieces, merged, conflicts), merged, "\n".join(conflicts))
+
+
+def merge_settled(
+    repository: Repository,
+    head: str,
+    base: Mapping[str, str],
+    generated: Mapping[str, str],
+    change: Change,
+) -> Merged:
+    """As ``merge_files``, with what a person settled. It settles the conflict that was shown and no other.
+
+    What came to dist-git since may be in conflict, too, and nobody has looked at that. ``done`` is about what is there.
+    """
+    chosen = change.resolution not in (Resolution.NONE, Resolution.DONE)
+    if chosen and change.pull_base and head != change.pull_base:
+        unsettled = merge_files(repository, head, base, generated, Resolution.NONE)
+        if unsettled.conflict[:CONFLICT_SHOWN] != change.conflict:
+            return unsettled
+    return merge_files(repository, head, base, generated, change.resolution)
 
 
 def _diff(name: str, now: str, marked: str) -> str:

@@ -86,11 +86,31 @@ class Repository:
         return self._url
 
     def fetch(self) -> None:
-        """Bring every branch here. Raises RepositoryMissing, GitTrouble."""
+        """Bring every branch here, into a new copy where it was left broken. Raises RepositoryMissing, GitTrouble.
+
+        A git that was killed leaves locks and half of what it wrote, which no later one would mend.
+        """
+        try:
+            self._fetch()
+        except RepositoryMissing:
+            raise
+        except GitTrouble as error:
+            if not isinstance(error, BranchMoved) and not self._is_broken():
+                raise
+            shutil.rmtree(self._folder)
+            self._fetch()
+
+    def _fetch(self) -> None:
         if not (self._folder / "HEAD").is_file():
             self._folder.mkdir(parents=True, exist_ok=True)
             _git(["init", "--quiet", "--bare", "--template=", str(self._folder)], seconds=self._seconds)
         self._run("fetch", "--quiet", "--prune", "--no-tags", "--no-write-fetch-head", self._url, MIRRORED)
+
+    def _is_broken(self) -> bool:
+        if any(self._folder.rglob("*.lock")):
+            return True
+        check = ["--git-dir", str(self._folder), "fsck", "--connectivity-only", "--no-dangling"]
+        return _call(check, seconds=self._seconds)[0] != 0
 
     def head(self, branch: str) -> str:
         """The commit of a branch at the last fetch, empty where there is none."""

@@ -175,6 +175,15 @@ def test_a_conflict_that_was_settled_in_dist_git_builds_what_is_there(
 
 def test_lines_kept_against_the_release_are_no_release(house: DistGitHouse) -> None:
     build = conflicting(house)
+    # What is settled is the conflict that was shown. Who edits the same lines after that is not overwritten unseen.
+    again = {SPEC: lambda text: text.replace("1.35.1 # by hand", "1.35.1 # by hand, twice")}
+    head = house.grants.edit(PACKAGE, BRANCH, "Say it again", again)
+    resolve_conflict(house.context.db, house.context.catalog, build.id, Resolution.GENERATED, by="me")
+    house.run(until=lambda builds: builds[-1].state in ("held", "succeeded"))
+    assert house.builds()[-1].state == "held" and "by hand, twice" in house.changes()[-1].conflict
+    assert house.grants.head(PACKAGE, BRANCH) == head
+    # What came since and concerns other lines needs no second word.
+    house.grants.edit(PACKAGE, BRANCH, "Say more", {"NEWS": "More.\n"})
     resolve_conflict(house.context.db, house.context.catalog, build.id, Resolution.DIST_GIT, by="me")
     house.run()
     last = house.builds()[-1]

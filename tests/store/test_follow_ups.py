@@ -151,6 +151,11 @@ def test_who_waits_for_a_persons_merge_is_not_given_up(
 
     waiting = run_often(db, follow_up_id, monkeypatch, act, follow_ups.FOLLOW_UP_TRIES + 3)
     assert waiting.ended_at is None and waiting.tries == follow_ups.FOLLOW_UP_TRIES + 3
+    # A pull request that nobody needs stays open for as long as the forge does not let us in.
+    with db.transaction() as session:
+        build = session.get_one(PackageBuild, waiting.build_id)
+        build.ended_at = database_now(session) - timedelta(days=15)
+    assert run_often(db, follow_up_id, monkeypatch, act, 1).ended_at is None
 
 
 def test_who_is_waited_for_is_hastened_unless_it_has_met_trouble(db: Database, follow_up_id: int) -> None:
