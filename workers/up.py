@@ -18,6 +18,7 @@ from typing import IO
 import httpx2
 
 import migrations
+from service import wake
 from service.domain.versions import parse_tag
 from service.settings import Settings, SettingsError
 from workers import sample
@@ -146,7 +147,8 @@ def run(settings: Settings, *, port: int = 8000, with_parent: bool = False) -> i
             pass
         finally:
             terminal.say("stopping")
-            supervisor.stop((("beat", "worker", "web"), SERVICE_GRACE), (("sandbox", "broker"), SERVER_GRACE))
+            service = ("beat", "worker", "fetcher", "web")
+            supervisor.stop((service, SERVICE_GRACE), (("sandbox", "broker"), SERVER_GRACE))
         terminal.say("stopped; nothing is left running")
     return 0
 
@@ -174,7 +176,10 @@ def _start(supervisor: Supervisor, settings: Settings, surroundings: Surrounding
     # Celery's notes of the last run hold nothing but times, and a kill may have left them half written.
     for leftover in state.glob("beat-schedule*"):
         leftover.unlink(missing_ok=True)
-    add("worker", celery_command("worker"))
+    add("worker", celery_command("worker", "--queues", wake.WORK))
+    # A worker of its own: two slow downloads would keep both processes of the other from submitting and polling.
+    only_fetch = ("--queues", wake.FETCH, "--concurrency", "1", "--hostname", "fetcher@%h")
+    add("fetcher", celery_command("worker", *only_fetch))
     add("beat", celery_command("beat", "--pidfile", "", "--schedule", str(state / "beat-schedule")))
 
 

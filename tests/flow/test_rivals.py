@@ -61,6 +61,7 @@ def test_two_services_on_one_commit_make_one_build(houses: tuple[DistGitHouse, D
     for house in houses:
         (build,) = house.builds()
         assert build.external_id == made and build.web_url.endswith(f"taskID={made}")
+        assert build.built_nvr == f"{PACKAGE}-1.35.1-1.fc44"
         assert {row.state for row in house.chroots(build.id).values()} == {"succeeded"}
     told = [text for house in houses for text in house.told(house.builds()[0].id)]
     assert len([text for text in told if "was there first" in text]) == 1

@@ -24,7 +24,8 @@ from tests.servers import NO_TLS, free_port
 CRYOPACK = Path(sys.executable).with_name("cryopack")
 CHILDREN = {
     "web": "uvicorn",
-    "worker": " worker ",
+    "worker": " --queues cryopack ",
+    "fetcher": " --queues cryopack-fetch ",
     "beat": " beat ",
     "broker": "valkey-server",
     "sandbox": "deploy/sandbox",

@@ -14,6 +14,8 @@ from tests.cli.typed import type_here
 from tests.web.live import serving
 from tests.web.scene import Scene
 
+NVR = "cri-o1.34-1.34.1-7.fc44"
+"""What the hub calls the build; our own count would be 0.1."""
 SINCE = datetime(2026, 11, 25, 10, 30, tzinfo=UTC)
 
 
@@ -22,7 +24,7 @@ def ship(db: Database, build_id: int, stage: Stage | None) -> None:
     since = SINCE if stage else None
     with db.transaction() as session:
         seen = Shipping(stage, since, ended=False, text=f"it is {stage or 'nowhere'}")
-        stage_record(seen, "")(session, session.get_one(PackageBuild, build_id), database_now(session))
+        stage_record(seen, NVR)(session, session.get_one(PackageBuild, build_id), database_now(session))
 
 
 def test_a_stage_is_shown_everywhere_and_changes_the_matrix_tag(
@@ -47,6 +49,13 @@ def test_a_stage_is_shown_everywhere_and_changes_the_matrix_tag(
             assert cell["shipped"] == (stage or "")
         assert (cell["shipped"], cell["last_good"]["shipped"]) == ("testing", "testing")
         assert (cell["build"]["shipped"], cell["build"]["shipped_at"]) == ("testing", "2026-11-25T10:30:00Z")
+        assert {cell["nvr"], cell["last_good"]["nvr"], cell["build"]["nvr"]} == {NVR}
+        assert app.get(f"/api/v1/builds/{build_id}").json()["nvr"] == NVR
+        for page in ("/builds", f"/builds/{build_id}", "/api/v1/feed.atom", "/", "/packages/cri-o1.34"):
+            assert (
+                NVR.removeprefix("" if "build" in page or "feed" in page else "cri-o1.34-")
+                in app.get(page).text
+            )
         link = '<a class="stage" href="/glossary#shipped">testing<span class="unseen">'
         for page in ("/", "/packages/cri-o1.34", "/branches/f44", f"/builds/{build_id}"):
             assert link in app.get(page).text, page
@@ -62,4 +71,5 @@ def test_a_stage_is_shown_everywhere_and_changes_the_matrix_tag(
         assert link in app.get("/").text
     db.dispose()
     told = type_here(["build", "show", str(build_id)], environment, tmp_path).stdout
+    assert NVR in told
     assert "shipped: testing since 2026-11-25T10:30:00" in told
