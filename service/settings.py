@@ -11,8 +11,6 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from service.domain.distgit import holds_secret
-
 SECRET_FIELDS = (
     "database_url",
     "broker_url",
@@ -140,7 +138,9 @@ class Settings(BaseSettings):
             raise ValueError(f"must be an address that begins with {', '.join(f'{s}://' for s in schemes)}")
         if "{" in value or "}" in value:
             raise ValueError("must not hold braces")
-        if holds_secret(value):
+        if urlsplit(value).password is not None or (
+            urlsplit(value).username and not value.startswith("ssh:")
+        ):
             raise ValueError("must not hold a password or token: it is shown, and told to build systems")
         return value.rstrip("/")
 

@@ -72,7 +72,9 @@ ARROWS = {
     "workers.buildsystems": Arrow(
         ("service.domain",), ("copr", "koji", "requests", "requests_toolbelt", "urllib3", "gssapi")
     ),
-    "workers.forges": Arrow(("service.domain",), ("ogr", "pyforgejo", "httpx", "requests")),
+    "workers.forges": Arrow(
+        ("service.domain", "workers.buildsystems.bounded_http"), ("ogr", "pyforgejo", "httpx", "requests")
+    ),
     # Sources and source packages know neither database nor settings: `cryopack srpm` has neither.
     **{
         f"workers.{name}": Arrow(
