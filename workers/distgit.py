@@ -201,7 +201,8 @@ def _found(
 ) -> str:
     """The branch holds the change: what it has by now is built, if that is still the version that was planned."""
     merge = change.pull.merge_commit if change.pull is not None else ""
-    if not mine and merge and not repository.contains(head, merge):
+    # Where no commit is named, a branch that has not moved since the proposal does not show its merge yet.
+    if not mine and (not repository.contains(head, merge) if merge else head == change.pull_base):
         _later(ctx, work, f"{change.pull} is merged, which dist-git does not show yet")
         return ""
     what = f"commit {mine[:12]}" if mine else str(change.pull)
