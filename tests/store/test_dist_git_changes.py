@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -18,13 +19,14 @@ from service.domain.planning import BuildTarget
 from service.domain.pull_requests import ForgeKind, ForgePolicy, PullRequest, PullState
 from service.domain.specs import SpecFile
 from service.domain.states import BuildState
-from service.progress import end_build
+from service.progress import end_build, find_due
 from service.pull_requests import ask_for_pull
 from service.settings import Settings
 from service.store.schema import PackageBuild
 from service.store.session import Database
 from tests.store.claims import change, claim
 from workers import distgit
+from workers.git import BranchMoved
 
 WITHOUT = DistGitPolicy(repository="https://old.example/rpms/{package}")
 FORGE = ForgePolicy(ForgeKind.PAGURE, "https://src.example", "https://src.example/forks/{user}/{package}")
@@ -103,3 +105,21 @@ def test_a_merge_that_dist_git_does_not_show_yet_is_waited_for(db: Database, off
         build = session.get_one(PackageBuild, work.id)
         assert (build.state, build.lease_token) == ("preparing", None)
         assert build.reason.endswith("is merged, which dist-git does not show yet")
+
+
+def test_a_branch_that_seems_to_move_for_ever_is_not_hammered(
+    db: Database, official: Catalog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def moved(*_: object) -> str:
+        raise BranchMoved("[remote rejected] (cannot lock ref 'refs/heads/f44': Permission denied)")
+
+    monkeypatch.setattr(distgit, "prepare_commit_files", lambda *_: (None, None))
+    monkeypatch.setattr(distgit, "fetched_head", moved)
+    ctx: Any = SimpleNamespace(db=db, settings=Settings(state_dir=tmp_path))
+    (build_id,) = add_release(db, official, "cri-o", "v1.35.1", by="ana").builds
+    pushed = replace(WITHOUT, direct_push=("cri-o1.35",))
+    due = []
+    for _ in range(2):
+        assert distgit.prepare_commit(ctx, claim(db, build_id), pushed) is None
+        due.append(find_due(db).builds)
+    assert due == [(build_id,), ()]
