@@ -22,6 +22,8 @@ STEPS_BEFORE_RUNNING = (BuildState.PENDING.value, BuildState.PREPARING.value, Bu
 SWEEP_LIMIT = 200
 # Seconds between two looks at whether an earlier attempt has surely ended.
 EARLIER_PAUSE = 5.0
+# A build that is due for longer than this was not late in its turn: there was no worker.
+NOBODY_CAME = timedelta(minutes=10)
 # In ``submitting`` tries count only what killed its worker; the search itself spends none.
 SUBMITTING_TRIES = 2
 
@@ -78,6 +80,9 @@ def claim_build(db: Database, build_id: int, *, lease_seconds: float, max_tries:
         if build.state == BuildState.PENDING and build.tries == 0:
             # A build that no worker could begin has not used any of its time.
             build.deadline_at = max(build.deadline_at, now + deadline_of(build))
+        elif (late := now - (build.due_at or now)) > NOBODY_CAME:
+            # Nor does one spend it that waited, as for its turn in a side tag, while there was no worker.
+            build.deadline_at += late
         if build.state != BuildState.SUBMITTING and _settle(session, build, now, max_tries):
             return None
         if build.state == BuildState.SUBMITTING and build.tries >= SUBMITTING_TRIES * max_tries:

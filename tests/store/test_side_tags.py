@@ -16,7 +16,7 @@ from service.domain.planning import BuildTarget
 from service.domain.reports import Fence
 from service.domain.side_tags import Adoption, SideTagPolicy, TagSeen
 from service.domain.states import BuildState, SideTagState
-from service.progress import claim_build, end_build, find_due
+from service.progress import back_off, claim_build, end_build, find_due
 from service.side_tag_commands import give_up_side_tag, go_on_side_tag
 from service.side_tag_life import (
     SideTagWork,
@@ -32,7 +32,7 @@ from service.side_tag_life import (
 )
 from service.side_tags import Turn, Waiting, join, let_in, turn_of
 from service.store.schema import PackageBuild
-from service.store.session import Database
+from service.store.session import Database, database_now
 from service.store.side_tags import SideTag, SideTagMember
 from service.work import BuildWork
 
@@ -136,6 +136,20 @@ def test_waiting_for_others_is_not_the_builds_time(db: Database, sets: Catalog) 
     early = deadline()
     turn_of(db, crio, base_target=BASE)
     assert deadline() > early  # type: ignore[operator]
+
+
+def test_nor_is_what_passes_while_no_worker_comes(db: Database, sets: Catalog) -> None:
+    crio = begin(db, sets, "cri-o", "v1.35.1")
+    begin(db, sets, "kubernetes", "v1.35.0")
+    turn_of(db, crio, base_target=BASE)
+    assert back_off(db, crio, "its turn comes later", delay_seconds=0, spend_try=False)
+    # As if the service had been away for two days since.
+    with db.transaction() as session:
+        build = session.get_one(PackageBuild, crio.id)
+        build.deadline_at -= timedelta(days=2)
+        build.due_at = database_now(session) - timedelta(days=2)
+    again = claim_build(db, crio.id, lease_seconds=600, max_tries=6)
+    assert again is not None and not again.past_deadline
 
 
 def test_one_request_at_a_time_for_a_hub(db: Database, sets: Catalog) -> None:
