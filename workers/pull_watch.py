@@ -85,7 +85,13 @@ def _open(ctx: Context, forge: Forge, build_id: int, seen: Followed, pull: PullR
     if seen.over:
         forge.comment(seen.package, pull.number, _farewell(ctx, build_id, seen))
         forge.close(seen.package, pull.number)
-        return Done(f"closed {pull}, since the build {seen.reason}")
+        # Somebody may have merged it before that, which the next merge needs to know.
+        now = forge.get(seen.package, pull.number)
+        record_pull(ctx.db, build_id, now)
+        if now.state is PullState.MERGED:
+            return _merged(ctx, forge, build_id, seen, now)
+        closed = now.state is PullState.CLOSED
+        return Done(f"closed {pull}, since the build {seen.reason}") if closed else None
     _goes_on_after_move(ctx, build_id, seen, f"{pull} is looked at again")
     return None
 

@@ -130,6 +130,7 @@ def test_a_newer_patch_supersedes_a_proposal(house: PullHouse) -> None:
     house.propose("v1.35.2")
     house.run(until=lambda builds: house.pulls()[0]["state"] == "closed")
     assert [build.state for build in house.builds()] == ["superseded", "held"]
+    assert house.changes()[0].pull_state == "closed"
     (comment,) = house.pulls()[0]["comments"]
     assert "is superseded: v1.35.2 is newer than 1.35.1" in comment
     # A maintainer may be quicker than we are: what was merged of the older one is no edit by hand.
