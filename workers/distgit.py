@@ -42,12 +42,7 @@ from workers.context import Context
 from workers.distgit_granting import fetched_head
 from workers.distgit_merge import CONFLICT_SHOWN, Merged, merge_files, merge_settled, refusal, refuse_unparsed
 from workers.forges import ForgeError, ForgeUnavailable
-from workers.git import (
-    Author,
-    BranchMoved,
-    GitTrouble,
-    Repository,
-)
+from workers.git import Author, BranchMoved, GitTrouble, Repository
 from workers.lookaside import LookasideRefused, LookasideTrouble, sha512_of, upload
 from workers.preparation import locked, prepare_commit_files
 from workers.pull_requests import (
@@ -59,6 +54,7 @@ from workers.pull_requests import (
     push_to_fork,
 )
 
+MOVED = "dist-git moved"
 NO_WAY = (
     "target {target} names no forge for a pull request, and {package} is not among its direct_push: name one of "
     "both, or commit by hand, and resume the build"
@@ -94,7 +90,9 @@ def prepare_commit(ctx: Context, work: BuildWork, policy: DistGitPolicy) -> Read
                 return None
             commit = _deliver(ctx, work, policy, repository, head, spec, archive)
         except BranchMoved as error:
-            _later(ctx, work, f"dist-git moved while the change was made; merging again ({error})", pause=0.0)
+            # One that seems to move each time is in trouble of its own, and must not be asked without a pause.
+            pause = ctx.settings.retry_seconds if work.last_reason.startswith(MOVED) else 0.0
+            _later(ctx, work, f"{MOVED} while the change was made; merging again ({error})", pause=pause)
             return None
         except (GitTrouble, LookasideTrouble) as error:
             _later(ctx, work, f"dist-git: {error}", pause=ctx.settings.retry_seconds)
@@ -201,7 +199,8 @@ def _found(
 ) -> str:
     """The branch holds the change: what it has by now is built, if that is still the version that was planned."""
     merge = change.pull.merge_commit if change.pull is not None else ""
-    if not mine and merge and not repository.contains(head, merge):
+    # Where no commit is named, a branch that has not moved since the proposal does not show its merge yet.
+    if not mine and (not repository.contains(head, merge) if merge else head == change.pull_base):
         _later(ctx, work, f"{change.pull} is merged, which dist-git does not show yet")
         return ""
     what = f"commit {mine[:12]}" if mine else str(change.pull)

@@ -73,6 +73,9 @@ def _merged(ctx: Context, forge: Forge, build_id: int, seen: Followed, pull: Pul
 
 
 def _closed(ctx: Context, forge: Forge, build_id: int, seen: Followed, pull: PullRequest) -> Done | None:
+    # Who merges by hand pushes, and then closes the pull request.
+    if _goes_on_after_move(ctx, build_id, seen, f"{pull} is closed; looking whether the change is there"):
+        return None
     if cancel_closed(ctx.db, build_id, pull) or seen.over:
         return Done(f"{pull} is closed")
     return None
@@ -83,13 +86,18 @@ def _open(ctx: Context, forge: Forge, build_id: int, seen: Followed, pull: PullR
         forge.comment(seen.package, pull.number, _farewell(ctx, build_id, seen))
         forge.close(seen.package, pull.number)
         return Done(f"closed {pull}, since the build {seen.reason}")
-    if seen.follows:
-        head = remote_branches(seen.policy.repository_url(seen.package)).get(seen.branch, "")
-        if head and head != seen.base:
-            go_on_after_merge(
-                ctx.db, build_id, why=f"{seen.branch} has moved to {head[:12]}; {pull} is looked at again"
-            )
+    _goes_on_after_move(ctx, build_id, seen, f"{pull} is looked at again")
     return None
+
+
+def _goes_on_after_move(ctx: Context, build_id: int, seen: Followed, what: str) -> bool:
+    """Let the build go on whose branch has something else than it was last compared with."""
+    if not seen.follows:
+        return False
+    head = remote_branches(seen.policy.repository_url(seen.package)).get(seen.branch, "")
+    if not head or head == seen.base:
+        return False
+    return go_on_after_merge(ctx.db, build_id, why=f"{seen.branch} has moved to {head[:12]}; {what}")
 
 
 def _farewell(ctx: Context, build_id: int, seen: Followed) -> str:

@@ -115,6 +115,16 @@ def test_a_closed_pull_request_ends_the_build_until_somebody_asks_again(house: P
     assert comment.startswith("Closed, since [build 2](") and "canceled by me" in comment
 
 
+def test_one_that_was_merged_by_hand_and_closed_is_built(house: PullHouse) -> None:
+    house.propose("v1.35.1")
+    path, fork = house.grants.path(PACKAGE), house.grants.fork_path("packbot", PACKAGE)
+    run_git("-C", str(path), "fetch", "--quiet", str(fork), house.pulls()[0]["branch_from"])
+    run_git("-C", str(path), "update-ref", f"refs/heads/{BRANCH}", "FETCH_HEAD")
+    house.farm.forge.close(PACKAGE, 1)
+    build = house.until(ended)
+    assert build.state == "succeeded", build.reason
+
+
 def test_a_newer_patch_supersedes_a_proposal(house: PullHouse) -> None:
     house.propose("v1.35.1")
     house.propose("v1.35.2")

@@ -4,22 +4,29 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from service.catalog import Catalog
 from service.commands import add_release, resume_build
-from service.distgit import OtherChange, begin_change
+from service.distgit import Change, OtherChange, begin_change
 from service.domain.distgit import DistGitPolicy
 from service.domain.fedora import Branch
 from service.domain.planning import BuildTarget
-from service.domain.pull_requests import ForgeKind, ForgePolicy
+from service.domain.pull_requests import ForgeKind, ForgePolicy, PullRequest, PullState
+from service.domain.specs import SpecFile
 from service.domain.states import BuildState
-from service.progress import end_build
+from service.progress import end_build, find_due
 from service.pull_requests import ask_for_pull
+from service.settings import Settings
 from service.store.schema import PackageBuild
 from service.store.session import Database
 from tests.store.claims import change, claim
+from workers import distgit
+from workers.git import BranchMoved
 
 WITHOUT = DistGitPolicy(repository="https://old.example/rpms/{package}")
 FORGE = ForgePolicy(ForgeKind.PAGURE, "https://src.example", "https://src.example/forks/{user}/{package}")
@@ -80,3 +87,39 @@ def test_waiting_for_another_builds_merge_is_not_the_builds_time(db: Database, o
     assert deadline() == timedelta()
     assert begin_change(db, newer, repository=url, files={}) == OtherChange(older.id, ended=False, soon=False)
     assert deadline() > timedelta(hours=23)
+
+
+def test_a_merge_that_dist_git_does_not_show_yet_is_waited_for(db: Database, official: Catalog) -> None:
+    work = claim(db, add_release(db, official, "cri-o", "v1.35.1", by="ana").builds[0])
+    begun = begin_change(db, work, repository=WITHOUT.repository_url(work.package), files={})
+    assert isinstance(begun, Change)
+    # Pagure names no commit of a merge; until the branch has moved, what it has is what it had before.
+    merged = replace(
+        begun, pull=PullRequest(7, "https://src.example/7", PullState.MERGED), pull_base="a" * 40
+    )
+    repository: Any = SimpleNamespace(read=lambda *_: "Version: 1.35.0\n", contains=lambda *_: False)
+    ctx: Any = SimpleNamespace(db=db, settings=Settings())
+    spec = SpecFile("cri-o1.35.spec", "Version: 1.35.1\n", "0" * 64, version="1.35.1")
+    assert distgit._found(ctx, work, repository, "a" * 40, spec, merged, "") == ""
+    with db.reader() as session:
+        build = session.get_one(PackageBuild, work.id)
+        assert (build.state, build.lease_token) == ("preparing", None)
+        assert build.reason.endswith("is merged, which dist-git does not show yet")
+
+
+def test_a_branch_that_seems_to_move_for_ever_is_not_hammered(
+    db: Database, official: Catalog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def moved(*_: object) -> str:
+        raise BranchMoved("[remote rejected] (cannot lock ref 'refs/heads/f44': Permission denied)")
+
+    monkeypatch.setattr(distgit, "prepare_commit_files", lambda *_: (None, None))
+    monkeypatch.setattr(distgit, "fetched_head", moved)
+    ctx: Any = SimpleNamespace(db=db, settings=Settings(state_dir=tmp_path))
+    (build_id,) = add_release(db, official, "cri-o", "v1.35.1", by="ana").builds
+    pushed = replace(WITHOUT, direct_push=("cri-o1.35",))
+    due = []
+    for _ in range(2):
+        assert distgit.prepare_commit(ctx, claim(db, build_id), pushed) is None
+        due.append(find_due(db).builds)
+    assert due == [(build_id,), ()]
