@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -40,10 +41,12 @@ class Requested:
 
 
 def add_release(
-    db: Database, catalog: Catalog, family_name: str, tag: str, *, by: str, address: str = ""
-) -> Announced:
+    db: Database, catalog: Catalog, family_name: str, tag: str, *, bugs: Sequence[int] = (), by: str,
+    address: str = "",
+) -> Announced:  # fmt: skip
     """Announce a release by hand, as a webhook would have; a pre-release asked for by name is built, too.
 
+    ``bugs`` ask for the release in Bugzilla: commits of dist-git that are made from now on resolve them.
     Raises CommandRefused, BadTag.
     """
     family = catalog.families.get(family_name)
@@ -52,12 +55,12 @@ def add_release(
     version = parse_tag(tag)
     with db.transaction() as session:
         at = database_now(session)
-        told = Announcement(origin=BY_HAND)
+        told = Announcement(origin=BY_HAND, bugs=tuple(bugs))
         done = announce(session, catalog, family, version, told, at=at)
         subject = f"release {family.name} {version}"
         note_audit(
             session, at=at, by=by, address=address, action="release.add", subject=subject,
-            detail=done.sentence, after={"builds": list(done.builds)},
+            detail=done.sentence, after={"builds": list(done.builds), "bugs": sorted(bugs)},
         )  # fmt: skip
         return done
 

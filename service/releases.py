@@ -25,7 +25,10 @@ BY_HAND = "maintainer"
 
 @dataclass(frozen=True)
 class Announcement:
-    """What somebody said about a release: a webhook, upstream's list, or a maintainer (``origin``)."""
+    """What somebody said about a release: a webhook, upstream's list, or a maintainer (``origin``).
+
+    ``bugs`` are the numbers in Fedora's Bugzilla that ask for the release; those told before stay.
+    """
 
     origin: str
     prerelease: bool = False
@@ -33,6 +36,7 @@ class Announcement:
     html_url: str = ""
     commit: str = ""
     delivery_id: int | None = None
+    bugs: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -75,6 +79,7 @@ def announce(
     release.prerelease = told.prerelease or (told.origin == BY_HAND and release.prerelease)
     release.published_at = told.published_at or release.published_at
     release.html_url = told.html_url or release.html_url
+    release.bugs = sorted({*(release.bugs or ()), *told.bugs})
     if told.commit:
         note_commit(release, told.commit)
     session.flush()

@@ -34,6 +34,7 @@ class BuildWork:
     tag: str
     commit: str
     facts: Mapping[str, Any]
+    bugs: tuple[int, ...]
     branch: str
     target: BuildTarget
     strategy: str
@@ -140,6 +141,7 @@ def work_of(build: PackageBuild, token: str, *, now: datetime, max_tries: int) -
         tag=release.tag,
         commit=release.commit,
         facts=dict(release.facts),
+        bugs=tuple(release.bugs),
         branch=build.branch,
         target=target_of(build),
         strategy=build.strategy,

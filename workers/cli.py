@@ -171,10 +171,19 @@ def reconcile() -> None:
 
 
 @release_app.command("add")
-def add_release(tag: Tag, family: Family = "cri-o") -> None:
+def add_release(
+    tag: Tag,
+    family: Family = "cri-o",
+    bug: Annotated[
+        list[int] | None,
+        typer.Option(
+            min=1, help="A bug of Fedora's Bugzilla that asks for it; dist-git's commit resolves it."
+        ),
+    ] = None,
+) -> None:
     """Start a release by its tag, announced or not; a pre-release named here is built, too."""
     with service() as asked:
-        typer.echo(asked.add_release(family, tag)["sentence"])
+        typer.echo(asked.add_release(family, tag, bug or ())["sentence"])
 
 
 @delivery_app.command("list")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import getpass
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -153,9 +153,9 @@ class LocalService:
             self._ctx.wake.build(build_id)
         return {"dry_run": False, **plain(done)}
 
-    def add_release(self, family: str, tag: str) -> dict[str, Any]:
-        """Announce a release by hand."""
-        done = commands.add_release(self._ctx.db, self._ctx.catalog, family, tag, by=self._by)
+    def add_release(self, family: str, tag: str, bugs: Sequence[int] = ()) -> dict[str, Any]:
+        """Announce a release by hand, with the bugs that ask for it."""
+        done = commands.add_release(self._ctx.db, self._ctx.catalog, family, tag, bugs=bugs, by=self._by)
         for build_id in done.builds:
             self._ctx.wake.build(build_id)
         return {"sentence": done.sentence, "builds": list(done.builds)}

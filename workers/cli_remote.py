@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 from urllib.parse import quote
@@ -110,9 +110,9 @@ class RemoteService:
         body.pop("failed_only", None)
         return self._ask("POST", "/rebuilds", json=body)
 
-    def add_release(self, family: str, tag: str) -> dict[str, Any]:
-        """Announce a release by hand."""
-        return self._ask("POST", "/releases", json={"family": family, "tag": tag})
+    def add_release(self, family: str, tag: str, bugs: Sequence[int] = ()) -> dict[str, Any]:
+        """Announce a release by hand, with the bugs that ask for it."""
+        return self._ask("POST", "/releases", json={"family": family, "tag": tag, "bugs": list(bugs)})
 
     def replay(self, guid: str) -> dict[str, Any]:
         """Process a delivery again."""

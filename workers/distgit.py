@@ -247,7 +247,7 @@ def _commit(
     """The commit upon the head, written down before it is pushed anywhere. Empty: the lease was lost."""
     family = ctx.catalog.families[work.family]
     message = commit_message(
-        tag=work.tag, version=work.version, project=family.repository, bugs=_bugs(work), key=change.key
+        tag=work.tag, version=work.version, project=family.repository, bugs=work.bugs, key=change.key
     )
     author = Author(ctx.settings.distgit_author_name, ctx.settings.distgit_author_email)
     commit = repository.write_commit(head, merged.files, message, author, change.created_at)
@@ -285,12 +285,6 @@ def _conflict_comment(ctx: Context, work: BuildWork, head: str) -> str:
 def _end(ctx: Context, work: BuildWork, reason: str) -> str:
     end_build(ctx.db, work, BuildState.ERRORED, reason)
     return ""
-
-
-def _bugs(work: BuildWork) -> list[int]:
-    """The release-monitoring bugs that are known for the release, by their numbers."""
-    bugs = work.facts.get("bugs")
-    return [bug for bug in bugs if isinstance(bug, int)] if isinstance(bugs, list) else []
 
 
 def _later(ctx: Context, work: BuildWork, reason: str, *, pause: float | None = None) -> None:

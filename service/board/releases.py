@@ -60,6 +60,7 @@ class ReleaseDetail:
     not_planned: tuple[NotPlanned, ...]
     disagreements: tuple[Disagreement, ...] = ()
     confirmed: bool = True
+    bugs: tuple[int, ...] = ()
 
     @property
     def latest(self) -> tuple[BuildRow, ...]:
@@ -145,7 +146,7 @@ def release_detail(
 ) -> ReleaseDetail | None:
     """One release, or None where we do not know it."""
     row = session.execute(
-        select(*_COLUMNS, _R.facts, _R.delivery_id).where(_R.family == family, _R.version == version)
+        select(*_COLUMNS, _R.facts, _R.delivery_id, _R.bugs).where(_R.family == family, _R.version == version)
     ).one_or_none()
     if row is None:
         return None
@@ -159,7 +160,7 @@ def release_detail(
     order = {target.id: place for place, target in enumerate(catalog.targets)}
     ordered = tuple(sorted(builds, key=lambda build: (order.get(build.target, len(order)), build.target)))
     newest = {build.target: build.state for build in reversed(ordered)}
-    *_, facts, delivery_id = row
+    *_, facts, delivery_id, bugs = row
     release = _release_row(row[: len(_COLUMNS)], newest.values())
     package, not_planned = _decision(release, catalog, now)
     return ReleaseDetail(
@@ -171,6 +172,7 @@ def release_detail(
         not_planned=not_planned,
         disagreements=_disagreements(release, facts, catalog),
         confirmed=catalog.is_confirmed(release.family, Stream.parse(release.stream)),
+        bugs=tuple(bugs),
     )
 
 

@@ -108,6 +108,7 @@ class UpstreamRelease(Base):
     reason: Mapped[str] = mapped_column(Words, default="")
     mark: Mapped[str] = mapped_column(Words, default="")
     facts: Mapped[dict[str, Any]] = mapped_column(Json, default=dict)
+    bugs: Mapped[list[int]] = mapped_column(Json, default=list, server_default="[]")
 
     delivery: Mapped[WebhookDelivery | None] = relationship()
 

@@ -34,6 +34,11 @@ class NewRelease(Body):
 
     family: Name
     tag: Name
+    bugs: list[Annotated[int, Field(gt=0, lt=2**31)]] = Field(
+        default_factory=list,
+        max_length=20,
+        description="Bugs of Fedora's Bugzilla that ask for the release; dist-git's commit resolves them.",
+    )
 
 
 class RetryBody(Body):

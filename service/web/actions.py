@@ -39,7 +39,13 @@ def add_release(
 
     def act(db: Database) -> Done:
         done = commands.add_release(
-            db, context.catalog, wanted.family, wanted.tag, by=caller.name, address=caller.address
+            db,
+            context.catalog,
+            wanted.family,
+            wanted.tag,
+            bugs=wanted.bugs,
+            by=caller.name,
+            address=caller.address,
         )
         body = {
             "family": wanted.family,

@@ -188,6 +188,7 @@ class ReleaseWithBuilds(Release):
     not_planned: list[Skipped]
     disagreements: list[DisagreementShape]
     confirmed: bool = Field(description="False until a person has looked at the stream.")
+    bugs: list[int] = Field(description="Bugs of Fedora's Bugzilla that ask for the release.")
 
 
 class LastGood(Shape):

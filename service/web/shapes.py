@@ -83,6 +83,7 @@ def release_shape(detail: board.ReleaseDetail) -> schemas.ReleaseWithBuilds:
         not_planned=[schemas.Skipped.model_validate(skipped) for skipped in detail.not_planned],
         disagreements=[schemas.DisagreementShape.model_validate(each) for each in detail.disagreements],
         confirmed=detail.confirmed,
+        bugs=list(detail.bugs),
     )
 
 

@@ -168,7 +168,7 @@ def test_a_release_by_hand_its_matrix_and_its_builds(cryopack: Run) -> None:
     assert cryopack("migrate").returncode == 0
     added = cryopack("release", "add", "v1.32.1")
     assert added.returncode == 0 and "cri-o1.32 1.32.1 is planned for f43-copr" in added.stdout
-    again = cryopack("release", "add", "v1.32.1")
+    again = cryopack("release", "add", "v1.32.1", "--bug", "2404830")
     assert "has all its builds already" in again.stdout
     matrix = cryopack("matrix")
     assert "cri-o1.32" in matrix.stdout and matrix.stdout.count("pending 1.32.1") == 4

@@ -76,7 +76,7 @@ def test_doing_things_and_finding_them_in_the_audit_trail(cryopack: Run, live: L
     assert cryopack("build", "cancel", "2").returncode == 0
     dry = cryopack("build", "rebuild", "--branch", "f44", "--dry-run")
     assert "cancel it or wait" in dry.stdout
-    assert "1.34.3 is planned" in cryopack("release", "add", "v1.34.3").stdout
+    assert "1.34.3 is planned" in cryopack("release", "add", "v1.34.3", "--bug", "7").stdout
     assert "enabled = false" in cryopack("target", "pause", "f44-copr", "--why", "moved").stdout
     assert "enabled=false" in cryopack("catalog", "overrides").stdout
     assert cryopack("target", "edit", "f44-copr", "--strategy", "compat", "--why", "x").returncode == 0

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from sandbox.testing import Farm
-from service.commands import CommandRefused, resume_build
+from service.commands import CommandRefused, add_release, resume_build
 from service.distgit import resolve_conflict
 from service.domain.distgit import Resolution
 from service.settings import Settings
@@ -44,6 +44,8 @@ def good(build: PackageBuild) -> None:
 
 def test_a_release_is_committed_uploaded_and_built(both: DistGitHouse) -> None:
     both.grants.grant(PACKAGE, BRANCH)
+    for bugs in ((2404830,), (2404829, 2404830)):
+        add_release(both.context.db, both.context.catalog, "cri-o", "v1.35.1", bugs=bugs, by="ana")
     built = both.release("v1.35.1")
     good(built)
     assert built.built_nvr == "cri-o1.35-1.35.1-1.fc44" and built.release_number is None
@@ -54,6 +56,7 @@ def test_a_release_is_committed_uploaded_and_built(both: DistGitHouse) -> None:
         "cryopack <cryopack@localhost.localdomain>\nUpdate to 1.35.1\n\nUpstream release v1.35.1"
     )
     (change,) = both.changes()
+    assert "\n- Resolves: rhbz#2404829\n- Resolves: rhbz#2404830\n" in message
     assert message.endswith(f"\n\nCryopack-Change: {change.change_key}")
     assert (change.decision, change.commit_id, change.landed_commit) == ("fast-forward", head, head)
     spec = both.grants.read(PACKAGE, BRANCH, SPEC)

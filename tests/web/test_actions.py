@@ -69,7 +69,11 @@ def test_a_release_by_its_tag_and_a_prerelease_by_hand(brokerless: LiveApp, post
     assert done.status_code == 202 and len(done.json()["builds"]) == 4
     deliver(brokerless.context.db, brokerless.context.catalog, payload("v1.36.0-rc.1", prerelease=True))
     assert count(brokerless) == 8, "a webhook alone starts no pre-release"
-    by_hand = post("/releases", {"family": "cri-o", "tag": "v1.36.0-rc.1"})
+    asked = {"family": "cri-o", "tag": "v1.36.0-rc.1", "bugs": [2404830]}
+    by_hand = post("/releases", asked)
+    assert brokerless.get("/api/v1/releases/cri-o/1.36.0-rc.1").json()["bugs"] == [2404830]
+    assert "show_bug.cgi?id=2404830" in brokerless.get("/releases/cri-o/1.36.0-rc.1").text
+    assert "bugs" in detail(post("/releases", {**asked, "bugs": [0]}), 422)
     assert len(by_hand.json()["builds"]) == 4 and by_hand.json()["version"] == "1.36.0-rc.1"
     family = brokerless.context.catalog.families["cri-o"]
     reconcile_family(brokerless.context.db, brokerless.context.catalog, family, None)
