@@ -252,6 +252,7 @@ def test_an_unknown_nvr_is_not_asked_for(farm: Farm, system: BuildSystem) -> Non
     assert "getBuild" not in farm.koji.calls()[-4:]
 
 
+@pytest.mark.usefixtures("system")
 def test_without_the_address_of_its_files_the_hub_itself_is_asked_for_logs(
     farm: Farm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
