@@ -1,6 +1,6 @@
 """The storm: no task twice, none lost, whatever breaks.
 
-``CRYOPACK_TEST_STORM=240`` makes it a large one, ``CRYOPACK_TEST_STORM_SEED`` draws other faults.
+``CRYOPACK_TEST_STORM`` is how many submissions it is made of, ``CRYOPACK_TEST_STORM_SEED`` draws other faults.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from service.settings import Settings
 from tests.contract.conftest import make_srpm
 from tests.flow.storm import Storm
 
-SUBMISSIONS = int(os.environ.get("CRYOPACK_TEST_STORM", "8"))
+SUBMISSIONS = int(os.environ.get("CRYOPACK_TEST_STORM", "200"))
 SEED = int(os.environ.get("CRYOPACK_TEST_STORM_SEED", "4149"))
 LONGEST = 240.0 + 6.0 * SUBMISSIONS
 
