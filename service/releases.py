@@ -76,6 +76,10 @@ def announce(
         move_release(release, ReleaseState.KNOWN, reason="")
     if told.origin == BY_HAND:
         release.origin = BY_HAND
+    if told.delivery_id is not None and release.delivery_id is None:
+        # Upstream's list may be read between a delivery's arrival and its turn.
+        release.delivery_id = told.delivery_id
+        release.origin = BY_HAND if release.origin == BY_HAND else told.origin
     release.prerelease = told.prerelease or (told.origin == BY_HAND and release.prerelease)
     release.published_at = told.published_at or release.published_at
     release.html_url = told.html_url or release.html_url

@@ -84,6 +84,18 @@ def age(db: Database, by: timedelta) -> None:
             delivery.ended_at = now - by
 
 
+def test_who_was_listed_before_its_delivery_had_its_turn_came_by_the_webhook(
+    db: Database, catalog: Catalog
+) -> None:
+    reconcile_family(db, catalog, catalog.families["cri-o"], listing("v1.32.1"))
+    listed = release(db, "1.32.1")
+    assert listed is not None and (listed.origin, listed.delivery_id) == ("list", None)
+    deliver(db, catalog, payload("v1.32.1"))
+    told = release(db, "1.32.1")
+    assert told is not None and told.origin == "webhook" and told.delivery_id is not None
+    assert len(builds(db, "1.32.1")) == 4
+
+
 def test_a_publication_whose_webhook_was_lost_is_found_in_the_list(db: Database, catalog: Catalog) -> None:
     family = catalog.families["cri-o"]
     deliver(db, catalog, payload("v1.32.1"))
