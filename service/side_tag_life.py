@@ -108,12 +108,7 @@ def record_made(
         verb = "found, and taken" if adopted else "made"
         left = f"; left alone: {', '.join(found.others)}" if found.others else ""
         due = now + timedelta(seconds=look_seconds)
-        move_side_tag(
-            session, tag, SideTagState.OPEN, at=now, reason=f"{found.name} was {verb}{left}", due_at=due
-        )
-        if tag.given_up_by:
-            # Open even for a moment, it would let a build in that is then removed with it.
-            _give_up(session, tag, now)
+        _came_to(session, tag, SideTagState.OPEN, now, f"{found.name} was {verb}{left}", due_at=due)
         return True
 
 
@@ -124,9 +119,7 @@ def record_none(db: Database, work: SideTagWork, reason: str) -> bool:
         if tag is None:
             return False
         now = database_now(session)
-        move_side_tag(session, tag, SideTagState.WANTED, at=now, reason=reason, due_at=now)
-        if tag.given_up_by:
-            _give_up(session, tag, now)
+        _came_to(session, tag, SideTagState.WANTED, now, reason, due_at=now)
         return True
 
 
@@ -136,12 +129,26 @@ def hold_side_tag(db: Database, work: SideTagWork, reason: str) -> bool:
         tag = _held(session, work)
         if tag is None:
             return False
-        now = database_now(session)
-        move_side_tag(session, tag, SideTagState.HELD, at=now, reason=reason, due_at=None)
-        if tag.given_up_by:
-            # Nobody wants it any more, so nobody would let it go on.
-            _give_up(session, tag, now)
+        _came_to(session, tag, SideTagState.HELD, database_now(session), reason, due_at=None)
         return True
+
+
+def _came_to(
+    session: Session,
+    tag: SideTag,
+    state: SideTagState,
+    now: datetime,
+    reason: str,
+    *,
+    due_at: datetime | None,
+) -> None:
+    """What the making came to; one that a person gave up meanwhile is given up in the same transaction.
+
+    Open even for a moment, it would let a build in that is then removed with it; held, it would wait for nobody.
+    """
+    move_side_tag(session, tag, state, at=now, reason=reason, due_at=due_at)
+    if tag.given_up_by:
+        _give_up(session, tag, now)
 
 
 def record_look(db: Database, work: SideTagWork, seen: TagSeen, *, look_seconds: float) -> bool:
