@@ -38,7 +38,7 @@ golden: ## write the golden files again; read their diff before you commit it
 
 fuzz: ## ask the API ten thousand odd questions; half an hour
 	@deploy/install.sh test
-	@FUZZ_REQUESTS=10000 $(PYTEST) -s tests/web/test_fuzz.py -k ten_thousand
+	@FUZZ_REQUESTS=10000 $(PYTEST) -s tests/web/api/test_fuzz.py -k ten_thousand
 
 lock: ## resolve the dependencies again and write both locks
 	@deploy/install.sh lock

@@ -19,7 +19,7 @@ from bench.table import Figure, print_figures
 from service.logs.blocks import LogWriter, Unpacker, Written
 from service.logs.reader import LogReader
 from service.logs.store import FileStore, log_key
-from workers.downloads import Limits, download
+from workers.sources.downloads import Limits, download
 
 SIZE = 200 * 1024 * 1024
 LIMIT = 256 * 1024 * 1024

@@ -14,7 +14,7 @@ from sqlalchemy import func, select
 
 import migrations
 from bench.table import Figure, print_figures
-from service.intake import Incoming, accept_deliveries
+from service.releases.intake import Incoming, accept_deliveries
 from service.settings import Settings
 from service.store.schema import PackageBuild
 from service.store.session import Database

@@ -15,10 +15,10 @@ from service.catalog import load
 from service.domain.fedora import Branch
 from service.domain.reports import Srpm
 from service.domain.specs import SpecFile
-from workers import offline
-from workers.specs_check import check_spec, check_text
-from workers.specs_lint import NOT_INSTALLED, lint_spec
-from workers.srpm import build_srpm
+from workers.packaging import offline
+from workers.packaging.spec_check import check_spec, check_text
+from workers.packaging.spec_lint import NOT_INSTALLED, lint_spec
+from workers.packaging.srpm import build_srpm
 
 TAG = "v1.35.6"
 SOURCE_BYTES = 12 * 1024 * 1024

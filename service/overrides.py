@@ -12,10 +12,10 @@ from sqlalchemy import select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
-from service.audit import note_audit
+from service.access.audit import note_audit
+from service.builds.commands import CommandRefused, NotFound
 from service.catalog import Catalog
 from service.catalog.overrides import EDITABLE, Effective, Override, apply, effective, values_of
-from service.commands import CommandRefused, NotFound
 from service.domain.errors import BadCatalog
 from service.store.overrides import CatalogOverride
 from service.store.session import Database, database_now

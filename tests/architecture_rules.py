@@ -21,7 +21,7 @@ REGISTRY = re.compile("|".join(["pypi" + r"\.org", "files" + r"\.pythonhosted", 
 
 @dataclass(frozen=True)
 class Arrow:
-    """What a part of the house may import: prefixes of our modules, and third-party packages."""
+    """What a room may import: other rooms, loose files, and third-party packages."""
 
     ours: tuple[str, ...]
     theirs: tuple[str, ...] = ()
@@ -51,31 +51,33 @@ def imported(tree: ast.AST, packages: frozenset[str] = frozenset()) -> list[tupl
     return found
 
 
-def arrow_of(module: str, arrows: Mapping[str, Arrow]) -> tuple[str, Arrow]:
-    """The longest prefix of ``module`` that has an arrow. Raises KeyError where there is none."""
+def room_of(module: str, arrows: Mapping[str, Arrow]) -> str | None:
+    """The room or the loose file that ``module`` belongs to; None where the table names none."""
     parts = module.split(".")
     for end in range(len(parts), 0, -1):
         prefix = ".".join(parts[:end])
         if prefix in arrows:
-            return prefix, arrows[prefix]
-    raise KeyError(module)
+            return prefix
+    return None
 
 
 def wrong_imports(
     module: str, tree: ast.AST, arrows: Mapping[str, Arrow], tops: frozenset[str], packages: frozenset[str]
 ) -> list[str]:
     """Imports of ``module`` that the table does not allow; ``tops`` are our own top-level packages."""
-    own, arrow = arrow_of(module, arrows)
+    own = room_of(module, arrows)
+    if own is None:
+        return [f"{module} is in no room: name it, or its folder, in the table of arrows"]
+    allowed = {own, *arrows[own].ours}
     wrong = []
     for line, name in imported(tree, packages):
         top = name.split(".")[0]
         if name.startswith("."):
             wrong.append(f"{module}:{line} imports relatively: {name}")
         elif top in tops:
-            allowed = (own, *arrow.ours)
-            if not any(name == prefix or name.startswith(prefix + ".") for prefix in allowed):
+            if room_of(name, arrows) not in allowed:
                 wrong.append(f"{module}:{line} may not import {name}")
-        elif top not in sys.stdlib_module_names and top not in arrow.theirs:
+        elif top not in sys.stdlib_module_names and top not in arrows[own].theirs:
             wrong.append(f"{module}:{line} may not import the library {top}")
     return wrong
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import subprocess
+import warnings
 from pathlib import Path
 
 import pytest
@@ -14,121 +15,182 @@ from tests.architecture_rules import Arrow
 
 ROOT = Path(__file__).parents[1]
 TOPS = frozenset({"service", "workers", "migrations", "sandbox", "tests", "bench"})
-PURE = ("service.domain", "service.catalog", "service.specs")
-REMEMBERS = (*PURE, "service.store", "service.wake", "service.settings", "service.logs")
-# What one phase of a release's life is made of; phases may use each other, but never in a circle.
-PHASES = [
-    "audit",
-    "tokens",
-    "sign_ins",
-    "overrides",
-    "rebuilds",
-    "intake",
-    "releases",
-    "reconcile",
-    "commands",
-    "work",
-    "progress",
-    "submissions",
-    "observations",
-    "follow_ups",
-    "build_logs",
-    "checks",
-    "contacts",
-    "diagnoses",
-    "remedies",
-    "distgit",
-    "side_tags",
-    "side_tag_life",
-    "side_tag_commands",
-    "shipping",
-    "pull_requests",
-    "payloads",
-    "withdrawals",
-    "proofs",
-]
-WEB = (
-    *("fastapi", "starlette", "anyio", "pydantic", "jinja2", "markupsafe"),
-    *("prometheus_client", "sqlalchemy", "structlog", "limits", "httpx2", "joserfc", "uvicorn"),
-)
 
+CORE = ("service.domain", "service.catalog", "service.specs")
+# What the database holds and how it is read; the rooms of the service that act on it stand on these.
+KEPT = (*CORE, "service.store", "service.logs")
+SQL = ("sqlalchemy",)
+# What people may ask for, room by room.
+SERVICE_ACTS = tuple(
+    f"service.{name}"
+    for name in ("releases", "access", "builds", "overrides", "results", "distgit", "sidetags")
+)
+PORTS = ("workers.buildsystems", "workers.forges")
+SANDBOX = tuple(
+    f"sandbox.{name}"
+    for name in (
+        *(
+            "__main__",
+            "command",
+            "control",
+            "driver",
+            "farm",
+            "fault_answers",
+            "faults",
+            "multipart",
+            "store",
+        ),
+        *("testing", "building", "copr", "forge", "koji", "mirror"),
+    )
+)
+WEB = ("fastapi", "starlette", "sqlalchemy")
+
+# Each room, and each file that stands loose on a floor: what it may import of ours, and of libraries. One may always
+# import one's own room. A file or folder that is not named here is in no room, and the test fails.
 ARROWS = {
+    # service: remembers and shows.
     "service.domain": Arrow(()),
     "service.catalog": Arrow(("service.domain",)),
     "service.specs": Arrow(("service.domain", "service.catalog")),
+    "service.store": Arrow(("service.domain",), SQL),
+    "service.logs": Arrow(()),
     "service.settings": Arrow((), ("pydantic", "pydantic_settings")),
     "service.wake": Arrow(("service.settings",), ("celery", "structlog")),
-    "service.store": Arrow(("service.domain",), ("sqlalchemy",)),
-    **{
-        f"service.{name}": Arrow(
-            (*REMEMBERS[:4], "service.logs", *(f"service.{other}" for other in PHASES)), ("sqlalchemy",)
-        )
-        for name in PHASES
-    },
-    "service.logs": Arrow(()),
-    "service.board": Arrow((*REMEMBERS[:4], "service.logs"), ("sqlalchemy",)),
-    "service.web": Arrow(("service",), WEB),
-    "migrations": Arrow(("service.store",), ("alembic", "sqlalchemy")),
-    "workers.buildsystems": Arrow(
-        ("service.domain",), ("copr", "koji", "requests", "requests_toolbelt", "urllib3", "gssapi")
+    "service.contacts": Arrow(("service.store",), SQL),
+    "service.proofs": Arrow(("service.domain", "service.store")),
+    "service.board": Arrow(KEPT, SQL),
+    "service.releases": Arrow((*KEPT, "service.board", "service.builds"), SQL),
+    "service.access": Arrow((*KEPT, "service.board", "service.releases", "service.builds"), SQL),
+    "service.builds": Arrow((*KEPT, "service.board", "service.releases", "service.access"), SQL),
+    "service.overrides": Arrow((*KEPT, "service.access", "service.builds"), SQL),
+    "service.results": Arrow((*KEPT, "service.releases", "service.access", "service.builds"), SQL),
+    "service.distgit": Arrow((*KEPT, "service.access", "service.builds"), SQL),
+    "service.sidetags": Arrow((*KEPT, "service.access", "service.builds"), SQL),
+    # The web: pages, then the API, then who calls, then what all need.
+    "service.web.log": Arrow((), ("structlog",)),
+    "service.web.base": Arrow(
+        (
+            *KEPT,
+            *(f"service.{name}" for name in ("settings", "wake", "overrides", "board", "releases", "access")),
+        ),
+        (
+            *WEB,
+            *("anyio", "httpx2", "jinja2", "joserfc", "limits", "markupsafe"),
+            *("prometheus_client", "pydantic", "structlog"),
+        ),
     ),
-    "workers.forges": Arrow(
-        ("service.domain", "workers.buildsystems.bounded_http"), ("ogr", "pyforgejo", "httpx", "requests")
+    "service.web.access": Arrow(("service.access", "service.web.base"), WEB),
+    "service.web.api": Arrow(
+        (*KEPT, *SERVICE_ACTS, "service.board", "service.web.base", "service.web.access"),
+        (*WEB, "pydantic", "markupsafe"),
     ),
-    # Sources and source packages know neither database nor settings: `cryopack srpm` has neither.
-    **{
-        f"workers.{name}": Arrow(
-            (
-                "service.domain",
-                *(
-                    f"workers.{other}"
-                    for other in (
-                        *("archives", "certificates", "licenses", "partial_files"),
-                        *("rpm_commands", "specs_check"),
-                    )
-                ),
+    "service.web.pages": Arrow(
+        (*KEPT, *SERVICE_ACTS, "service.board", "service.web.base", "service.web.access", "service.web.api"),
+        WEB,
+    ),
+    "service.web.health": Arrow(
+        ("service.store", "service.board", "service.web.base"),
+        (*WEB, "anyio", "prometheus_client", "structlog"),
+    ),
+    "service.web.webhooks": Arrow(("service.releases", "service.web.base"), WEB),
+    "service.web.app": Arrow(
+        (
+            *(
+                "service.settings",
+                "service.board",
+                "service.web.log",
+                "service.web.health",
+                "service.web.webhooks",
             ),
-            ("httpx2",),
-        )
-        for name in (
-            *("archives", "certificates", "partial_files", "sources", "rpm_commands"),
-            *("specs_check", "specs_lint", "srpm"),
-        )
-    },
-    "workers.downloads": Arrow(("workers.certificates",), ("httpx2",)),
-    "workers.rpm_contents": Arrow(("service.domain", "workers.rpm_commands")),
-    "workers.licenses": Arrow(("workers.rpm_commands",), ("license_expression",)),
-    "workers.binaries": Arrow(("service.domain",), ("elftools",)),
-    # A proof needs the table of workarounds and a toolchain, and neither database nor network.
-    **{
-        f"workers.{name}": Arrow(
-            (
-                *("service.domain", "service.catalog", "workers.binaries"),
-                *("workers.proof_modules", "workers.toolchain"),
-            )
-        )
-        for name in ("proof_modules", "proofs", "toolchain")
-    },
-    "workers.app": Arrow(("service.settings", "service.wake"), ("celery",)),
-    "workers": Arrow(
-        ("migrations", "workers", *REMEMBERS, "service.board", *(f"service.{name}" for name in PHASES)),
-        ("structlog", "httpx2", "redis", "typer", "sqlalchemy"),
+            *("service.web.base", "service.web.access", "service.web.api", "service.web.pages"),
+        ),
+        (*WEB, "anyio", "uvicorn"),
     ),
-    # The farm is another world: it must not know our code, or it could agree with our mistakes.
-    "sandbox": Arrow((), ("starlette", "uvicorn", "httptools", "httpx2", "copr")),
+    "migrations": Arrow(("service.store",), ("alembic", "sqlalchemy")),
+    # workers: act.
+    "workers.app": Arrow(("service.settings", "service.wake"), ("celery",)),
+    "workers.binaries": Arrow(("service.domain",), ("elftools",)),
+    "workers.outcomes": Arrow(("service.builds",)),
+    "workers.buildsystems": Arrow(("service.domain",), ("requests", "urllib3")),
+    "workers.buildsystems.copr": Arrow(
+        ("service.domain", "workers.buildsystems"), ("copr", "requests", "requests_toolbelt", "urllib3")
+    ),
+    "workers.buildsystems.koji": Arrow(("service.domain", "workers.buildsystems"), ("koji", "requests")),
+    "workers.forges": Arrow(
+        ("service.domain", "workers.buildsystems"), ("ogr", "pyforgejo", "httpx", "requests")
+    ),
+    "workers.context": Arrow(
+        (*KEPT, *("service.settings", "service.wake", "service.overrides"), *PORTS, "workers.distgit"),
+    ),
+    "workers.sources": Arrow(
+        ("service.domain", "service.contacts", "service.releases", "workers.context"), ("httpx2", "structlog")
+    ),
+    "workers.packaging": Arrow(
+        (*CORE, "service.builds", "workers.context", "workers.sources"), ("license_expression", "structlog")
+    ),
+    "workers.distgit": Arrow(
+        (
+            *(*CORE, "service.builds", "service.distgit", *PORTS),
+            *("workers.outcomes", "workers.context", "workers.sources", "workers.packaging"),
+        ),
+        ("httpx2",),
+    ),
+    "workers.results": Arrow(
+        (
+            *(*KEPT, "service.board", "service.builds", "service.results", "workers.buildsystems"),
+            *(
+                "workers.outcomes",
+                "workers.binaries",
+                "workers.context",
+                "workers.sources",
+                "workers.packaging",
+            ),
+        ),
+        ("sqlalchemy", "structlog"),
+    ),
+    "workers.builds": Arrow(
+        (
+            *(*CORE, "service.contacts", "service.releases", "service.builds", "service.sidetags"),
+            *("workers.buildsystems", "workers.outcomes", "workers.context", "workers.sources"),
+            *("workers.packaging", "workers.distgit"),
+        ),
+        ("structlog",),
+    ),
+    "workers.follow_ups": Arrow(
+        (
+            *("service.builds", "workers.outcomes", "workers.context"),
+            *("workers.distgit", "workers.results", "workers.builds"),
+        ),
+        ("structlog",),
+    ),
+    "workers.tasks": Arrow(
+        (
+            *("service.wake", "workers.app", "workers.context"),
+            *("workers.follow_ups", "workers.results", "workers.builds"),
+        )
+    ),
+    # A proof needs the table of workarounds and a toolchain, and neither database nor network.
+    "workers.proofs": Arrow(("service.domain", "service.catalog", "workers.binaries")),
+    "workers.machine": Arrow(
+        (*CORE, "migrations", "service.settings", "service.wake", "workers.context"), ("httpx2", "redis")
+    ),
+    "workers.cli": Arrow(
+        (
+            *(*KEPT, *SERVICE_ACTS, "service.board", "service.settings", "service.wake", "service.proofs"),
+            *("migrations", "workers.context", "workers.sources", "workers.packaging", "workers.proofs"),
+            *("workers.builds", "workers.machine"),
+        ),
+        ("httpx2", "sqlalchemy", "structlog", "typer"),
+    ),
+    # The sandbox is another world: it must not know our code, or it could agree with our mistakes.
+    **{
+        name: Arrow(SANDBOX, ("starlette", "uvicorn", "httptools", "httpx2", "copr"))
+        for name in ("sandbox", *SANDBOX)
+    },
 }
 
-LONGEST = {
-    "service": 300,
-    "workers": 300,
-    "deploy/sandbox": 300,
-    "migrations": 400,
-    "tests": 400,
-    "bench": 300,
-}
-LONGER = {
-    "service/web/schemas.py": "every answer of the API in one place",
-}
+# Beyond this a file may hold a second subject: a warning, never a failure.
+LONG = 500
 
 
 def sources(*folders: str) -> list[Path]:
@@ -152,6 +214,8 @@ def parse(path: Path) -> ast.Module:
 
 
 OURS = sources("service", "workers", "migrations", "deploy/sandbox")
+# The packages that hold rooms and nothing of their own.
+FLOORS = ("service", "service.web", "workers")
 PACKAGES = frozenset(module_of(path) for path in OURS if path.name == "__init__.py")
 MODULES = {module_of(path): parse(path) for path in OURS}
 
@@ -167,7 +231,7 @@ def test_imports_follow_the_arrows() -> None:
     wrong = [
         line
         for module, tree in MODULES.items()
-        if module != "service"
+        if module not in FLOORS
         for line in rules.wrong_imports(module, tree, ARROWS, TOPS, PACKAGES)
     ]
     assert not wrong, "\n".join(wrong)
@@ -214,8 +278,8 @@ def test_one_file_changes_states() -> None:
 @pytest.mark.parametrize(
     ("client", "file"),
     [
-        ("copr", "workers.buildsystems.copr"),
-        ("koji", "workers.buildsystems.koji"),
+        ("copr", "workers.buildsystems.copr.client"),
+        ("koji", "workers.buildsystems.koji.client"),
         ("ogr", "workers.forges.through_ogr"),
         ("pyforgejo", "workers.forges.through_ogr"),
     ],
@@ -239,16 +303,14 @@ def test_celery_is_known_where_messages_are_sent_and_where_tasks_are() -> None:
     assert users == {"service.wake", "workers.app"}
 
 
-def test_files_stay_short() -> None:
-    long = []
-    for folder, limit in LONGEST.items():
-        for path in sources(folder):
-            lines = len(path.read_text(encoding="utf-8").splitlines())
-            allowed = limit + 20 if relative(path) in LONGER else limit
-            if lines > allowed:
-                long.append(f"{relative(path)}: {lines} lines, {allowed} are allowed")
-    assert not long, "\n".join(long)
-    assert all((ROOT / name).exists() for name in LONGER)
+def test_long_files_are_looked_at() -> None:
+    """A file is as long as its one subject; the warning asks whether it still has only one."""
+    for path in [*OURS, *sources("tests", "bench")]:
+        lines = len(path.read_text(encoding="utf-8").splitlines())
+        if lines > LONG:
+            warnings.warn(
+                f"{relative(path)} has {lines} lines: does it still have one subject?", stacklevel=1
+            )
 
 
 def test_names_say_something() -> None:
@@ -264,8 +326,8 @@ def test_public_names_of_the_core_are_explained() -> None:
     silent = {
         module: names
         for module, tree in MODULES.items()
-        if re.fullmatch(r"service\.domain(\.\w+)?|service\.\w+", module)
-        and module != "service.web"
+        if module.startswith("service.")
+        and not module.startswith("service.web")
         and (names := rules.undocumented(tree))
     }
     assert silent == {}
@@ -338,21 +400,26 @@ def test_each_rule_sees_what_it_forbids(rule: object, broken: str, sound: str) -
     [
         ("service.domain.states", "import sqlalchemy", False),
         ("service.domain.states", "from service.store import schema", False),
-        ("service.intake", "from service.web.app import create_app", False),
-        ("service.store.session", "from workers.steps import advance", False),
-        ("workers.srpm", "from service.store.session import Database", False),
-        ("workers.steps", "from service.web import app", False),
-        ("workers.steps", "from service import web", False),
+        ("service.releases.intake", "from service.web.app import create_app", False),
+        ("service.store.session", "from workers.builds.steps import advance", False),
+        ("service.web.base.context", "from service.web.api.schemas import Matrix", False),
+        ("service.web.api.read", "from service.web.pages import matrix", False),
+        ("workers.sources.fetch", "from service.store.session import Database", False),
+        ("workers.packaging.srpm", "from workers.builds import steps", False),
+        ("workers.buildsystems.kerberos", "from workers.buildsystems.koji import client", False),
+        ("workers.builds.steps", "from service.web import app", False),
+        ("workers.builds.steps", "from service import web", False),
         ("sandbox.farm", "from service.settings import Settings", False),
-        ("workers.steps", "from . import sources", False),
-        ("workers.steps", "from service.progress import claim_build", True),
-        ("service.web.pages", "from service import board", True),
+        ("workers.builds.steps", "from . import sources", False),
+        ("workers.builds.steps", "from service.builds.claims import claim_build", True),
+        ("workers.builds.steps", "from workers.builds import polling", True),
+        ("service.web.pages.matrix", "from service import board", True),
         ("service.domain.states", "from __future__ import annotations\nimport enum", True),
-        ("workers.steps", "if TYPE_CHECKING:\n    from service.web import app", True),
+        ("workers.builds.steps", "if TYPE_CHECKING:\n    from service.web import app", True),
     ],
 )
 def test_the_arrows_point_one_way(module: str, line: str, allowed: bool) -> None:
-    wrong = rules.wrong_imports(module, ast.parse(line), ARROWS, TOPS, PACKAGES | {"service"})
+    wrong = rules.wrong_imports(module, ast.parse(line), ARROWS, TOPS, PACKAGES)
     assert bool(wrong) is not allowed
 
 

@@ -11,7 +11,7 @@ from typer.core import TyperGroup as Group
 from typer.main import get_command
 
 from service.settings import SECRET_FIELDS, Settings
-from workers.cli import app
+from workers.cli.main import app
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 import structlog
 
-from service.follow_ups import (
+from service.builds.follow_ups import (
     DIAGNOSE,
     LOGS,
     PATIENT,
@@ -20,16 +20,16 @@ from service.follow_ups import (
     end_follow_up,
     postpone_follow_up,
 )
-from service.shipping import do_again
-from workers.build_logs import fetch_logs
+from service.builds.shipping import do_again
+from workers.builds.surplus import search_surplus
 from workers.context import Context
-from workers.diagnosis import read_for_cause
-from workers.distgit_granting import look_for_repository
+from workers.distgit.new_packages import look_for_repository
+from workers.distgit.pull_watch import watch_pull
 from workers.outcomes import Again, Done, NotYet
-from workers.pull_watch import watch_pull
-from workers.shipping import look_at_tags
-from workers.surplus import search_surplus
-from workers.verification import verify
+from workers.results.build_logs import fetch_logs
+from workers.results.diagnosis import read_for_cause
+from workers.results.shipping import look_at_tags
+from workers.results.verification import verify
 
 FOLLOW_UP_TRIES = 8
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from service.follow_ups import Record
+from service.builds.follow_ups import Record
 
 
 @dataclass(frozen=True)

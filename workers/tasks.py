@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from service import wake
-from workers import build_logs, deliveries, follow_ups, polling, side_tags, steps
+from workers import follow_ups
 from workers.app import app
+from workers.builds import deliveries, polling, side_tags, steps
 from workers.context import current
+from workers.results import build_logs
 
 
 @app.task(name=wake.PROCESS_DELIVERY)

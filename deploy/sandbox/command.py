@@ -22,38 +22,36 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from sandbox import (
-    control,
-    copr_accounts,
-    copr_api,
-    copr_builds,
-    copr_chroots,
-    copr_create,
-    copr_fork,
-    copr_packages,
-    copr_pages,
-    copr_permissions,
-    copr_projects,
-    forge_control,
-    forge_forgejo,
-    forge_git,
-    forge_pages,
-    forge_pagure,
-    koji_builds,
-    koji_control,
-    koji_files,
-    koji_hub,
-    koji_sessions,
-    koji_tasks,
-    koji_uploads,
-    lookaside,
-    mirror,
-)
-from sandbox.dist_git import DistGit
+from sandbox import control
+from sandbox.building.real_build import Toolchain
+from sandbox.copr import accounts as copr_accounts
+from sandbox.copr import api as copr_api
+from sandbox.copr import builds as copr_builds
+from sandbox.copr import chroots as copr_chroots
+from sandbox.copr import create as copr_create
+from sandbox.copr import fork as copr_fork
+from sandbox.copr import packages as copr_packages
+from sandbox.copr import pages as copr_pages
+from sandbox.copr import permissions as copr_permissions
+from sandbox.copr import projects as copr_projects
 from sandbox.farm import Sandbox
 from sandbox.faults import Faults
-from sandbox.mirror_releases import PUBLISH
-from sandbox.real_build import Toolchain
+from sandbox.forge import control as forge_control
+from sandbox.forge import forgejo as forge_forgejo
+from sandbox.forge import git as forge_git
+from sandbox.forge import lookaside
+from sandbox.forge import pages as forge_pages
+from sandbox.forge import pagure as forge_pagure
+from sandbox.forge.dist_git import DistGit
+from sandbox.koji import builds as koji_builds
+from sandbox.koji import control as koji_control
+from sandbox.koji import files as koji_files
+from sandbox.koji import hub as koji_hub
+from sandbox.koji import sessions as koji_sessions
+from sandbox.koji import tasks as koji_tasks
+from sandbox.koji import uploads as koji_uploads
+from sandbox.mirror import server as mirror
+from sandbox.mirror.releases import PUBLISH
 
 DEFAULT_PACE = 3.0
 REAL = ("off", "auto", "on")

@@ -10,13 +10,13 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from sandbox.copr_accounts import renew_token
-from sandbox.copr_shapes import build_shape, chroot_shape, chroots_of
-from sandbox.copr_sources import OUTCOMES
+from sandbox.copr.accounts import renew_token
+from sandbox.copr.shapes import build_shape, chroot_shape, chroots_of
+from sandbox.copr.sources import OUTCOMES
 from sandbox.fault_answers import ANSWERS
 from sandbox.faults import KINDS, rule_problem
-from sandbox.mirror import release_shape
-from sandbox.mirror_releases import UnknownTag
+from sandbox.mirror.releases import UnknownTag
+from sandbox.mirror.server import release_shape
 
 if TYPE_CHECKING:
     from sandbox.farm import Sandbox

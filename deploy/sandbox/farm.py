@@ -9,16 +9,17 @@ import shutil
 import time
 from pathlib import Path
 
-from sandbox import forge, koji_tables
-from sandbox.compiling import Compiling, Replaying
-from sandbox.copr_accounts import renew_token
-from sandbox.copr_life import BuildLife
-from sandbox.copr_results import LIVE_LOG
-from sandbox.koji_life import KojiLife
-from sandbox.koji_real import KojiReal
-from sandbox.mirror_releases import Releases
-from sandbox.real_build import Toolchain
-from sandbox.real_farm import RealFarm
+from sandbox.building.compiling import Compiling, Replaying
+from sandbox.building.real_build import Toolchain
+from sandbox.copr.accounts import renew_token
+from sandbox.copr.life import BuildLife
+from sandbox.copr.real import RealFarm
+from sandbox.copr.results import LIVE_LOG
+from sandbox.forge import core as forge
+from sandbox.koji import tables as koji_tables
+from sandbox.koji.life import KojiLife
+from sandbox.koji.real import KojiReal
+from sandbox.mirror.releases import Releases
 from sandbox.store import Row, Store
 
 ACCOUNT = "packbot"

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any, Self
 from urllib.parse import urlsplit
 
-from sandbox.forge_testing import Forge
-from sandbox.koji_testing import Hub
+from sandbox.forge.testing import Forge
+from sandbox.koji.testing import Hub
 
 STARTUP_SECONDS = 30.0
 STOP_SECONDS = 5.0

@@ -19,6 +19,8 @@ def in_sql(column: str, values: Iterable[str]) -> str:
 
 
 class Base(DeclarativeBase):
+    """The base of every table; names for constraints and indexes are made from their columns."""
+
     metadata = MetaData(
         naming_convention={
             "ix": "ix_%(table_name)s_%(column_0_N_name)s",

@@ -13,25 +13,13 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from service.board import BadCursor
 from service.settings import Settings, load_settings
-from service.web import (
-    actions,
-    api,
-    catalog_actions,
-    causes,
-    check_api,
-    dashboard,
-    forms,
-    log_api,
-    log_pages,
-    release_pages,
-    rule_pages,
-    service_pages,
-    side_tags,
-    sign_in,
-)
-from service.web.answers import EveryAnswer
-from service.web.context import WebContext
-from service.web.errors import (
+from service.web.access.limits import WriteLimits
+from service.web.api import actions, catalog_actions, checks, logs, read
+from service.web.api.etags import Tags
+from service.web.api.openapi import described
+from service.web.base.answers import EveryAnswer
+from service.web.base.context import WebContext
+from service.web.base.errors import (
     DATABASE_AWAY,
     on_bad_cursor,
     on_database_away,
@@ -39,12 +27,12 @@ from service.web.errors import (
     on_invalid_request,
     on_problem,
 )
-from service.web.etags import Tags
+from service.web.base.problem import Problem
 from service.web.health import healthz, metrics, readyz
-from service.web.limits import WriteLimits
 from service.web.log import configure_log
-from service.web.openapi import described
-from service.web.problem import Problem
+from service.web.pages import causes, forms, matrix, releases, rules, side_tags, sign_in
+from service.web.pages import logs as log_pages
+from service.web.pages import service as service_pages
 from service.web.webhooks import receive_github
 
 # Measured on two cores: four threads serve more than forty, which only wait for each other.
@@ -83,21 +71,21 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     if proxies := chosen.proxies():
         app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=proxies)
     app.include_router(service_pages.router)
-    app.include_router(api.router)
-    app.include_router(log_api.router)
-    app.include_router(check_api.router)
+    app.include_router(read.router)
+    app.include_router(logs.router)
+    app.include_router(checks.router)
     app.include_router(actions.router)
     app.include_router(catalog_actions.router)
     app.include_router(causes.router)
     app.include_router(causes.pages)
     app.include_router(side_tags.router)
     app.include_router(side_tags.pages)
-    app.include_router(dashboard.router)
-    app.include_router(release_pages.router)
+    app.include_router(matrix.router)
+    app.include_router(releases.router)
     app.include_router(log_pages.router)
     app.include_router(sign_in.router)
     app.include_router(forms.router)
-    app.include_router(rule_pages.router)
+    app.include_router(rules.router)
     app.add_exception_handler(Problem, on_problem)
     app.add_exception_handler(HTTPException, on_http_exception)
     app.add_exception_handler(BadCursor, on_bad_cursor)

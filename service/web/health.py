@@ -18,7 +18,7 @@ from starlette.responses import JSONResponse, Response
 from service.board.health import Health, due_work, health
 from service.store.schema import Contact
 from service.store.session import Database, database_now
-from service.web.context import WebContext, context_of
+from service.web.base.context import WebContext, context_of
 
 # Whoever asks for readiness gives up after a few seconds; a database that is stuck must not stick the answer.
 READY_SECONDS = 4.0

@@ -12,12 +12,12 @@ from hashlib import sha256
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
-from service.intake import Incoming
-from service.web.budget import Reservation
-from service.web.context import WebContext, context_of
-from service.web.errors import problem_response
-from service.web.inbox import InboxUnavailable
-from service.web.problem import Problem
+from service.releases.intake import Incoming
+from service.web.base.budget import Reservation
+from service.web.base.context import WebContext, context_of
+from service.web.base.errors import problem_response
+from service.web.base.inbox import InboxUnavailable
+from service.web.base.problem import Problem
 
 # Parsing more than this on the event loop would be felt by everybody else.
 PARSE_ON_LOOP = 256 * 1024

@@ -11,7 +11,7 @@ import pytest
 from service.catalog import Catalog
 from service.store.session import Database
 from tests.cli.typed import Done, Run, type_apart, type_here
-from tests.store.releases import deliver, payload
+from tests.store.deliveries import deliver, payload
 
 
 @pytest.fixture

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 
+from service.access.tokens import create_token
+from service.builds.claims import claim_build, end_build
 from service.domain.states import BuildState
-from service.progress import claim_build, end_build
-from service.tokens import create_token
 from tests.cli.typed import ROOT, Done, Run, type_apart, type_here
-from tests.store.releases import builds, deliver, payload
+from tests.store.deliveries import builds, deliver, payload
 from tests.web.live import LiveApp, serving
 from tests.web.scene import Scene
 
@@ -138,7 +138,7 @@ def test_the_readmes_curl_examples(
     assert sum("curl" in line for line in lines) >= 5
     wrappers = f"""set -euo pipefail
 curl() {{ command curl --silent --show-error --fail-with-body --max-time 30 "$@"; echo; }}
-cryopack() {{ '{sys.executable}' -c 'from workers.cli import main; main()' "$@"; }}
+cryopack() {{ '{sys.executable}' -c 'from workers.cli.main import main; main()' "$@"; }}
 """
     script = wrappers + "\n".join(lines).replace("http://127.0.0.1:8000", live.url)
     kept = {k: v for k, v in {**os.environ, **environment}.items() if k != "CRYOPACK_TOKEN_FILE"}

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from workers.cli import app
+from workers.cli.main import app
 
 ROOT = Path(__file__).parents[2]
 Done = subprocess.CompletedProcess[str]
@@ -36,7 +36,7 @@ def type_apart(words: Sequence[str], environment: Mapping[str, str], folder: Pat
     """Run the command in a process of its own, as its user does."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("CRYOPACK_")}
     return subprocess.run(
-        [sys.executable, "-c", "from workers.cli import main; main()", *words],
+        [sys.executable, "-c", "from workers.cli.main import main; main()", *words],
         env={**kept, "PYTHONPATH": str(ROOT), **environment}, cwd=folder,
         capture_output=True, text=True, timeout=90, check=False,
     )  # fmt: skip

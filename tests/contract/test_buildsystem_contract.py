@@ -26,8 +26,8 @@ from service.domain.reports import (
     TagReport,
 )
 from service.domain.states import ENDED_CHROOT, BuildState, ChrootState, rollup
-from tests.contract.copr_bench import CoprBench
-from tests.contract.koji_bench import REAL_URL, KojiBench, RealKojiBench
+from tests.contract.copr.bench import CoprBench
+from tests.contract.koji.bench import REAL_URL, KojiBench, RealKojiBench
 from tests.servers import NO_TLS
 from workers.buildsystems import (
     AdapterConfig,
@@ -367,7 +367,7 @@ def test_an_option_nobody_knows_is_refused_by_name(bench: Bench, tmp_path: Path)
         connect(bench.system.name, AdapterConfig(tmp_path, {"no_such_option": 1}))
 
 
-@pytest.mark.parametrize("name", ["no_such_system", "copr_client", "koji_client", "../copr", "_private", ""])
+@pytest.mark.parametrize("name", ["no_such_system", "bounded_http", "kerberos", "../copr", "_private", ""])
 def test_a_system_nobody_knows_is_refused(name: str, tmp_path: Path) -> None:
     with pytest.raises(BuildSystemError):
         connect(name, AdapterConfig(tmp_path, {}))

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-import workers.preparation
+import workers.packaging.preparation
 from sandbox.testing import Farm
 from service.domain.fedora import Branch
 from service.domain.specs import SpecFile
 from service.settings import Settings
 from tests.flow.house import House
-from workers.specs_lint import lint_spec
+from workers.packaging.spec_lint import lint_spec
 
 LINTED: dict[tuple[str, Branch], str] = {}
 
@@ -29,7 +29,7 @@ def lint_once(monkeypatch: pytest.MonkeyPatch) -> None:
             LINTED[key] = lint_spec(spec, branch=branch)
         return LINTED[key]
 
-    monkeypatch.setattr(workers.preparation, "lint_spec", remembered)
+    monkeypatch.setattr(workers.packaging.preparation, "lint_spec", remembered)
 
 
 @pytest.fixture

@@ -10,14 +10,15 @@ from dataclasses import replace
 from sqlalchemy import select
 
 from sandbox.testing import Farm
+from service.builds.claims import find_due
 from service.domain.states import ENDED_BUILD, BuildState
-from service.intake import Incoming, accept_deliveries
 from service.overrides import LiveCatalog
-from service.progress import find_due
+from service.releases.intake import Incoming, accept_deliveries
 from service.settings import Settings
 from service.store.schema import BuildEvent, ChrootBuild, FollowUp, PackageBuild
-from tests.store.releases import payload
-from workers import deliveries, follow_ups, polling, side_tags, steps
+from tests.store.deliveries import payload
+from workers import follow_ups
+from workers.builds import deliveries, polling, side_tags, steps
 from workers.context import Context
 
 

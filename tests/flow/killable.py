@@ -13,11 +13,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from workers import deliveries, polling, steps, tasks
+from workers import tasks
 from workers.app import app
-from workers.buildsystems.copr import Copr
-from workers.buildsystems.koji import Koji
-from workers.buildsystems.koji_client import KojiClient
+from workers.builds import deliveries, polling, steps
+from workers.buildsystems.copr.adapter import Copr
+from workers.buildsystems.koji.adapter import Koji
+from workers.buildsystems.koji.client import KojiClient
 
 __all__ = ["BOUNDARIES", "app", "tasks"]
 

@@ -8,11 +8,11 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import select
 
-from service.commands import request_cancel, resume_build
+from service.builds.commands import request_cancel, resume_build
 from service.domain.states import BuildState
 from service.store.schema import BuildEvent, FollowUp, UpstreamRelease
 from tests.flow.house import House
-from workers import deliveries, steps
+from workers.builds import deliveries, steps
 
 UPLOAD = "/api_3/build/create/upload"
 

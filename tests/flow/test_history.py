@@ -15,12 +15,12 @@ from sqlalchemy import select
 from sandbox.testing import Farm
 from service.domain.states import ENDED_BUILD
 from service.domain.versions import parse_tag
-from service.intake import Incoming, accept_deliveries
+from service.releases.intake import Incoming, accept_deliveries
 from service.settings import Settings
 from service.store.schema import UpstreamRelease
 from tests.flow.house import House
-from tests.store.releases import matrix, payload
-from workers import deliveries
+from tests.store.deliveries import matrix, payload
+from workers.builds import deliveries
 
 DATA = Path(__file__).parents[2] / "deploy" / "sandbox" / "data" / "cri-o-releases.json"
 HISTORY: list[dict[str, Any]] = json.loads(DATA.read_text())

@@ -14,14 +14,17 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from service.commands import give_up_build, request_cancel
+from service.builds.claims import find_due
+from service.builds.commands import give_up_build, request_cancel
+from service.builds.observations import claim_polls, ref_of
 from service.domain.specs import SpecFile
-from service.observations import claim_polls, ref_of
-from service.progress import find_due
 from service.store.schema import FollowUp, PackageBuild
 from tests.flow.house import House
-from workers import deliveries, follow_ups, polling, preparation, steps, upstream
+from workers import follow_ups
+from workers.builds import deliveries, polling, steps
 from workers.buildsystems import BuildSystemUnavailable
+from workers.packaging import preparation
+from workers.sources import upstream
 
 
 @pytest.fixture

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from service.commands import CommandRefused, request_build
+from service.builds.commands import CommandRefused, request_build
 from service.domain.states import BuildState
 from tests.flow.house import SUCCESS, House
-from tests.store.releases import release
-from workers import deliveries, steps
+from tests.store.deliveries import release
+from workers.builds import deliveries, steps
 
 
 def test_a_release_walks_through(house: House) -> None:

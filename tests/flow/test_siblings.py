@@ -11,15 +11,15 @@ import pytest
 
 import service.catalog
 from service import board
-from service.commands import CommandRefused, add_release, request_build
+from service.builds.claims import claim_build, end_build
+from service.builds.commands import CommandRefused, add_release, request_build
 from service.domain.states import BuildState
-from service.progress import claim_build, end_build
 from service.settings import Settings
 from service.store.session import database_now
-from tests.workers.archives import Made
-from tests.workers.upstream import Upstream, whole
+from tests.workers.sources.archives import Made
+from tests.workers.sources.upstream import Upstream, whole
 from workers.context import Context
-from workers.preparation import prepare_srpm
+from workers.packaging.preparation import prepare_srpm
 
 BUILT_IN = Path(service.catalog.__file__).parent
 SOURCES = {

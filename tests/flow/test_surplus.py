@@ -9,15 +9,15 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import select
 
-from service.commands import give_up_build, request_build, request_cancel
-from service.observations import claim_polls
+from service.builds.commands import give_up_build, request_build, request_cancel
+from service.builds.observations import claim_polls
+from service.builds.work import BuildWork
 from service.store.schema import FollowUp, PackageBuild
-from service.work import BuildWork
 from tests.flow.house import House
-from workers import polling, steps
+from workers.builds import polling, steps
 from workers.buildsystems import BuildSystem
 from workers.context import Context
-from workers.preparation import Prepared
+from workers.packaging.preparation import Prepared
 
 CANCEL = "/api_3/build/cancel/*"
 

@@ -71,7 +71,7 @@ def leads_a_session(pid: int) -> bool:
 def without(program: str, folder: Path) -> Path:
     """A folder with every program on the path but one, for want of which the sandbox compiles nothing.
 
-    What it does with all of them at hand is the matter of ``tests/contract/test_sandbox_real_builds.py``.
+    What it does with all of them at hand is the matter of ``tests/contract/sandbox/test_real_builds.py``.
     """
     folder.mkdir()
     for place in os.environ.get("PATH", os.defpath).split(os.pathsep):

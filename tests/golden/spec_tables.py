@@ -9,7 +9,7 @@ from pathlib import Path
 
 from service.domain.versions import Version
 from tests.golden.test_golden_specs import CATALOG, CRI_O, render
-from workers.rpm_commands import definitions, macro_files, run
+from workers.packaging.rpm_commands import definitions, macro_files, run
 
 STREAMS = [Version.parse(text).stream.minor for text in CRI_O]
 BEGIN, END = "<!-- made by make golden: begin -->", "<!-- made by make golden: end -->"

@@ -14,7 +14,7 @@ from service.catalog import Catalog, load
 from service.domain.specs import STYLES, ChangelogEntry, SourceFacts, SpecFile, SpecRequest
 from service.domain.versions import Version
 from service.specs.render import catalogue_facts, render_spec
-from workers.specs_check import check_spec
+from workers.packaging.spec_check import check_spec
 
 HERE = Path(__file__).parent
 CATALOG = load(None, copr_owner="@golden")

@@ -5,13 +5,13 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
+from service.builds.claims import claim_build
+from service.builds.submissions import begin_submit, record_submission
+from service.builds.work import BuildWork
 from service.domain.reports import BuildRef, SubmissionKey
 from service.domain.specs import SpecFile
-from service.progress import claim_build
 from service.store.schema import PackageBuild
 from service.store.session import Database, database_now
-from service.submissions import begin_submit, record_submission
-from service.work import BuildWork
 
 SPEC = SpecFile("cri-o1.32.spec", "text", "0" * 64)
 

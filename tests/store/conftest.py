@@ -9,7 +9,7 @@ import pytest
 from service.catalog import Catalog
 from service.store.session import Database
 from tests.store.claims import change
-from tests.store.releases import builds, deliver, payload
+from tests.store.deliveries import builds, deliver, payload
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ import uvicorn
 
 from service.settings import Settings, load_settings
 from service.web.app import create_app
-from service.web.context import WebContext
+from service.web.base.context import WebContext
 from tests.servers import NO_TLS, free_port
 
 SECRET = "a-secret-of-the-tests"

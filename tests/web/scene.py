@@ -9,29 +9,29 @@ from typing import Any
 
 from sqlalchemy import select
 
+from service.builds.claims import back_off, claim_build, end_build
+from service.builds.commands import request_build, request_cancel
+from service.builds.observations import claim_polls, record_report
+from service.builds.shipping import stage_record
+from service.builds.submissions import (
+    begin_submit,
+    record_source_facts,
+    record_submission,
+    reserve_release_number,
+)
+from service.builds.work import BuildWork
 from service.catalog import Catalog
-from service.commands import request_build, request_cancel
 from service.contacts import record_contact
 from service.domain.reports import BuildRef, BuildReport, ChrootReport, SubmissionKey
 from service.domain.shipping import Shipping, Stage
 from service.domain.specs import ChangelogEntry, SourceFacts, SpecRequest
 from service.domain.states import BuildState, ChrootState
 from service.domain.versions import Version
-from service.intake import Incoming, accept_deliveries
-from service.observations import claim_polls, record_report
-from service.progress import back_off, claim_build, end_build
-from service.shipping import stage_record
+from service.releases.intake import Incoming, accept_deliveries
 from service.specs.render import render_spec
 from service.store.schema import PackageBuild
 from service.store.session import Database
-from service.submissions import (
-    begin_submit,
-    record_source_facts,
-    record_submission,
-    reserve_release_number,
-)
-from service.work import BuildWork
-from tests.store.releases import deliver, payload
+from tests.store.deliveries import deliver, payload
 
 FACTS = SourceFacts(
     origin="archive", go="1.24.3", wazero="v1.9.0", nri="v0.9.0", commit="5f2b0c9e" * 5,

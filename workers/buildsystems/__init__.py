@@ -197,14 +197,14 @@ class SideTagged(Protocol):
 
 
 def connect(name: str, config: AdapterConfig) -> BuildSystem:
-    """Load the adapter module ``workers.buildsystems.<name>``. Raises BuildSystemError if there is none."""
+    """Load the adapter ``workers.buildsystems.<name>.adapter``. Raises BuildSystemError if there is none."""
     if not name.isidentifier() or name.startswith("_"):
         raise BuildSystemError(f"'{name}' is not the name of a build system")
-    module_name = f"{__name__}.{name}"
+    module_name = f"{__name__}.{name}.adapter"
     try:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
-        if error.name == module_name:
+        if error.name in (module_name, module_name.rpartition(".")[0]):
             raise BuildSystemError(f"there is no build system called {name}") from None
         raise BuildSystemError(f"build system {name} needs the Python package {error.name}") from error
     if not hasattr(module, "connect"):

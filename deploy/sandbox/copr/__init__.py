@@ -1,0 +1,1 @@
+"""COPR's API v3 and the life of its builds."""

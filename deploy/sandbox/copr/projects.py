@@ -1,0 +1,199 @@
+"""Projects: add, edit, get, list, search, delete."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from typing import Any
+
+from sandbox.copr.api import (
+    Call,
+    Refused,
+    answer_list,
+    endpoint,
+    has_permission,
+    is_owner,
+    paged,
+    project_row,
+)
+from sandbox.copr.shapes import (
+    CHROOT_ENDS,
+    FIELDS,
+    build_shape,
+    chroots_of,
+    project_chroots,
+    project_shape,
+)
+from sandbox.store import Row
+
+NAME = re.compile(r"[A-Za-z0-9_.-]+", re.ASCII)
+UNFINISHED = ("pending", "starting", "running", "importing")
+BOOTSTRAP = ("default", "on", "off", "image", "custom_image")
+
+
+def check_namespace(call: Call, owner: str) -> None:
+    store = call.store
+    if owner.startswith("@"):
+        if store.one("SELECT 1 FROM membership WHERE team = ?", owner) is None:
+            raise Refused(404, f"Group {owner[1:]} does not exist.")
+        if not is_owner(store, call.account, owner):
+            raise Refused(403, f"You don't have permissions to build in group {owner[1:]}")
+    elif owner != call.account:
+        raise Refused(
+            403,
+            f"You were authorized as '{call.account}' user without permissions to access projects"
+            f" of user '{owner}'",
+        )
+
+
+def _check_chroots(call: Call, chroots: Any) -> list[str]:
+    if not chroots:
+        raise Refused(
+            400, f"chroots: '{chroots if chroots is not None else []}' is not a valid choice for this field."
+        )
+    active = {row["name"] for row in call.store.all("SELECT name FROM chroot WHERE active")}
+    for name in chroots:
+        if name not in active:
+            raise Refused(400, f"chroots: '{name}' is not a valid choice for this field.")
+    return list(dict.fromkeys(chroots))
+
+
+def _check_repos(call: Call, repos: list[str]) -> list[str]:
+    for repo in repos:
+        owner, _, name = repo.removeprefix("copr://").partition("/")
+        if repo.startswith("copr://"):
+            if not call.store.one("SELECT 1 FROM project WHERE owner = ? AND name = ?", owner, name):
+                raise Refused(400, f"repos: {repo} does not exist.")
+        elif not repo.startswith(("http://", "https://", "ftp://")):
+            raise Refused(400, f"repos: A list of http[s]/ftp URLs is expected, got {repo}.")
+    return repos
+
+
+def _fields(call: Call, fields: dict[str, Any]) -> dict[str, Any]:
+    """The project's fields after this call's changes; keys that the server does not know vanish."""
+    data = call.data
+    changed = {key: data[key] for key in FIELDS if key in data and key not in {"additional_repos", "storage"}}
+    if changed.get("bootstrap", "default") not in BOOTSTRAP:
+        raise Refused(400, f"bootstrap: '{changed['bootstrap']}' is not a valid choice for this field.")
+    repos = data.get("additional_repos", data.get("repos"))
+    if repos is not None:
+        changed["additional_repos"] = _check_repos(call, repos)
+    return {**fields, **changed}
+
+
+@endpoint("POST", "/project/add/{owner}", body=True)
+def add(call: Call) -> dict[str, Any]:
+    """A new project, or the one that is there, unchanged, where ``exist_ok=True``."""
+    owner, name, store = call.path["owner"], call.data.get("name", ""), call.store
+    check_namespace(call, owner)
+    existing = store.one("SELECT * FROM project WHERE owner = ? AND name = ?", owner, name)
+    if existing and call.args.get("exist_ok") == "True":
+        return project_shape(call.sandbox, existing)
+    if not NAME.fullmatch(name):
+        raise Refused(400, "name: Name must contain only letters, digits, underscores, dashes and dots.")
+    if existing:
+        who = f"Group {owner} already has" if owner.startswith("@") else "You already have"
+        raise Refused(400, f"name: {who} a project named '{name}'.")
+    chroots = _check_chroots(call, call.data.get("chroots"))
+    fields = _fields(call, dict(FIELDS))
+    if fields["persistent"]:
+        raise Refused(403, "You are not allowed to create persistent projects.")
+    created = store.execute(
+        "INSERT INTO project (owner, name, fields) VALUES (?, ?, ?)", owner, name, json.dumps(fields)
+    )
+    for chroot in chroots:
+        store.execute(
+            "INSERT INTO project_chroot (project_id, name) VALUES (?, ?)", created.lastrowid, chroot
+        )
+    return project_shape(call.sandbox, project_row(call, owner, name))
+
+
+def edit(call: Call) -> dict[str, Any]:
+    """Change the fields that are given; a list of chroots replaces the old one, an empty one is ignored."""
+    project = project_row(call, call.path["owner"], call.path["name"])
+    if not has_permission(call.store, call.account, project, "admin"):
+        raise Refused(403, "Only owners and admins may update their projects.")
+    if call.data.get("chroots"):
+        _replace_chroots(call, project, _check_chroots(call, call.data["chroots"]))
+    fields = _fields(call, json.loads(project["fields"]))
+    call.store.execute("UPDATE project SET fields = ? WHERE id = ?", json.dumps(fields), project["id"])
+    return project_shape(call.sandbox, project_row(call, project["owner"], project["name"]))
+
+
+endpoint("PUT", "/project/edit/{owner}/{name}", body=True)(edit)
+endpoint("POST", "/project/edit/{owner}/{name}", body=True)(edit)
+
+
+def _replace_chroots(call: Call, project: Row, chroots: list[str]) -> None:
+    store = call.store
+    for dropped in set(project_chroots(store, project["id"])) - set(chroots):
+        for build in unfinished(call, project):
+            rows = [row for row in chroots_of(store, build) if row["name"] == dropped]
+            if any(row["state"] not in CHROOT_ENDS for row in rows):
+                raise Refused(
+                    409, f"Can't drop chroot from project, related build {build} is still in progress"
+                )
+        store.execute("DELETE FROM project_chroot WHERE project_id = ? AND name = ?", project["id"], dropped)
+    for chroot in chroots:
+        store.execute(
+            "INSERT INTO project_chroot (project_id, name) VALUES (?, ?) ON CONFLICT DO NOTHING",
+            project["id"],
+            chroot,
+        )
+
+
+def unfinished(call: Call, project: Row) -> list[int]:
+    """Ids of the project's builds that still show a live state, lowest first."""
+    rows = call.store.all("SELECT * FROM build WHERE project_id = ? ORDER BY id", project["id"])
+    return [row["id"] for row in rows if build_shape(call.sandbox, row, project)["state"] in UNFINISHED]
+
+
+@endpoint("GET", "/project")
+def get(call: Call) -> dict[str, Any]:
+    """One project."""
+    project = project_row(call, call.argument("ownername"), call.argument("projectname"))
+    return project_shape(call.sandbox, project)
+
+
+def _listed(call: Call, where: str, *values: str) -> dict[str, Any]:
+    page = call.page()
+    if page["order"] not in {"id", "name"}:
+        raise Refused(500, f"Cannot order by {page['order']}, copr doesn't have such property")
+    rows = call.store.all(f"SELECT * FROM project WHERE {where} ORDER BY {page['order']}", *values)
+    if page["order_type"].upper() == "DESC":
+        rows.reverse()
+    return answer_list([project_shape(call.sandbox, row) for row in paged(rows, page)], page)
+
+
+@endpoint("GET", "/project/list")
+def get_list(call: Call) -> dict[str, Any]:
+    """Projects of an owner, or all."""
+    owner = call.args.get("ownername")
+    return _listed(call, "owner = ?", owner) if owner else _listed(call, "1")
+
+
+@endpoint("GET", "/project/search")
+def search(call: Call) -> dict[str, Any]:
+    """Projects whose owner or name contains the query."""
+    pattern = f"%{call.argument('query')}%"
+    return _listed(call, "owner LIKE ? OR name LIKE ?", pattern, pattern)
+
+
+@endpoint("DELETE", "/project/delete/{owner}/{name}", body=True)
+def delete(call: Call) -> dict[str, Any]:
+    """The project with its builds and results; refused while a build is live."""
+    project = project_row(call, call.path["owner"], call.path["name"])
+    if not is_owner(call.store, call.account, project["owner"]):
+        raise Refused(403, "Only owners may delete their projects.")
+    if not call.data.get("verify"):
+        raise Refused(400, "You have to pass verify=true to delete the project.")
+    running = unfinished(call, project)
+    if running:
+        raise Refused(400, f"Build(s) {', '.join(map(str, running))} are still running.\n")
+    shape = project_shape(call.sandbox, project)
+    call.store.execute("DELETE FROM project WHERE id = ?", project["id"])
+    folder = call.sandbox.results / project["owner"]
+    for directory in (folder / project["name"], *folder.glob(f"{project['name']}:*")):
+        shutil.rmtree(directory, ignore_errors=True)
+    return shape

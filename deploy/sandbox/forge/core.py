@@ -1,0 +1,194 @@
+"""What both faces of the sandbox's forge share: accounts, forks, pull requests; merges are made by git itself."""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sandbox.forge.dist_git import run_git
+from sandbox.store import Row, Store
+
+if TYPE_CHECKING:
+    from sandbox.farm import Sandbox
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS forge_account (
+    name TEXT PRIMARY KEY, token TEXT NOT NULL UNIQUE, expired INTEGER NOT NULL DEFAULT 0,
+    forks INTEGER NOT NULL DEFAULT 1);
+CREATE TABLE IF NOT EXISTS forge_pull (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, package TEXT NOT NULL, number INTEGER NOT NULL, branch TEXT NOT NULL,
+    user TEXT NOT NULL, branch_from TEXT NOT NULL, title TEXT NOT NULL, text TEXT NOT NULL,
+    state TEXT NOT NULL DEFAULT 'open', head TEXT NOT NULL, merge_commit TEXT, closed_by TEXT,
+    created_at REAL NOT NULL, closed_at REAL, UNIQUE (package, number));
+CREATE TABLE IF NOT EXISTS forge_comment (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, pull_id INTEGER NOT NULL REFERENCES forge_pull, user TEXT NOT NULL,
+    text TEXT NOT NULL, at REAL NOT NULL);
+"""
+BOT, MAINTAINER, NAMESPACE = "packbot", "maintainer", "rpms"
+MERGES = ("merge", "fast-forward", "squash", "rebase")
+
+
+class ForgeRefusal(ValueError):
+    """What the forge would not do; ``str(error)`` says why."""
+
+
+def create(store: Store, token_file: Path) -> None:
+    """Make the tables, and the bot's account at the first start: with the token of the file, where there is one."""
+    store.connection.executescript(SCHEMA)
+    token = token_file.read_text().strip() if token_file.exists() else secrets.token_hex(20)
+    with store.transaction():
+        store.execute(
+            "INSERT INTO forge_account (name, token) VALUES (?, ?) ON CONFLICT DO NOTHING", BOT, token
+        )
+
+
+def token_of(store: Store, user: str) -> str:
+    """A user's token."""
+    row = store.one("SELECT token FROM forge_account WHERE name = ?", user)
+    assert row is not None, "the account is made at the first start"
+    return str(row["token"])
+
+
+def account_of(store: Store, token: str) -> Row | None:
+    """Whose token it is, or None for one that is unknown or has expired."""
+    return store.one("SELECT * FROM forge_account WHERE token = ? AND expired = 0", token)
+
+
+def repository(sandbox: Sandbox, package: str, user: str = "") -> Path:
+    """The bare repository of a package, or of a user's fork of it; it need not be there."""
+    root = sandbox.state_dir / "dist-git"
+    owner = root / "forks" / user if user else root
+    return owner / NAMESPACE / f"{package}.git"
+
+
+def forks_of(sandbox: Sandbox, package: str) -> list[str]:
+    """Who has a fork of a package."""
+    found = (sandbox.state_dir / "dist-git" / "forks").glob(f"*/{NAMESPACE}/{package}.git")
+    return sorted(path.parents[1].name for path in found)
+
+
+def fork(sandbox: Sandbox, package: str, user: str) -> None:
+    """Copy a repository to a user. Raises ForgeRefusal where the fork is there already."""
+    path = repository(sandbox, package, user)
+    if path.exists():
+        raise ForgeRefusal(f'Repo "forks/{user}/{NAMESPACE}/{package}" already exists')
+    path.parent.mkdir(parents=True, exist_ok=True)
+    run_git("clone", "--quiet", "--bare", str(repository(sandbox, package)), str(path))
+
+
+def head_of(path: Path, branch: str) -> str:
+    """The commit of a branch, empty where it is not there."""
+    return run_git("-C", str(path), "for-each-ref", "--format=%(objectname)", f"refs/heads/{branch}")
+
+
+def open_pull(
+    sandbox: Sandbox, package: str, *, branch: str, user: str, branch_from: str, title: str, text: str
+) -> Row:
+    """A new pull request from a branch of a fork. Raises ForgeRefusal for a branch that is not there."""
+    head = head_of(repository(sandbox, package, user), branch_from)
+    if not head or not head_of(repository(sandbox, package), branch):
+        raise ForgeRefusal(f"Branch {branch_from if not head else branch} does not exist")
+    store = sandbox.store
+    with store.transaction():
+        row = store.one("SELECT count(*) AS n FROM forge_pull WHERE package = ?", package)
+        number = (row["n"] if row else 0) + 1
+        store.execute(
+            "INSERT INTO forge_pull (package, number, branch, user, branch_from, title, text, head, created_at)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            package, number, branch, user, branch_from, title, text, head, round(time.time()),
+        )  # fmt: skip
+    return pull_of(sandbox, package, number)
+
+
+def pull_of(sandbox: Sandbox, package: str, number: int) -> Row:
+    """One pull request; an open one shows what its branch holds now. Raises KeyError."""
+    find = "SELECT * FROM forge_pull WHERE package = ? AND number = ?"
+    row = sandbox.store.one(find, package, number)
+    if row is None:
+        raise KeyError(number)
+    if row["state"] == "open":
+        head = head_of(repository(sandbox, package, row["user"]), row["branch_from"])
+        if head and head != row["head"]:
+            with sandbox.store.transaction():
+                sandbox.store.execute("UPDATE forge_pull SET head = ? WHERE id = ?", head, row["id"])
+            return pull_of(sandbox, package, number)
+    return row
+
+
+def pulls_of(sandbox: Sandbox, package: str, state: str = "") -> list[Row]:
+    """The pull requests of a package, newest first; an empty state means all."""
+    rows = sandbox.store.all("SELECT number FROM forge_pull WHERE package = ? ORDER BY id DESC", package)
+    pulls = [pull_of(sandbox, package, row["number"]) for row in rows]
+    return [row for row in pulls if state in {"", row["state"]}]
+
+
+def close_pull(sandbox: Sandbox, row: Row, by: str) -> None:
+    """Close without a merge. Raises ForgeRefusal where it is not open."""
+    if row["state"] != "open":
+        raise ForgeRefusal("Pull-Request is not open")
+    _end(sandbox, row, "closed", by, None)
+
+
+def comment(sandbox: Sandbox, row: Row, user: str, text: str) -> Row:
+    """Add a comment."""
+    with sandbox.store.transaction():
+        made = sandbox.store.execute(
+            "INSERT INTO forge_comment (pull_id, user, text, at) VALUES (?, ?, ?, ?)",
+            row["id"], user, text, round(time.time()),
+        ).lastrowid  # fmt: skip
+    found = sandbox.store.one("SELECT * FROM forge_comment WHERE id = ?", made)
+    assert found is not None, "the comment was made a line above"
+    return found
+
+
+def comments_of(sandbox: Sandbox, row: Row) -> list[Row]:
+    """The comments of a pull request, oldest first."""
+    return sandbox.store.all("SELECT * FROM forge_comment WHERE pull_id = ? ORDER BY id", row["id"])
+
+
+def merge_pull(sandbox: Sandbox, row: Row, how: str, *, delete: bool = False) -> str:
+    """Merge as a maintainer would, with real git; the commit that the branch has then. Raises ForgeRefusal.
+
+    ``delete`` removes the fork's branch after it.
+    """
+    if how not in MERGES or row["state"] != "open":
+        raise ForgeRefusal(f"cannot {how} a pull request that is {row['state']}")
+    home = Path(tempfile.mkdtemp(prefix="sandbox-merge-"))
+    try:
+        upstream = repository(sandbox, row["package"])
+        theirs = str(repository(sandbox, row["package"], row["user"]))
+        run_git("clone", "--quiet", "--branch", row["branch"], str(upstream), str(home))
+        git = ("-C", str(home))
+        run_git(*git, "fetch", "--quiet", theirs, f"+refs/heads/{row['branch_from']}:refs/heads/proposed")
+        title = f"{row['title']} (#{row['number']})"
+        if how == "merge":
+            run_git(*git, "merge", "--quiet", "--no-ff", "-m", f"Merge #{row['number']}", "proposed")
+        elif how == "fast-forward":
+            run_git(*git, "merge", "--quiet", "--ff-only", "proposed")
+        elif how == "squash":
+            run_git(*git, "merge", "--quiet", "--squash", "proposed")
+            run_git(*git, "commit", "--quiet", "-m", title)
+        else:
+            run_git(*git, "rebase", "--quiet", "--force-rebase", row["branch"], "proposed")
+        run_git(*git, "push", "--quiet", "origin", f"HEAD:refs/heads/{row['branch']}")
+        merged = run_git(*git, "rev-parse", "HEAD")
+    except RuntimeError as error:
+        raise ForgeRefusal(str(error)) from error
+    finally:
+        shutil.rmtree(home)
+    _end(sandbox, row, "merged", MAINTAINER, merged)
+    if delete:
+        run_git("-C", theirs, "update-ref", "-d", f"refs/heads/{row['branch_from']}")
+    return merged
+
+
+def _end(sandbox: Sandbox, row: Row, state: str, by: str, merged: str | None) -> None:
+    with sandbox.store.transaction():
+        sandbox.store.execute(
+            "UPDATE forge_pull SET state = ?, closed_by = ?, merge_commit = ?, closed_at = ? WHERE id = ?",
+            state, by, merged, round(time.time()), row["id"],
+        )  # fmt: skip

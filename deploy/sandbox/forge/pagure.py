@@ -1,0 +1,224 @@
+"""Pagure's API, version 0, below ``/pagure``: what the library ogr asks of it, in the shapes of Pagure's source."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from sandbox.forge import core as forge
+from sandbox.forge.core import ForgeRefusal
+from sandbox.store import Row
+
+if TYPE_CHECKING:
+    from sandbox.farm import Sandbox
+
+ROOT = "/pagure"
+PER_PAGE = 20
+STATUS = {"open": "Open", "merged": "Merged", "closed": "Closed"}
+Handler = Callable[["Call"], Any]
+ROUTES: list[Route] = []
+
+
+class Refused(Exception):
+    """An error as Pagure answers it."""
+
+    def __init__(self, status: int, code: str, error: str) -> None:
+        super().__init__(error)
+        self.response = JSONResponse({"error": error, "error_code": code}, status)
+
+
+class Call:
+    """One request: who asks, its path and its form."""
+
+    def __init__(self, request: Request, form: dict[str, str]) -> None:
+        self.sandbox: Sandbox = request.app.state.sandbox
+        self.path = request.path_params
+        self.query = request.query_params
+        self.form = form
+        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        account = forge.account_of(self.sandbox.store, token) if scheme == "token" else None
+        self.user = account["name"] if account else ""
+        self.may_fork = bool(account and account["forks"])
+
+    def package(self) -> str:
+        """The package of the path. Raises Refused where there is no such repository."""
+        package, user = str(self.path["repo"]), str(self.path.get("user", ""))
+        if not forge.repository(self.sandbox, package, user).exists():
+            raise Refused(404, "ENOPROJECT", "Project not found")
+        return package
+
+    def pull(self) -> Row:
+        """The pull request of the path."""
+        try:
+            return forge.pull_of(self.sandbox, self.package(), int(self.path["number"]))
+        except KeyError:
+            raise Refused(404, "ENOREQ", "Pull-Request not found") from None
+
+    def ours(self) -> str:
+        """Who asks. Raises Refused for a token that does not hold."""
+        if not self.user:
+            where = f"{self.sandbox.mirror_url}{ROOT}/settings#nav-api-tab"
+            text = f"Invalid or expired token. Please visit {where} to get or renew your API token."
+            raise Refused(401, "EINVALIDTOK", text)
+        return self.user
+
+
+def endpoint(method: str, *paths: str) -> Callable[[Handler], Handler]:
+    """Register a handler for paths below the API's root."""
+
+    def register(run: Handler) -> Handler:
+        async def answer(request: Request) -> Response:
+            raw = (await request.body()).decode()
+            try:
+                return JSONResponse(run(Call(request, {k: v[0] for k, v in parse_qs(raw).items()})))
+            except Refused as refused:
+                return refused.response
+
+        ROUTES.extend(Route(f"{ROOT}/api/0{path}", answer, methods=[method]) for path in paths)
+        return run
+
+    return register
+
+
+def _user(sandbox: Sandbox, name: str) -> dict[str, Any]:
+    return {
+        "name": name, "fullname": name.title(), "url_path": f"user/{name}",
+        "full_url": f"{sandbox.mirror_url}{ROOT}/user/{name}",
+    }  # fmt: skip
+
+
+def _project(sandbox: Sandbox, package: str, user: str = "") -> dict[str, Any]:
+    path = f"{f'fork/{user}/' if user else ''}{forge.NAMESPACE}/{package}"
+    owner = user or forge.MAINTAINER
+    return {
+        "name": package, "namespace": forge.NAMESPACE, "fullname": path.replace("fork/", "forks/"),
+        "url_path": path, "full_url": f"{sandbox.mirror_url}{ROOT}/{path}",
+        "description": f"The {package} package", "user": _user(sandbox, owner),
+        "access_users": {"owner": [owner], "admin": [], "commit": [], "collaborator": [], "ticket": []},
+        "access_groups": {"admin": [], "commit": [], "collaborator": [], "ticket": []},
+        "parent": _project(sandbox, package) if user else None,
+    }  # fmt: skip
+
+
+def _pull(sandbox: Sandbox, row: Row) -> dict[str, Any]:
+    project = _project(sandbox, row["package"])
+    closed_at = str(int(row["closed_at"])) if row["closed_at"] else None
+    return {
+        "id": row["number"], "uid": f"{row['id']:032x}", "title": row["title"], "branch": row["branch"],
+        "project": project, "branch_from": row["branch_from"],
+        "repo_from": _project(sandbox, row["package"], row["user"]), "remote_git": None,
+        "date_created": str(int(row["created_at"])), "closed_at": closed_at,
+        "user": _user(sandbox, row["user"]), "assignee": None, "status": STATUS[row["state"]],
+        "commit_start": row["head"], "commit_stop": row["head"],
+        "closed_by": _user(sandbox, row["closed_by"]) if row["closed_by"] else None,
+        "initial_comment": row["text"], "cached_merge_status": "unknown", "threshold_reached": None, "tags": [],
+        "full_url": f"{project['full_url']}/pull-request/{row['number']}",
+        "comments": [
+            {
+                "id": one["id"], "comment": one["text"], "user": _user(sandbox, one["user"]),
+                "date_created": str(int(one["at"])), "edited_on": None, "parent": None, "notification": False,
+            }
+            for one in forge.comments_of(sandbox, row)
+        ],
+    }  # fmt: skip
+
+
+@endpoint("POST", "/-/whoami")
+def whoami(call: Call) -> dict[str, Any]:
+    """Whose token it is."""
+    return {"username": call.ours()}
+
+
+@endpoint("GET", "/{namespace}/{repo}", "/fork/{user}/{namespace}/{repo}")
+def project(call: Call) -> dict[str, Any]:
+    """A repository, or a fork of it."""
+    return _project(call.sandbox, call.package(), str(call.path.get("user", "")))
+
+
+@endpoint("GET", "/projects")
+def projects(call: Call) -> dict[str, Any]:
+    """The forks whose name is the pattern."""
+    pattern = call.query.get("pattern", "")
+    found = [_project(call.sandbox, pattern, user) for user in forge.forks_of(call.sandbox, pattern)]
+    return {"projects": found, "total_projects": len(found)}
+
+
+@endpoint("POST", "/fork")
+def make_fork(call: Call) -> dict[str, Any]:
+    """Fork a repository to the caller."""
+    user, package = call.ours(), call.form.get("repo", "")
+    if not call.may_fork:
+        text = "Invalid or expired token. Missing ACLs: fork_project"
+        raise Refused(401, "EINVALIDTOK", text)
+    if not forge.repository(call.sandbox, package).exists():
+        raise Refused(404, "ENOPROJECT", "Project not found")
+    try:
+        forge.fork(call.sandbox, package, user)
+    except ForgeRefusal as error:
+        raise Refused(400, "ENOCODE", str(error)) from error
+    return {"message": f'Repo "{package}" cloned to "{user}/{package}"'}
+
+
+@endpoint("GET", "/{namespace}/{repo}/pull-requests")
+def list_pulls(call: Call) -> dict[str, Any]:
+    """A page of pull requests by status and author."""
+    wanted = call.query.get("status", "Open").lower()
+    rows = forge.pulls_of(call.sandbox, call.package(), "" if wanted == "all" else wanted)
+    author = call.query.get("author")
+    rows = [row for row in rows if author in {None, row["user"]}]
+    page = int(call.query.get("page", 1))
+    last = max(1, -(-len(rows) // PER_PAGE))
+    shown = rows[(page - 1) * PER_PAGE : page * PER_PAGE]
+    return {
+        "total_requests": len(rows),
+        "requests": [_pull(call.sandbox, row) for row in shown],
+        "pagination": {
+            "page": page, "pages": last, "per_page": PER_PAGE, "next": "next" if page < last else None,
+            "prev": "prev" if page > 1 else None, "first": "first", "last": "last",
+        },
+    }  # fmt: skip
+
+
+@endpoint("GET", "/{namespace}/{repo}/pull-request/{number:int}")
+def get_pull(call: Call) -> dict[str, Any]:
+    """One pull request with its comments."""
+    return _pull(call.sandbox, call.pull())
+
+
+@endpoint("POST", "/{namespace}/{repo}/pull-request/new")
+def new_pull(call: Call) -> dict[str, Any]:
+    """Open a pull request. Pagure takes a second one from the same branch, too."""
+    user, package, form = call.ours(), call.package(), call.form
+    if not form.get("title") or form.get("repo_from_username") != user:
+        raise Refused(400, "EINVALIDREQ", "Invalid or incomplete input submitted")
+    try:
+        row = forge.open_pull(
+            call.sandbox, package, branch=form.get("branch_to", ""), user=user,
+            branch_from=form.get("branch_from", ""), title=form["title"], text=form.get("initial_comment", ""),
+        )  # fmt: skip
+    except ForgeRefusal as error:
+        raise Refused(400, "EINVALIDREQ", str(error)) from error
+    return _pull(call.sandbox, row)
+
+
+@endpoint("POST", "/{namespace}/{repo}/pull-request/{number:int}/comment")
+def add_comment(call: Call) -> dict[str, Any]:
+    """Say something."""
+    forge.comment(call.sandbox, call.pull(), call.ours(), call.form["comment"])
+    return {"message": "Comment added"}
+
+
+@endpoint("POST", "/{namespace}/{repo}/pull-request/{number:int}/close")
+def close(call: Call) -> dict[str, Any]:
+    """Close without a merge."""
+    user, row = call.ours(), call.pull()
+    try:
+        forge.close_pull(call.sandbox, row, user)
+    except ForgeRefusal as error:
+        raise Refused(400, "ENOCODE", str(error)) from error
+    return {"message": "Pull-request closed!"}

@@ -1,0 +1,1 @@
+"""Koji's hub: XML-RPC, tasks, builds, tags, side tags, repositories."""

@@ -1,0 +1,1 @@
+"""Upstream: GitHub's answers about releases, and the source archives."""

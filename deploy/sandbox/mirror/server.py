@@ -1,0 +1,220 @@
+"""The upstream mirror: GitHub's answers about releases and tags, and the source archives."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from sandbox.mirror.archive import Archive, broken_archive
+from sandbox.mirror.releases import OWNER, REPO, UnknownTag
+from sandbox.store import Row
+
+if TYPE_CHECKING:
+    from sandbox.farm import Sandbox
+
+DOCS = "https://docs.github.com/rest"
+MAX_PAGE = 100
+
+
+def not_found() -> JSONResponse:
+    """GitHub's 404."""
+    return JSONResponse({"message": "Not Found", "documentation_url": DOCS, "status": "404"}, 404)
+
+
+def _conditional(request: Request, body: Any, headers: dict[str, str] | None = None) -> Response:
+    """200 with an ETag over the content, or 304 where the reader has it already."""
+    raw = json.dumps(body, separators=(",", ":")).encode()
+    etag = f'W/"{hashlib.sha256(raw).hexdigest()}"'
+    headers = {**(headers or {}), "ETag": etag, "Cache-Control": "public, max-age=60, s-maxage=60"}
+    given = request.headers.get("if-none-match", "")
+    if etag.removeprefix("W/") in [one.strip().removeprefix("W/") for one in given.split(",")]:
+        return Response(status_code=304, headers=headers)
+    return Response(raw, media_type="application/json; charset=utf-8", headers=headers)
+
+
+def _page(request: Request, sandbox: Sandbox, rows: list[Row]) -> tuple[list[Row], dict[str, str]]:
+    """The rows of the page asked for, and the Link header to the others."""
+
+    def number(name: str, default: int) -> int:
+        text = request.query_params.get(name, "")
+        return int(text) if text.isdigit() and int(text) > 0 else default
+
+    size, page = min(number("per_page", 30), MAX_PAGE), number("page", 1)
+    last = max(1, -(-len(rows) // size))
+    targets = {"prev": page - 1, "next": page + 1, "last": last, "first": 1}
+    wanted = [
+        name
+        for name in targets
+        if (name in {"prev", "first"} and page > 1) or (name in {"next", "last"} and page < last)
+    ]
+    here = sandbox.mirror_url + request.url.path
+    links = [
+        f'<{here}?{urlencode({"per_page": size, "page": targets[name]})}>; rel="{name}"' for name in wanted
+    ]
+    return rows[(page - 1) * size : page * size], {"Link": ", ".join(links)} if links else {}
+
+
+def release_shape(sandbox: Sandbox, row: Row) -> dict[str, Any]:
+    """A release as GitHub's REST API and its webhook deliveries describe it."""
+    api, tag = f"{sandbox.mirror_url}/repos/{OWNER}/{REPO}", row["tag"]
+    page = f"{sandbox.mirror_url}/{OWNER}/{REPO}"
+    return {
+        "url": f"{api}/releases/{row['id']}",
+        "assets_url": f"{api}/releases/{row['id']}/assets",
+        "html_url": f"{page}/releases/tag/{tag}",
+        "id": row["id"],
+        "author": {"login": "github-actions[bot]", "id": 41898282, "type": "Bot"},
+        "node_id": f"RE_{row['id']:08d}",
+        "tag_name": tag,
+        "target_commitish": "main",
+        "name": tag,
+        "draft": bool(row["draft"]),
+        "immutable": False,
+        "prerelease": bool(row["prerelease"]),
+        "created_at": row["published_at"],
+        "published_at": None if row["draft"] else row["published_at"],
+        "assets": [],
+        "tarball_url": f"{api}/tarball/{tag}",
+        "zipball_url": f"{api}/zipball/{tag}",
+        "body": f"Listed by cryopack's sandbox, which mirrors the history of {OWNER}/{REPO}.",
+    }
+
+
+def _sandbox(request: Request) -> Sandbox | None:
+    """The sandbox, or None where the path names a repository that it does not mirror."""
+    if (request.path_params["owner"], request.path_params["repo"]) != (OWNER, REPO):
+        return None
+    sandbox: Sandbox = request.app.state.sandbox
+    return sandbox
+
+
+async def releases(request: Request) -> Response:
+    """Published releases, newest first, in pages."""
+    sandbox = _sandbox(request)
+    if sandbox is None:
+        return not_found()
+    rows, headers = _page(request, sandbox, sandbox.releases.listed())
+    return _conditional(request, [release_shape(sandbox, row) for row in rows], headers)
+
+
+async def latest(request: Request) -> Response:
+    """The newest release that is neither a draft nor a prerelease."""
+    sandbox = _sandbox(request)
+    rows = [row for row in sandbox.releases.listed() if not row["prerelease"]] if sandbox else []
+    return _conditional(request, release_shape(sandbox, rows[0])) if sandbox and rows else not_found()
+
+
+async def release_of_tag(request: Request) -> Response:
+    """The release of one tag."""
+    sandbox = _sandbox(request)
+    try:
+        row = sandbox.releases.get(request.path_params["tag"]) if sandbox else None
+    except UnknownTag:
+        row = None
+    if sandbox is None or row is None or not row["published"] or row["draft"]:
+        return not_found()
+    return _conditional(request, release_shape(sandbox, row))
+
+
+async def tags(request: Request) -> Response:
+    """Tags with their commits, newest version first."""
+    sandbox = _sandbox(request)
+    if sandbox is None:
+        return not_found()
+    rows, headers = _page(request, sandbox, sandbox.releases.tags())
+    api = f"{sandbox.mirror_url}/repos/{OWNER}/{REPO}"
+    items = [
+        {
+            "name": row["tag"],
+            "zipball_url": f"{api}/zipball/refs/tags/{row['tag']}",
+            "tarball_url": f"{api}/tarball/refs/tags/{row['tag']}",
+            "commit": {"sha": row["commit_sha"], "url": f"{api}/commits/{row['commit_sha']}"},
+            "node_id": f"REF_{row['id']:08d}",
+        }
+        for row in rows
+    ]
+    return _conditional(request, items, headers)
+
+
+async def tag_ref(request: Request) -> Response:
+    """The commit that a tag points to; also for tags whose release is not published."""
+    sandbox = _sandbox(request)
+    try:
+        row = sandbox.releases.get(request.path_params["tag"]) if sandbox else None
+    except UnknownTag:
+        row = None
+    if sandbox is None or row is None:
+        return not_found()
+    api = f"{sandbox.mirror_url}/repos/{OWNER}/{REPO}"
+    return _conditional(
+        request,
+        {
+            "ref": f"refs/tags/{row['tag']}",
+            "node_id": f"REF_{row['id']:08d}",
+            "url": f"{api}/git/refs/tags/{row['tag']}",
+            "object": {
+                "sha": row["commit_sha"],
+                "type": "commit",
+                "url": f"{api}/git/commits/{row['commit_sha']}",
+            },
+        },
+    )
+
+
+async def source_archive(request: Request) -> Response:
+    """A tag's archive, whole or from an offset on (``Range: bytes=N-``)."""
+    sandbox = _sandbox(request)
+    tag = request.path_params["tag"].removesuffix(".tar.gz")
+    try:
+        row = sandbox.releases.get(tag) if sandbox else None
+    except UnknownTag:
+        row = None
+    if sandbox is None or row is None:
+        return Response("404: Not Found", 404)
+    # Packing takes its time, and the farm must go on meanwhile.
+    made = await asyncio.to_thread(broken_archive, row, request.scope.get("fault", ""))
+    headers = {
+        "Accept-Ranges": "bytes",
+        "ETag": f'"{made.etag}"',
+        "Content-Disposition": f"attachment; filename={made.filename}",
+    }
+    if made.etag in request.headers.get("if-none-match", ""):
+        return Response(status_code=304, headers=headers)
+    return _ranged(request, made, headers)
+
+
+def _ranged(request: Request, made: Archive, headers: dict[str, str]) -> Response:
+    size, asked = len(made.content), request.headers.get("range", "")
+    condition = request.headers.get("if-range")
+    if not asked.startswith("bytes=") or "," in asked or (condition and condition.strip('"') != made.etag):
+        return Response(made.content, media_type="application/x-gzip", headers=headers)
+    first, _, last = asked.removeprefix("bytes=").partition("-")
+    if not (first + last).isdigit():
+        return Response(made.content, media_type="application/x-gzip", headers=headers)
+    start = int(first) if first else max(0, size - int(last))
+    end = min(int(last), size - 1) if first and last else size - 1
+    if start > end:
+        return Response(status_code=416, headers={**headers, "Content-Range": f"bytes */{size}"})
+    headers["Content-Range"] = f"bytes {start}-{end}/{size}"
+    return Response(made.content[start : end + 1], 206, media_type="application/x-gzip", headers=headers)
+
+
+API = "/repos/{owner}/{repo}"
+ROUTES = [
+    Route(f"{API}/releases", releases),
+    Route(f"{API}/releases/latest", latest),
+    Route(f"{API}/releases/tags/{{tag}}", release_of_tag),
+    Route(f"{API}/tags", tags),
+    Route(f"{API}/git/ref/tags/{{tag}}", tag_ref),
+    Route(f"{API}/tarball/{{tag}}", source_archive),
+    Route("/{owner}/{repo}/archive/refs/tags/{tag}", source_archive),
+    Route("/{owner}/{repo}/archive/{tag}/{filename}", source_archive),
+    Route("/{owner}/{repo}/archive/{tag}", source_archive),
+]

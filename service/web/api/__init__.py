@@ -1,0 +1,1 @@
+"""``/api/v1``: its routes and the shapes of their answers."""

@@ -1,0 +1,134 @@
+"""How a write of the API is done once: its effect and the answer to its Idempotency-Key in one transaction."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from hashlib import sha256
+from typing import Annotated, Any
+
+from fastapi import Header
+from pydantic import BaseModel
+from sqlalchemy import delete, select
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import Session
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from service.builds.commands import CommandRefused, NotFound
+from service.domain.errors import BadCatalog, BadName, BadTag
+from service.store.access import KeptAnswer
+from service.store.session import Database, JoinedDatabase, database_now
+from service.web.access.auth import Caller
+from service.web.base.context import WebContext, context_of
+from service.web.base.problem import Problem
+
+KEPT_FOR = timedelta(hours=24)
+
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        pattern=r"^[!-~]{1,100}$",
+        description="A word of your own. A repeat with the same word and body within a day gets the first answer "
+        "again, and nothing is done twice; with another body it is refused (422).",
+    ),
+]
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a write came to: the answer's body, and what to hint at after the commit."""
+
+    body: Mapping[str, Any]
+    builds: tuple[int, ...] = ()
+    deliveries: tuple[int, ...] = ()
+    side_tags: tuple[int, ...] = ()
+    replan: bool = False
+    status: int = 202
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+def write(
+    request: Request,
+    caller: Caller,
+    key: str | None,
+    action: Callable[[Database], Done],
+    payload: BaseModel | None = None,
+) -> Response:
+    """Do the action in one transaction and answer; with a key, at most once. Raises Problem 404, 409 and 422.
+
+    Two requests with one key at the same moment queue up at the key's row: the second gets the first's answer.
+    """
+    context = context_of(request)
+    kept: KeptAnswer | None = None
+    try:
+        with context.db.transaction() as session:
+            if key is not None:
+                asked = _fingerprint(request, payload)
+                kept = _claim(session, caller.name, key, asked)
+                if kept.status:
+                    if kept.request_sha256 != asked:
+                        raise Problem(
+                            422,
+                            "header.Idempotency-Key: this key was used for another request; take a fresh one.",
+                        )
+                    headers = {"Idempotency-Replayed": "true"}
+                    return JSONResponse(json.loads(kept.body), kept.status, headers=headers)
+            done = action(JoinedDatabase(session))
+            if kept is not None:
+                kept.status, kept.body = done.status, json.dumps(done.body)
+    except Exception as error:
+        raise refused(error) from error
+    hint(context, done)
+    return JSONResponse(dict(done.body), done.status, headers=dict(done.headers))
+
+
+def hint(context: WebContext, done: Done) -> None:
+    """Tell the workers what is due now; a hint that is lost costs a sweep."""
+    for build_id in done.builds:
+        context.wake.build(build_id)
+    for delivery_id in done.deliveries:
+        context.wake.delivery(delivery_id)
+    for side_tag_id in done.side_tags:
+        context.wake.side_tag(side_tag_id)
+    if done.replan:
+        context.wake.reconcile()
+
+
+def refused(error: Exception) -> Exception:
+    """A command's refusal as the Problem that says so; any other error as it is."""
+    if isinstance(error, NotFound):
+        return Problem(404, _sentence(error))
+    if isinstance(error, CommandRefused):
+        return Problem(409, _sentence(error))
+    if isinstance(error, (BadTag, BadName, BadCatalog)):
+        return Problem(422, _sentence(error))
+    return error
+
+
+def _sentence(error: Exception) -> str:
+    text = str(error)
+    return text[:1].upper() + text[1:] + ("" if text.endswith(".") else ".")
+
+
+def _fingerprint(request: Request, payload: BaseModel | None) -> str:
+    body = payload.model_dump_json() if payload else ""
+    return sha256(f"{request.method} {request.url.path}?{request.url.query}\n{body}".encode()).hexdigest()
+
+
+def _claim(session: Session, actor: str, key: str, asked: str) -> KeptAnswer:
+    """The key's row, made by the first request of its name and locked until the answer is in it."""
+    at = database_now(session)
+    session.execute(delete(KeptAnswer).where(KeptAnswer.at < at - KEPT_FOR))
+    insert = sqlite.insert if session.get_bind().dialect.name == "sqlite" else postgresql.insert
+    session.execute(
+        insert(KeptAnswer)
+        .values(actor=actor, request_key=key, request_sha256=asked, status=0, body="", at=at)
+        .on_conflict_do_nothing(index_elements=["actor", "request_key"])
+    )
+    return session.scalars(
+        select(KeptAnswer).where(KeptAnswer.actor == actor, KeptAnswer.request_key == key).with_for_update()
+    ).one()

@@ -1,0 +1,99 @@
+"""Errors as the reader wants them: problem+json (RFC 9457) for programs, a page in our style for people."""
+
+from __future__ import annotations
+
+import secrets
+from http import HTTPStatus
+
+import structlog
+from fastapi.exceptions import RequestValidationError
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from service.web.base.problem import Problem
+from service.web.base.render import error_page
+
+PROGRAM_PATHS = ("/api/", "/webhooks/", "/healthz", "/readyz", "/metrics", "/static/")
+DATABASE_AWAY = (OperationalError, InterfaceError, PoolTimeout)
+
+log = structlog.get_logger()
+
+
+class ProblemResponse(JSONResponse):
+    media_type = "application/problem+json"
+
+
+def problem_response(problem: Problem) -> ProblemResponse:
+    """The problem+json answer. Of type about:blank, so the title is the status's phrase (RFC 9457)."""
+    body = {
+        "type": "about:blank",
+        "title": HTTPStatus(problem.status).phrase,
+        "status": problem.status,
+        "detail": problem.detail,
+        **problem.extra,
+    }
+    return ProblemResponse(body, problem.status, headers=problem.headers)
+
+
+def answer_problem(request: Request, problem: Problem) -> Response:
+    """The problem as a page or as problem+json, by what the address is for."""
+    if request.url.path.startswith(PROGRAM_PATHS):
+        return problem_response(problem)
+    return error_page(request, problem.status, problem.detail, problem.headers)
+
+
+async def on_problem(request: Request, error: Exception) -> Response:
+    """Handler for Problem."""
+    assert isinstance(error, Problem)
+    return answer_problem(request, error)
+
+
+async def on_http_exception(request: Request, error: Exception) -> Response:
+    """Handler for what the framework raises itself: unknown address, wrong method."""
+    assert isinstance(error, HTTPException)
+    details = {
+        # All that the framework says of a body that is not text.
+        400: "The body cannot be read: send JSON in UTF-8.",
+        404: "There is nothing at this address.",
+        405: f"{request.method} is not possible here.",
+    }
+    detail = details.get(error.status_code, str(error.detail))
+    return answer_problem(request, Problem(error.status_code, detail, headers=error.headers))
+
+
+async def on_invalid_request(request: Request, error: Exception) -> Response:
+    """Handler for parameters that do not fit: names parameter and fault, never echoes the value."""
+    assert isinstance(error, RequestValidationError)
+    faults = [
+        {"where": ".".join(str(part) for part in fault["loc"]), "what": str(fault["msg"])[:300]}
+        for fault in error.errors()[:20]
+    ]
+    first = faults[0] if faults else {"where": "request", "what": "is not valid"}
+    return answer_problem(request, Problem(422, f"{first['where']}: {first['what']}", errors=faults))
+
+
+async def on_bad_cursor(request: Request, error: Exception) -> Response:
+    """Handler for a cursor that is not ours."""
+    return answer_problem(request, Problem(422, f"query.cursor: {error}"))
+
+
+async def on_database_away(request: Request, error: Exception) -> Response:
+    """Handler for a database that does not answer: come again, nothing is wrong with the request."""
+    log.error("database away", path=request.url.path, error=type(error).__name__)
+    detail = "The database does not answer. Nothing is lost: try again in a moment."
+    return answer_problem(request, Problem(503, detail, headers={"Retry-After": "5"}))
+
+
+def crash_response(request: Request, error: Exception) -> Response:
+    """The answer for a fault of ours: an id that is in the log beside the traceback, and nothing more."""
+    error_id = secrets.token_hex(6)
+    log.error("request failed", error_id=error_id, path=request.url.path, exc_info=error)
+    detail = f"This is a fault of ours. The log has the details under error id {error_id}."
+    problem = Problem(500, detail, error_id=error_id)
+    try:
+        return answer_problem(request, problem)
+    except Exception:  # What is broken may be the page itself.
+        return problem_response(problem)

@@ -1,0 +1,41 @@
+"""How often who may write. Kept in this process by the limits library.
+
+Neither the broker nor the database stands in the way of a request, and a broker that is away neither opens nor closes
+anything. With several web processes each counts by itself.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+
+from limits import RateLimitItemPerMinute
+from limits.storage import MemoryStorage
+from limits.strategies import MovingWindowRateLimiter
+
+from service.settings import Settings
+from service.web.base.problem import Problem
+
+
+class Rates:
+    """How often each token and each address has written in the last minute, and each has signed a webhook wrongly."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._window = MovingWindowRateLimiter(MemoryStorage())
+        self._limits = {
+            "token": settings.write_limit_per_minute,
+            "address": settings.address_limit_per_minute,
+            "signature": settings.bad_signature_limit_per_minute,
+        }
+
+    def take(self, kind: str, who: str, what: str) -> None:
+        """Count one more of a kind (``token``, ``address``, ``signature``). Raises Problem 429 over the limit."""
+        item = RateLimitItemPerMinute(self._limits[kind])
+        if self._window.hit(item, kind, who):
+            return
+        seconds = max(1, math.ceil(self._window.get_window_stats(item, kind, who).reset_time - time.time()))
+        raise Problem(
+            429,
+            f"More than {self._limits[kind]} {what} in a minute. Come back in {seconds} seconds.",
+            headers={"Retry-After": str(seconds)},
+        )

@@ -1,0 +1,1 @@
+"""The dashboard: pages, their forms and buttons."""

@@ -1,0 +1,114 @@
+"""Killed at each boundary of a proposal: one commit in the fork, one pull request, one Koji task come out."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from sqlalchemy import update
+
+import workers.distgit.commit
+import workers.distgit.pull_requests
+import workers.distgit.pull_watch
+from sandbox.testing import Farm
+from service.settings import Settings
+from service.store.schema import FollowUp, PackageBuild
+from service.store.session import database_now
+from tests.flow.distgit.pull_requests import PullHouse
+from tests.flow.distgit.service import BRANCH, PACKAGE
+from workers.distgit.git import Repository
+from workers.forges.through_ogr import ThroughOgr
+
+pytestmark = pytest.mark.timeout(120)
+
+
+class Killed(BaseException):
+    """What no step catches: from here on nothing of the worker is left."""
+
+
+BEFORE_THE_MERGE: dict[str, tuple[Any, str]] = {
+    "fork": (ThroughOgr, "fork"),
+    "record_commit": (workers.distgit.commit, "record_commit"),
+    "replace": (Repository, "replace"),
+    "note_fork_head": (workers.distgit.pull_requests, "note_fork_head"),
+    "ask_for_pull": (workers.distgit.pull_requests, "ask_for_pull"),
+    "open": (ThroughOgr, "open"),
+    "record_pull": (workers.distgit.pull_requests, "record_pull"),
+    "hold_for_merge": (workers.distgit.pull_requests, "hold_for_merge"),
+}
+# What follows any other is the boundary after it, and nothing lies between them.
+ELSEWHERE = frozenset({"fork", "replace", "open"})
+AFTER_THE_MERGE: dict[str, tuple[Any, str]] = {
+    "record_pull": (workers.distgit.pull_watch, "record_pull"),
+    "go_on_after_merge": (workers.distgit.pull_watch, "go_on_after_merge"),
+    "record_landed": (workers.distgit.commit, "record_landed"),
+}
+
+
+def test_one_pull_request_whenever_it_is_killed(
+    farm: Farm, make_settings: Callable[..., Settings], sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house = PullHouse(farm, make_settings, sqlite_url, forge_seconds=0.2)
+    house.grants.grant(PACKAGE, BRANCH)
+    house.announce("v1.35.1")
+    house.process_inbox()
+    for name in BEFORE_THE_MERGE:
+        _kill_at(house, monkeypatch, BEFORE_THE_MERGE, name)
+    house.run(until=lambda builds: builds[-1].state == "held")
+    (pull,) = house.pulls()
+    assert (pull["state"], pull["head"]) == ("open", house.changes()[0].commit_id)
+    farm.forge.merge(PACKAGE, pull["number"], "fast-forward")
+    for name in AFTER_THE_MERGE:
+        _kill_at(house, monkeypatch, AFTER_THE_MERGE, name)
+    house.run()
+    house.close()
+    assert house.builds()[-1].state == "succeeded", house.builds()[-1].reason
+    assert house.grants.log(PACKAGE, BRANCH) == ["Update to 1.35.1", "Added the README"]
+    assert len(house.pulls()) == len(house.scm_builds()) == 1
+
+
+def _kill_at(
+    house: PullHouse, monkeypatch: pytest.MonkeyPatch, boundaries: dict[str, tuple[Any, str]], name: str
+) -> None:
+    """Kill once before a boundary, and once after it where something was done elsewhere."""
+    for when in ("before", "after") if name in ELSEWHERE else ("before",):
+        died = _die_once(monkeypatch, when, *boundaries[name])
+        give_up = time.monotonic() + 20.0
+        while not died and time.monotonic() < give_up:
+            with contextlib.suppress(Killed):
+                # A request that was asked for is waited for before it is asked for again.
+                time.sleep(0.0 if house.turn() else 0.02)
+        monkeypatch.undo()
+        assert died, f"nothing came to {when} {name}"
+        expire_leases(house)
+
+
+def _die_once(monkeypatch: pytest.MonkeyPatch, when: str, owner: Any, name: str) -> list[str]:
+    died: list[str] = []
+    real = getattr(owner, name)
+
+    def deadly(*args: Any, **kwargs: Any) -> Any:
+        if when == "before" and not died:
+            died.append(name)
+            raise Killed
+        result = real(*args, **kwargs)
+        if not died:
+            died.append(name)
+            raise Killed
+        return result
+
+    monkeypatch.setattr(owner, name, deadly)
+    return died
+
+
+def expire_leases(house: PullHouse) -> None:
+    """What the passing of a lease would do, at once; and a killed claim counts no try here."""
+    with house.context.db.transaction() as session:
+        now = database_now(session)
+        free = {"lease_token": None, "lease_until": None, "due_at": now, "tries": 0}
+        live = PackageBuild.state.in_(["pending", "preparing", "submitting"])
+        session.execute(update(PackageBuild).where(live).values(**free))
+        session.execute(update(FollowUp).where(FollowUp.ended_at.is_(None)).values(**free))

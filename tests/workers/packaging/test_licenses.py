@@ -1,0 +1,74 @@
+"""SPDX expressions, and go-vendor-tools' answers; a script stands in its place, since it is not on every machine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.workers.sources.archives import ROOT, Made
+from workers.packaging import licenses
+from workers.packaging.licenses import BadLicense, Computed, checked, compute, same
+
+Tool = Callable[[str], None]
+
+
+@pytest.fixture
+def tool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tool:
+    """Puts a script in go_vendor_license's place; its words are $*."""
+    folder = tmp_path / "tools"
+    folder.mkdir()
+    monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
+    monkeypatch.setattr(licenses.sys, "executable", str(tmp_path / "nowhere" / "python"))
+
+    def put(script: str) -> None:
+        program = folder / licenses.TOOL
+        program.write_text(f"#!/bin/sh\n{script}\n")
+        program.chmod(0o755)
+
+    return put
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> Path:
+    file = tmp_path / "cri-o-1.32.1.tar.gz"
+    file.write_bytes(Made().packed())
+    return file
+
+
+def test_expressions() -> None:
+    assert checked("mit AND  Apache-2.0") == "MIT AND Apache-2.0"
+    assert same("MIT AND Apache-2.0", "Apache-2.0 AND MIT")
+    assert not same("MIT", "MIT AND ISC")
+    assert not same("", "MIT")
+    for bad in ("ASL 2.0", "", "MIT AND", "MIT\nName: x", "%(id)"):
+        with pytest.raises(BadLicense) as caught:
+            checked(bad)
+        assert "\n" not in str(caught.value)
+
+
+def test_without_the_tool_nothing_is_computed(tool: Tool, archive: Path, tmp_path: Path) -> None:
+    assert compute(archive, ROOT, folder=tmp_path) == Computed("", "go_vendor_license is not installed")
+
+
+def test_the_first_detector_that_answers_decides(tool: Tool, archive: Path, tmp_path: Path) -> None:
+    # -C FOLDER --detector NAME report expression
+    tool('[ "$4" = trivy ] || { echo "no $4 here" >&2; exit 1; }; [ -f "$2/go.mod" ] && echo "MIT AND ISC"')
+    assert compute(archive, ROOT, folder=tmp_path) == Computed("MIT AND ISC", "go-vendor-tools with trivy")
+    assert not list(tmp_path.glob(".licenses-*"))
+
+
+@pytest.mark.parametrize(
+    ("script", "why"),
+    [
+        ('echo "no $4 here" >&2; exit 1', "no detector answered (no askalono here)"),
+        ("echo ASL 2.0", "go-vendor-tools with askalono: 'ASL 2.0' is no SPDX expression"),
+        ("exit 0", "go-vendor-tools with askalono: 'no reason given' is no SPDX"),
+        ("kill -9 $$", "was ended by signal 9"),
+    ],
+)
+def test_answers_that_are_none(tool: Tool, archive: Path, tmp_path: Path, script: str, why: str) -> None:
+    tool(script)
+    found = compute(archive, ROOT, folder=tmp_path)
+    assert found.expression == "" and why in found.by and "\n" not in found.by

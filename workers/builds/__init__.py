@@ -1,0 +1,1 @@
+"""The steps of a build: prepare, submit, poll; deliveries, side tags and surplus builds beside them."""

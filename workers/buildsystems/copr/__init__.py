@@ -1,0 +1,1 @@
+"""COPR behind the port to build systems."""

@@ -1,0 +1,1 @@
+"""Koji behind the port to build systems."""

@@ -1,0 +1,1 @@
+"""Dist-git with real git: merge, commit, lookaside cache, pull requests."""

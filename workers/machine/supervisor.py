@@ -1,0 +1,253 @@
+"""The supervisor behind ``make run``: everything on one machine, under one parent, stopped by one Ctrl-C."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import socket
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import IO
+
+import httpx2
+
+import migrations
+from service import wake
+from service.domain.versions import parse_tag
+from service.settings import Settings, SettingsError
+from workers.context import load_catalog
+from workers.machine import sample
+from workers.machine.bootstrap import Surroundings, answers, running_settings, surround
+from workers.machine.children import Child, Terminal, die_with_parent
+
+READY_SECONDS = 60.0
+ANSWER_SECONDS = 5.0
+TICK_SECONDS = 0.1
+# Steps that are cut off are found again by their leases, so the wait is for manners, not for safety.
+SERVICE_GRACE = 3.0
+SERVER_GRACE = 1.0
+# Some terminals and wrappers send one Ctrl-C twice.
+SAME_SIGNAL_SECONDS = 0.5
+HOPELESS_ENDS = 3
+# The sample's id never changes, so that a second start's delivery would be the same one.
+SAMPLE_GUID = str(uuid.uuid5(uuid.NAMESPACE_URL, f"cryopack:{sample.SAMPLE_REPOSITORY}@{sample.SAMPLE_TAG}"))
+
+__all__ = ["UpFailed", "run", "running_settings"]
+
+
+class UpFailed(SettingsError):
+    """It cannot start, or something essential does not come up; one line."""
+
+
+class _Interrupted(Exception):
+    """A signal asked us to stop while we were starting."""
+
+
+class Supervisor:
+    """Starts children, keeps them running and stops them in order. For the main thread only."""
+
+    def __init__(self, terminal: Terminal) -> None:
+        self.children: list[Child] = []
+        self.terminal = terminal
+        self._asked_at = 0.0
+        self._impatient = False
+
+    def on_signal(self, signum: int, frame: FrameType | None) -> None:
+        """The first signal asks for an orderly stop, a later one for an immediate one."""
+        if not self._asked_at:
+            self._asked_at = time.monotonic()
+        elif time.monotonic() - self._asked_at > SAME_SIGNAL_SECONDS:
+            self._impatient = True
+
+    @property
+    def asked_to_stop(self) -> bool:
+        """Whether a signal has come."""
+        return self._asked_at > 0
+
+    def add(self, child: Child) -> None:
+        """Start a child and look after it from now on."""
+        self.children.append(child)
+        child.start()
+
+    def tick(self) -> None:
+        """Watch everybody once, and pass on what they complain of."""
+        for child in self.children:
+            for line in child.troubles():
+                self.terminal.say(line, child.name)
+            said = child.watch()
+            if said:
+                self.terminal.say(said)
+        time.sleep(TICK_SECONDS)
+
+    def wait_for(self, *names: str) -> None:
+        """Return when these children serve. Raises UpFailed if one cannot, _Interrupted on a signal."""
+        deadline = time.monotonic() + READY_SECONDS
+        waiting = [child for child in self.children if child.name in names]
+        while waiting:
+            if self.asked_to_stop:
+                raise _Interrupted
+            self.tick()
+            waiting = [child for child in waiting if not child.ready()]
+            for child in waiting:
+                if child.ends >= HOPELESS_ENDS or time.monotonic() > deadline:
+                    for line in child.last_lines():
+                        self.terminal.say(line, child.name)
+                    raise UpFailed(f"{child.name} does not start; its log is {child.log}")
+
+    def stop(self, *stages: tuple[Sequence[str], float]) -> None:
+        """Stop the children stage by stage: names and the seconds they have before they are killed."""
+        for names, grace in stages:
+            leaving = [child for child in self.children if child.name in names]
+            for child in leaving:
+                child.terminate()
+            deadline = time.monotonic() + grace
+            while leaving and time.monotonic() < deadline and not self._impatient:
+                leaving = [child for child in leaving if not child.gone()]
+                time.sleep(0.02)
+        for child in self.children:
+            child.kill()
+
+
+def run(settings: Settings, *, port: int = 8000, with_parent: bool = False) -> int:
+    """Run everything until a signal comes; the exit status is 0 then. Call it from the main thread.
+
+    With ``with_parent`` the end of the calling process is such a signal too. Raises UpFailed, SettingsError,
+    SQLAlchemyError and OSError if it cannot start; nothing is left running then.
+    """
+    terminal = Terminal()
+    supervisor = Supervisor(terminal)
+    for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(signum, supervisor.on_signal)
+    if with_parent:
+        die_with_parent(os.getppid(), signal.SIGTERM)
+    began = time.monotonic()
+    with _only_one(settings.state_dir):
+        _check_port(port)
+        surroundings = surround(
+            settings, port=port, held_back_stream=str(parse_tag(sample.SAMPLE_TAG).stream)
+        )
+        try:
+            _start(supervisor, settings, surroundings, port)
+            base_url = running_settings(settings).base_url
+            terminal.say(f"{base_url} is ready after {time.monotonic() - began:.1f} s; Ctrl-C stops it")
+            if surroundings.simulated:
+                terminal.say(
+                    "builds are simulated, replayed, or compiled where Go is at hand: CRYOPACK_COPR_OWNER is "
+                    "not set, so a sandbox on this machine plays COPR and Koji"
+                )
+            while not supervisor.asked_to_stop:
+                supervisor.tick()
+        except _Interrupted:
+            pass
+        finally:
+            terminal.say("stopping")
+            service = ("beat", "worker", "fetcher", "web")
+            supervisor.stop((service, SERVICE_GRACE), (("sandbox", "broker"), SERVER_GRACE))
+        terminal.say("stopped; nothing is left running")
+    return 0
+
+
+def _start(supervisor: Supervisor, settings: Settings, surroundings: Surroundings, port: int) -> None:
+    state = settings.state_dir.resolve()
+    logs = state / "log"
+    logs.mkdir(exist_ok=True)
+    environment = {**os.environ, **surroundings.environment}
+
+    def add(name: str, command: Sequence[str], ready: Callable[[], bool] | None = None) -> None:
+        supervisor.add(Child(name, command, environment, logs, ready))
+
+    effective = running_settings(settings)
+    load_catalog(effective)
+    for server in surroundings.servers:
+        add(server.name, server.command, server.ready)
+    migrations.upgrade(effective.database())
+    supervisor.wait_for(*(server.name for server in surroundings.servers))
+    add("web", web_command(port), lambda: answers(f"http://127.0.0.1:{port}/readyz", ANSWER_SECONDS))
+    supervisor.wait_for("web")
+    if surroundings.simulated:
+        # Before the workers look at the mirror by themselves: the sample is to come in by its webhook.
+        deliver_sample(effective, f"http://127.0.0.1:{port}", surroundings.mirror_url, supervisor.terminal)
+    # Celery's notes of the last run hold nothing but times, and a kill may have left them half written.
+    for leftover in state.glob("beat-schedule*"):
+        leftover.unlink(missing_ok=True)
+    add("worker", celery_command("worker", "--queues", wake.WORK))
+    # A worker of its own: two slow downloads would keep both processes of the other from submitting and polling.
+    only_fetch = ("--queues", wake.FETCH, "--concurrency", "1", "--hostname", "fetcher@%h")
+    add("fetcher", celery_command("worker", *only_fetch))
+    add("beat", celery_command("beat", "--pidfile", "", "--schedule", str(state / "beat-schedule")))
+
+
+def web_command(port: int) -> list[str]:
+    """The command line of the web process."""
+    return [
+        sys.executable, "-m", "uvicorn", "service.web.app:create_app", "--factory", "--host", "127.0.0.1",
+        "--port", str(port), "--no-access-log", "--no-proxy-headers", "--timeout-graceful-shutdown", "3",
+    ]  # fmt: skip
+
+
+def celery_command(role: str, *options: str) -> list[str]:
+    """The command line of a worker or of beat."""
+    return [sys.executable, "-m", "celery", "-A", "workers.app", role, "--loglevel", "info", *options]
+
+
+def deliver_sample(settings: Settings, base_url: str, mirror_url: str, terminal: Terminal) -> None:
+    """Release the sample at the sandbox's mirror and deliver it, unless the service knows it already."""
+    version = parse_tag(sample.SAMPLE_TAG)
+    if answers(f"{base_url}/api/v1/releases/cri-o/{version}", ANSWER_SECONDS):
+        return
+    try:
+        httpx2.post(
+            f"{mirror_url}/_sandbox/releases", json={"tag": sample.SAMPLE_TAG}, timeout=10, trust_env=False
+        ).raise_for_status()
+        answer = sample.deliver(
+            base_url, settings.secrets()[0], sample.SAMPLE_REPOSITORY, sample.SAMPLE_TAG, guid=SAMPLE_GUID
+        )
+    except (httpx2.HTTPError, ConnectionError) as error:
+        terminal.say(f"the sample release could not be delivered ({type(error).__name__})")
+        return
+    if answer.status == 202:
+        terminal.say(f"delivered the sample release {sample.SAMPLE_REPOSITORY} {sample.SAMPLE_TAG}")
+    else:
+        terminal.say(f"the sample release was not taken: HTTP {answer.status} {answer.body}")
+
+
+@contextmanager
+def _only_one(state_dir: Path) -> Iterator[None]:
+    state_dir.mkdir(parents=True, exist_ok=True)
+    with (state_dir / "up.lock").open("a+", encoding="utf-8") as file:
+        _lock(file, state_dir)
+        file.seek(0)
+        file.truncate()
+        file.write(f"{os.getpid()}\n")
+        file.flush()
+        yield
+
+
+def _lock(file: IO[str], state_dir: Path) -> None:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.seek(0)
+        holder = file.read().strip() or "unknown"
+        raise UpFailed(f"another 'cryopack up' (process {holder}) runs on {state_dir}") from None
+
+
+def _check_port(port: int) -> None:
+    # The children of a supervisor that was killed a moment ago may need that moment to follow it.
+    deadline = time.monotonic() + 1.0
+    while True:
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+                return
+            except OSError as error:
+                if time.monotonic() > deadline:
+                    raise UpFailed(f"port {port} on 127.0.0.1 is not free ({error.strerror})") from None
+        time.sleep(0.1)

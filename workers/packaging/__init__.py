@@ -1,0 +1,1 @@
+"""From sources to a source package: spec checks, licenses, rpmbuild."""

@@ -1,0 +1,103 @@
+"""License expressions: checked as SPDX, and computed from a source with go-vendor-tools where it is installed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import tarfile
+import tempfile
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from license_expression import ExpressionError, get_spdx_licensing
+
+from workers.packaging.rpm_commands import RpmTrouble, run
+
+SECONDS = 600.0
+TOOL = "go_vendor_license"
+# In the order in which they are asked: the first that is installed decides. Fedora's build root has askalono.
+DETECTORS = ("askalono", "trivy", "scancode")
+
+_SPDX = get_spdx_licensing()
+
+
+class BadLicense(Exception):
+    """A text is no SPDX expression; ``str(error)`` is one line."""
+
+
+@dataclass(frozen=True)
+class Computed:
+    """``expression`` is empty where nobody could compute it; ``by`` is the tool and its detector, or why not."""
+
+    expression: str
+    by: str
+
+
+@lru_cache(maxsize=256)
+def checked(expression: str) -> str:
+    """An SPDX expression in its normal writing. Raises BadLicense."""
+    try:
+        parsed = _SPDX.parse(expression, validate=True, strict=True)
+    except ExpressionError as error:
+        raise BadLicense(f"{expression[:120]!r} is no SPDX expression: {_line(error)}") from error
+    if parsed is None:
+        raise BadLicense("the license expression is empty")
+    return str(parsed)
+
+
+def same(one: str, other: str) -> bool:
+    """Whether two expressions mean the same, whatever their order. Texts that are no expressions differ."""
+    try:
+        return bool(_SPDX.is_equivalent(checked(one), checked(other)))
+    except BadLicense:
+        return False
+
+
+def compute(archive: Path, root: str, *, folder: Path, seconds: float = SECONDS) -> Computed:
+    """What go-vendor-tools finds in an archive that ``workers.sources.archives.inspect`` has passed.
+
+    ``root`` is its one folder; it is unpacked below ``folder`` and removed again. Raises OSError for our disk's
+    sake; a missing tool or detector, and what it could not tell, is an answer and no error.
+    """
+    tool = _tool()
+    if tool is None:
+        return Computed("", f"{TOOL} is not installed")
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".licenses-", dir=folder) as place:
+        home = Path(place)
+        with tarfile.open(archive, mode="r:gz") as tar:
+            tar.extractall(home, filter="data")
+        why = ""
+        for detector in DETECTORS:
+            words = ["-C", str(home / root), "--detector", detector, "report", "expression"]
+            try:
+                done = run(
+                    tool, words, home=home, seconds=seconds, environment={"PATH": os.environ.get("PATH", "")}
+                )
+            except RpmTrouble as error:
+                return Computed("", _line(error))
+            if done.status != 0:
+                why = why or _last(done.complaints)
+                continue
+            try:
+                return Computed(checked(_last(done.output)), f"go-vendor-tools with {detector}")
+            except BadLicense as error:
+                return Computed("", f"go-vendor-tools with {detector}: {error}")
+    return Computed("", f"no detector answered ({why})")
+
+
+def _tool() -> str | None:
+    """The command beside our own Python, else on PATH."""
+    own = Path(sys.executable).parent / TOOL
+    return str(own) if os.access(own, os.X_OK) else shutil.which(TOOL)
+
+
+def _last(text: str) -> str:
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return " ".join((lines[-1] if lines else "no reason given").split())[:400]
+
+
+def _line(error: object) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__

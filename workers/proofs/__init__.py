@@ -1,0 +1,1 @@
+"""Workarounds proved with the toolchain of this machine."""

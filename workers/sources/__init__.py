@@ -1,0 +1,1 @@
+"""What is fetched from upstream and from build systems, and how an archive is read."""
