@@ -13,10 +13,9 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from service.access.audit import note_audit
-from service.builds.commands import CommandRefused, NotFound
 from service.catalog import Catalog
 from service.catalog.overrides import EDITABLE, Effective, Override, apply, effective, values_of
-from service.domain.errors import BadCatalog
+from service.domain.errors import BadCatalog, CommandRefused, NotFound
 from service.store.overrides import CatalogOverride
 from service.store.session import Database, database_now
 

@@ -59,10 +59,10 @@ ARROWS = {
     "service.contacts": Arrow(("service.store",), SQL),
     "service.proofs": Arrow(("service.domain", "service.store")),
     "service.board": Arrow(KEPT, SQL),
-    "service.releases": Arrow((*KEPT, "service.board", "service.builds"), SQL),
-    "service.access": Arrow((*KEPT, "service.board", "service.releases", "service.builds"), SQL),
+    "service.releases": Arrow((*KEPT, "service.board"), SQL),
+    "service.access": Arrow((*KEPT, "service.board", "service.releases"), SQL),
     "service.builds": Arrow((*KEPT, "service.board", "service.releases", "service.access"), SQL),
-    "service.overrides": Arrow((*KEPT, "service.access", "service.builds"), SQL),
+    "service.overrides": Arrow((*KEPT, "service.access"), SQL),
     "service.results": Arrow((*KEPT, "service.releases", "service.access", "service.builds"), SQL),
     "service.distgit": Arrow((*KEPT, "service.access", "service.builds"), SQL),
     "service.sidetags": Arrow((*KEPT, "service.access", "service.builds"), SQL),
@@ -120,7 +120,7 @@ ARROWS = {
         ("service.domain", "workers.buildsystems"), ("ogr", "pyforgejo", "httpx", "requests")
     ),
     "workers.context": Arrow(
-        (*KEPT, *("service.settings", "service.wake", "service.overrides"), *PORTS, "workers.distgit"),
+        (*KEPT, *("service.settings", "service.wake", "service.overrides"), *PORTS),
     ),
     "workers.sources": Arrow(
         ("service.domain", "service.contacts", "service.releases", "workers.context"), ("httpx2", "structlog")

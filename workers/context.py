@@ -15,7 +15,7 @@ from service.store.session import Database
 from service.wake import Wake
 from workers import forges
 from workers.buildsystems import AdapterConfig, BuildSystem, connect
-from workers.distgit.lookaside import Credentials
+from workers.buildsystems.kerberos import Credentials
 from workers.forges import Forge, ForgeConfig, ForgeRefused
 
 # Where no owner is set nothing can be submitted, but the catalogue must still load for `render` and the like.

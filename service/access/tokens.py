@@ -15,7 +15,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from service.access.audit import note_audit
-from service.builds.commands import CommandRefused, NotFound
+from service.domain.errors import CommandRefused, NotFound
 from service.store.access import AccessToken
 from service.store.session import Database, database_now
 

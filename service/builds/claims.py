@@ -8,10 +8,11 @@ from datetime import datetime, timedelta
 from sqlalchemy import ColumnElement, Select, func, or_, select
 from sqlalchemy.orm import Session
 
-from service.builds.work import BuildWork, Due, deadline_of, work_of
+from service.builds.work import BuildWork, Due, work_of
 from service.domain.planning import superseded_by
 from service.domain.states import BuildState, DeliveryState, ReleaseState, SideTagState
 from service.domain.versions import Version
+from service.store.options import deadline_of
 from service.store.schema import FollowUp, PackageBuild, UpstreamRelease, WebhookDelivery
 from service.store.session import Database, database_now
 from service.store.side_tags import SideTag

@@ -11,25 +11,18 @@ from sqlalchemy.orm import Session
 
 from service.access.audit import note_audit
 from service.builds.follow_ups import look_for_surplus
-from service.builds.work import deadline_of
 from service.catalog import Catalog
+from service.domain.errors import CommandRefused, NotFound
 from service.domain.facts import LICENSE_CHANGED
 from service.domain.planning import PlannedBuild, target_refusal
 from service.domain.states import ENDED_BUILD, BuildState, ChrootState, DeliveryState
 from service.domain.versions import parse_tag
 from service.releases.announce import BY_HAND, Announced, Announcement, add_attempt, announce, lock_stream
 from service.store.distgit import DistGitChange
+from service.store.options import deadline_of
 from service.store.schema import PackageBuild, UpstreamRelease, WebhookDelivery
 from service.store.session import Database, database_now
 from service.store.transitions import move_build, move_chroot, move_delivery, note_event
-
-
-class CommandRefused(Exception):
-    """The state forbids what was asked; ``str(error)`` says why in one line."""
-
-
-class NotFound(CommandRefused):
-    """There is no such row."""
 
 
 @dataclass(frozen=True)

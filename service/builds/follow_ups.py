@@ -15,10 +15,10 @@ from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Session
 
 from service.builds.claims import take_lease
-from service.builds.work import target_of
 from service.domain.planning import BuildTarget
 from service.domain.reports import BuildRef
 from service.domain.states import ENDED_BUILD, ENDED_CHROOT, BuildState, ChrootState
+from service.store.options import target_of
 from service.store.schema import FollowUp, PackageBuild
 from service.store.session import Database, database_now
 from service.store.transitions import note_event

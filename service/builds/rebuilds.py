@@ -10,9 +10,8 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from service.access.audit import note_audit
-from service.builds.commands import CommandRefused, NotFound
 from service.catalog import Catalog
-from service.domain.errors import BadName
+from service.domain.errors import BadName, CommandRefused, NotFound
 from service.domain.planning import BuildTarget, Family, PlannedBuild, plan
 from service.domain.states import LIVE_BUILD, BuildState, ReleaseState
 from service.domain.versions import Stream, Version

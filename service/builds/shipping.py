@@ -11,9 +11,9 @@ from sqlalchemy.orm import Session
 from service.builds.claims import take_lease
 from service.builds.follow_ups import SHIPPED, FollowUpWork, Record, leased_row
 from service.builds.observations import record_name
-from service.builds.work import target_of
 from service.domain.reports import BuildRef
 from service.domain.shipping import Shipping, StageTags, fedora_tags
+from service.store.options import target_of
 from service.store.schema import FollowUp, PackageBuild
 from service.store.session import Database, database_now
 from service.store.transitions import note_event

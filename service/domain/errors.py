@@ -1,4 +1,4 @@
-"""Everything that the domain refuses, as one family of exceptions with a sentence for people."""
+"""Exceptions for everything that is refused by the rules or by a command, each with a sentence for people."""
 
 
 class DomainError(Exception):
@@ -27,3 +27,11 @@ class BadPayload(DomainError):
 
 class BadSpec(DomainError):
     """A spec cannot be rendered from its request, or a rendered one is not what was planned."""
+
+
+class CommandRefused(Exception):
+    """The state forbids what was asked; ``str(error)`` says why in one line."""
+
+
+class NotFound(CommandRefused):
+    """There is no such row."""

@@ -10,12 +10,12 @@ from sqlalchemy import func, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
-from service.builds.work import stored_options
 from service.catalog import Catalog
 from service.domain.planning import BuildTarget, Family, PlannedBuild, plan, superseded_by
 from service.domain.states import BuildState, ReleaseState
 from service.domain.versions import Stream, Version
 from service.releases.withdrawals import handed_over, note_commit
+from service.store.options import stored_options
 from service.store.schema import PackageBuild, PackageStream, UpstreamRelease
 from service.store.transitions import move_build, move_release, start_build
 

@@ -10,7 +10,6 @@ from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from service.builds.follow_ups import FollowUpWork
-from service.builds.work import target_of
 from service.domain.fedora import Chroot
 from service.domain.reports import BuildRef, ResultPlace
 from service.domain.states import BuildState, ChrootState, Soundness
@@ -24,6 +23,7 @@ from service.domain.verification import (
 )
 from service.domain.versions import Nvr, Version
 from service.store.checks import BuiltRpm, CheckFinding, ChrootCheck
+from service.store.options import target_of
 from service.store.schema import ChrootBuild, PackageBuild
 from service.store.session import Database
 

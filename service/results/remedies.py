@@ -13,7 +13,6 @@ from datetime import datetime, timedelta
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from service.builds.work import deadline_of
 from service.catalog import Catalog
 from service.domain.buildroots import go_is_enough
 from service.domain.causes import Cause, Remedy, RemedyKind, RemedyPolicy
@@ -23,6 +22,7 @@ from service.domain.versions import Version
 from service.releases.announce import add_attempt, lock_stream, planned_versions
 from service.results.diagnoses import rank_first
 from service.store.diagnoses import AppliedRemedy, Diagnosis
+from service.store.options import deadline_of
 from service.store.schema import PackageBuild
 from service.store.surroundings import Buildroot
 from service.store.transitions import move_build, note_event

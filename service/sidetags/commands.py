@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from sqlalchemy.orm import Session
 
 from service.access.audit import note_audit
-from service.builds.commands import CommandRefused, NotFound
-from service.builds.work import target_of
+from service.domain.errors import CommandRefused, NotFound
 from service.domain.side_tags import Member, SideTagPolicy, failed_members
 from service.domain.states import SideTagState
 from service.sidetags.life import give_up_row
 from service.sidetags.turns import CLOSING, members_of, title_of
+from service.store.options import target_of
 from service.store.schema import PackageBuild
 from service.store.session import Database, database_now
 from service.store.side_tags import SideTag

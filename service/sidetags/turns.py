@@ -9,10 +9,11 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from service.builds.claims import held_row
-from service.builds.work import BuildWork, deadline_of, target_of, work_of
+from service.builds.work import BuildWork, work_of
 from service.domain.reports import BuildRef
 from service.domain.side_tags import Member, SideTagPolicy, built_before, waits_for
 from service.domain.states import LIVE_BUILD, BuildState, SideTagState
+from service.store.options import deadline_of, target_of
 from service.store.schema import PackageBuild
 from service.store.session import Database, database_now
 from service.store.side_tags import LIVE, SideTag, SideTagMember

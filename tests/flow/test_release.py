@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from service.builds.commands import CommandRefused, request_build
+from service.builds.commands import request_build
+from service.domain.errors import CommandRefused
 from service.domain.states import BuildState
 from tests.flow.house import SUCCESS, House
 from tests.store.deliveries import release

@@ -12,7 +12,8 @@ import pytest
 import service.catalog
 from service import board
 from service.builds.claims import claim_build, end_build
-from service.builds.commands import CommandRefused, add_release, request_build
+from service.builds.commands import add_release, request_build
+from service.domain.errors import CommandRefused
 from service.domain.states import BuildState
 from service.settings import Settings
 from service.store.session import database_now

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import importlib
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,16 @@ class KerberosTrouble(Exception):
     def __init__(self, reason: str, *, away: bool = False) -> None:
         super().__init__(reason)
         self.away = away
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """What the account at Koji and dist-git may show of itself. Paths; nothing is read yet."""
+
+    principal: str = ""
+    keytab: Path | None = None
+    ccache: Path | None = None
+    certificate: Path | None = None
 
 
 def negotiate(

@@ -12,6 +12,7 @@ from service.access import tokens
 from service.builds import commands, rebuilds
 from service.distgit.changes import resolve_conflict
 from service.domain.distgit import Resolution
+from service.domain.errors import NotFound
 from service.sidetags.commands import SideTagAsked, give_up_side_tag, go_on_side_tag
 from workers.cli.output import plain
 from workers.context import Context
@@ -127,7 +128,7 @@ class LocalService:
         with self._ctx.db.reader() as session:
             detail = board.side_tag_detail(session, side_tag_id)
         if detail is None:
-            raise commands.NotFound(f"there is no side tag {side_tag_id}")
+            raise NotFound(f"there is no side tag {side_tag_id}")
         return dict(plain(detail))
 
     def give_up_side_tag(self, side_tag_id: int, why: str) -> dict[str, Any]:
@@ -204,7 +205,7 @@ class LocalService:
         with self._ctx.db.reader() as session:
             detail = board.build_detail(session, build_id)
         if detail is None:
-            raise commands.NotFound(f"there is no build {build_id}")
+            raise NotFound(f"there is no build {build_id}")
         return detail
 
     def _asked(self, done: commands.Requested) -> dict[str, Any]:

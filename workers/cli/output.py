@@ -14,8 +14,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 from sqlalchemy.exc import SQLAlchemyError
 
-from service.builds.commands import CommandRefused
-from service.domain.errors import DomainError
+from service.domain.errors import CommandRefused, DomainError
 from service.settings import SettingsError, load_settings
 from workers.cli.failures import RemoteFailed
 from workers.context import Context

@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import httpx2
 
-from workers.buildsystems.kerberos import KerberosTrouble, negotiate
+from workers.buildsystems.kerberos import Credentials, KerberosTrouble, negotiate
 from workers.sources.certificates import trusted, with_certificate
 
 SECONDS = 60.0
@@ -30,16 +29,6 @@ class LookasideTrouble(Exception):
 
 class LookasideRefused(Exception):
     """The cache does not let us in, and only a person can mend that; ``str(error)`` is one line without secrets."""
-
-
-@dataclass(frozen=True)
-class Credentials:
-    """What may be shown to the cache: the account at Koji is the one of dist-git, too. Paths; nothing is read yet."""
-
-    principal: str = ""
-    keytab: Path | None = None
-    ccache: Path | None = None
-    certificate: Path | None = None
 
 
 def sha512_of(file: Path) -> str:

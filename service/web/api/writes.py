@@ -17,8 +17,7 @@ from sqlalchemy.orm import Session
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from service.builds.commands import CommandRefused, NotFound
-from service.domain.errors import BadCatalog, BadName, BadTag
+from service.domain.errors import BadCatalog, BadName, BadTag, CommandRefused, NotFound
 from service.store.access import KeptAnswer
 from service.store.session import Database, JoinedDatabase, database_now
 from service.web.access.auth import Caller

@@ -16,6 +16,7 @@ from service.builds import commands, rebuilds
 from service.distgit.changes import resolve_conflict
 from service.domain.causes import Fault, Retry
 from service.domain.distgit import Resolution
+from service.domain.errors import CommandRefused, NotFound
 from service.results import diagnoses
 from service.store.session import Database, JoinedDatabase
 from service.web.access.auth import Caller, Form, check_form, page_needs
@@ -100,7 +101,7 @@ def _what_rebuild(asked: Asked) -> str:
     ready = [f"{cell.package} {cell.version} on {cell.target}" for cell in found.cells if not cell.refusal]
     left = [f"{cell.package} on {cell.target}: {cell.refusal}" for cell in found.cells if cell.refusal]
     if not ready:
-        raise commands.CommandRefused(f"nothing can be built again: {'; '.join(left)}")
+        raise CommandRefused(f"nothing can be built again: {'; '.join(left)}")
     return "\n".join([f"{len(ready)} new builds:", *ready, *(["Left alone:", *left] if left else [])])
 
 
@@ -126,9 +127,7 @@ def _what_cause(asked: Asked) -> str:
     with asked.context.db.reader() as session:
         cluster = board.cluster_of(session, asked.subject)
     if cluster is None:
-        raise commands.NotFound(
-            f"there is no cluster {asked.subject[:40]} of unknown failures without a name"
-        )
+        raise NotFound(f"there is no cluster {asked.subject[:40]} of unknown failures without a name")
     where = f"{', '.join(cluster.packages)} on {', '.join(cluster.branches)}"
     return (
         f"{cluster.cause}\nThe name becomes a rule: it is given at once to the builds that failed so "

@@ -11,8 +11,9 @@ import pytest
 
 from sandbox.testing import Farm
 from tests.contract.koji.tls_front import Front, make_certificate
+from workers.buildsystems.kerberos import Credentials
 from workers.distgit import lookaside
-from workers.distgit.lookaside import Credentials, LookasideRefused
+from workers.distgit.lookaside import LookasideRefused
 from workers.sources import certificates as trust
 
 pytestmark = pytest.mark.timeout(60)

@@ -19,10 +19,10 @@ from tests.contract.koji.bench import koji_target, sandbox_options
 from tests.contract.koji.kdc import REALM, Kdc, missing_programs
 from tests.contract.koji.tls_front import Front, make_certificate
 from workers.buildsystems import AdapterConfig, BuildSystemUnavailable, NeedsPerson, connect
-from workers.buildsystems.kerberos import KerberosTrouble, negotiate
+from workers.buildsystems.kerberos import Credentials, KerberosTrouble, negotiate
 from workers.buildsystems.koji.adapter import Koji
 from workers.distgit import lookaside
-from workers.distgit.lookaside import Credentials, LookasideRefused, LookasideTrouble
+from workers.distgit.lookaside import LookasideRefused, LookasideTrouble
 
 WHY = "needs the extra 'kerberos' (pip install 'cryopack[kerberos]')"
 gssapi: Any = pytest.importorskip("gssapi", reason=WHY, exc_type=ImportError)

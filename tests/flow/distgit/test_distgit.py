@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from sandbox.testing import Farm
-from service.builds.commands import CommandRefused, add_release, resume_build
+from service.builds.commands import add_release, resume_build
 from service.distgit.changes import resolve_conflict
 from service.domain.distgit import Resolution
+from service.domain.errors import CommandRefused
 from service.settings import Settings
 from service.store.schema import PackageBuild
 from tests.flow.distgit.service import BRANCH, PACKAGE, SPEC, DistGitHouse, koji_settings

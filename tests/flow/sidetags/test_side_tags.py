@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from sandbox.testing import Farm
-from service.builds.commands import CommandRefused, request_build
+from service.builds.commands import request_build
+from service.domain.errors import CommandRefused
 from service.settings import Settings
 from service.sidetags.commands import go_on_side_tag
 from tests.flow.sidetags.service import FAMILIES, SideTagHouse, upstream

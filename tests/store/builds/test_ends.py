@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import select
 
 from service.builds.claims import claim_build, end_build, find_due, permit_submission
-from service.builds.commands import CommandRefused, give_up_build, request_build, request_cancel, resume_build
+from service.builds.commands import give_up_build, request_build, request_cancel, resume_build
 from service.builds.follow_ups import (
     LOGS,
     FollowUpWork,
@@ -24,6 +24,7 @@ from service.builds.follow_ups import (
 from service.builds.observations import claim_polls, give_up_polling, record_poll_problem, record_report
 from service.builds.work import PollWork
 from service.catalog import Catalog
+from service.domain.errors import CommandRefused
 from service.domain.planning import BranchPolicy
 from service.domain.reports import BuildReport, ChrootReport, PollProblem
 from service.domain.states import BuildState, ChrootState

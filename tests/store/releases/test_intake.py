@@ -9,8 +9,9 @@ import pytest
 from sqlalchemy import select
 
 from service.builds.claims import claim_delivery, find_due
-from service.builds.commands import CommandRefused, NotFound, replay_delivery
+from service.builds.commands import replay_delivery
 from service.catalog import Catalog
+from service.domain.errors import CommandRefused, NotFound
 from service.domain.states import DeliveryState
 from service.releases.intake import Incoming, accept_deliveries, back_off_delivery, process_delivery
 from service.store.schema import PackageBuild, WebhookDelivery

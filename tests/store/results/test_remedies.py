@@ -13,10 +13,10 @@ from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 
 from service import board
-from service.builds.commands import CommandRefused, NotFound
 from service.catalog import Catalog
 from service.domain.causes import RemedyPolicy
 from service.domain.diagnosis import diagnose
+from service.domain.errors import CommandRefused, NotFound
 from service.domain.states import BuildState
 from service.domain.versions import Version
 from service.releases.withdrawals import withdraw

@@ -9,10 +9,11 @@ import pytest
 
 from service import board
 from service.builds.claims import back_off, claim_build, end_build, find_due
-from service.builds.commands import CommandRefused, add_release
+from service.builds.commands import add_release
 from service.builds.work import BuildWork
 from service.catalog import Catalog
 from service.domain.distgit import DistGitPolicy
+from service.domain.errors import CommandRefused
 from service.domain.fedora import Branch
 from service.domain.planning import BuildTarget
 from service.domain.reports import Fence
