@@ -75,6 +75,9 @@ API_MODULES = (
 )
 
 
+log = logging.getLogger("sandbox.command")
+
+
 class Connection(HttpToolsProtocol):
     """A connection that the fault layer can close: it finds the transport in the request's state."""
 
@@ -103,6 +106,8 @@ class Server(uvicorn.Server):
 
 async def _missing(request: Request, error: Exception) -> Response:
     status = error.status_code if isinstance(error, HTTPException) else 500
+    if status == 500:
+        log.error("%s %s ended in a fault of the sandbox", request.method, request.url.path, exc_info=error)
     if request.url.path.startswith("/api_3"):
         texts = {
             404: "Such API endpoint doesn't exist",
