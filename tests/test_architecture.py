@@ -170,7 +170,6 @@ ARROWS = {
     # The sandbox is another world: it must not know our code, or it could agree with our mistakes.
     "sandbox.store": Arrow(()),
     "sandbox.multipart": Arrow(()),
-    "sandbox.fault_answers": Arrow((), ("starlette",)),
     "sandbox.ground": Arrow(("sandbox.store",)),
     "sandbox.driver": Arrow(("sandbox.ground",)),
     "sandbox.levers": Arrow(("sandbox.ground",), ("starlette",)),
@@ -181,11 +180,11 @@ ARROWS = {
     "sandbox.forge": Arrow(
         ("sandbox.store", "sandbox.ground", "sandbox.levers", "sandbox.multipart"), ("starlette",)
     ),
-    "sandbox.faults": Arrow(("sandbox.store", "sandbox.ground", "sandbox.fault_answers"), ("starlette",)),
+    "sandbox.faults": Arrow(("sandbox.store", "sandbox.ground"), ("starlette",)),
     "sandbox.control": Arrow(
         (
             *("sandbox.ground", "sandbox.levers", "sandbox.mirror", "sandbox.copr"),
-            *("sandbox.fault_answers", "sandbox.faults"),
+            "sandbox.faults",
         ),
         ("starlette",),
     ),

@@ -28,11 +28,8 @@ from sandbox.copr import accounts as copr_accounts
 from sandbox.copr import api as copr_api
 from sandbox.copr import builds as copr_builds
 from sandbox.copr import chroots as copr_chroots
-from sandbox.copr import create as copr_create
-from sandbox.copr import fork as copr_fork
 from sandbox.copr import packages as copr_packages
 from sandbox.copr import pages as copr_pages
-from sandbox.copr import permissions as copr_permissions
 from sandbox.copr import projects as copr_projects
 from sandbox.farm import Sandbox
 from sandbox.faults import Faults
@@ -45,11 +42,10 @@ from sandbox.forge import pagure as forge_pagure
 from sandbox.forge.dist_git import DistGit
 from sandbox.koji import builds as koji_builds
 from sandbox.koji import control as koji_control
-from sandbox.koji import files as koji_files
 from sandbox.koji import hub as koji_hub
+from sandbox.koji import outputs as koji_outputs
 from sandbox.koji import sessions as koji_sessions
 from sandbox.koji import tasks as koji_tasks
-from sandbox.koji import uploads as koji_uploads
 from sandbox.mirror import server as mirror
 from sandbox.mirror.releases import PUBLISH
 
@@ -61,10 +57,7 @@ API_MODULES = (
     copr_accounts,
     copr_builds,
     copr_chroots,
-    copr_create,
-    copr_fork,
     copr_packages,
-    copr_permissions,
     copr_projects,
     control,
     forge_control,
@@ -72,7 +65,6 @@ API_MODULES = (
     koji_control,
     koji_sessions,
     koji_tasks,
-    koji_uploads,
 )
 
 
@@ -123,7 +115,7 @@ async def _missing(request: Request, error: Exception) -> Response:
 def application(sandbox: Sandbox) -> Faults:
     """The ASGI application of one sandbox."""
     routes: list[BaseRoute] = [
-        *levers.ROUTES, *copr_api.ROUTES, *copr_pages.ROUTES, *koji_hub.ROUTES, *koji_files.ROUTES,
+        *levers.ROUTES, *copr_api.ROUTES, *copr_pages.ROUTES, *koji_hub.ROUTES, *koji_outputs.ROUTES,
         *forge_pagure.ROUTES, *forge_forgejo.ROUTES, *forge_pages.ROUTES, *lookaside.ROUTES,
         *forge_git.ROUTES, *mirror.ROUTES,
     ]  # fmt: skip

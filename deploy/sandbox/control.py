@@ -13,8 +13,7 @@ from sandbox.copr.accounts import renew_token
 from sandbox.copr.life import BuildLife
 from sandbox.copr.shapes import build_shape, chroot_shape, chroots_of
 from sandbox.copr.sources import OUTCOMES
-from sandbox.fault_answers import ANSWERS
-from sandbox.faults import KINDS, rule_problem
+from sandbox.faults import ANSWERS, KINDS, rule_problem
 from sandbox.ground import Ground
 from sandbox.levers import BadCommand, command
 from sandbox.mirror.releases import Releases, UnknownTag

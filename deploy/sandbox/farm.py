@@ -6,17 +6,16 @@ import asyncio
 import shutil
 from pathlib import Path
 
-from sandbox.building.compiling import Compiling, Replaying
+from sandbox.building.builder import Builder
 from sandbox.building.real_build import Toolchain
 from sandbox.copr.accounts import renew_token
+from sandbox.copr.builder import ChrootBuilder
 from sandbox.copr.life import BuildLife
-from sandbox.copr.real import RealFarm
 from sandbox.copr.results import LIVE_LOG
 from sandbox.forge import core as forge
 from sandbox.ground import Ground
 from sandbox.koji import tables as koji_tables
 from sandbox.koji.life import KojiLife
-from sandbox.koji.real import KojiReal
 from sandbox.mirror.releases import Releases
 from sandbox.store import Row
 
@@ -44,10 +43,9 @@ class Sandbox:
         with self.store.transaction():
             self._first_rows(publish, hold_back)
         self._sweep()
-        self._compiling = Compiling(self.ground, tools) if tools is not None else None
-        replaying = Replaying(self.ground) if replays else None
-        self.life = BuildLife(self.ground, RealFarm(self.ground, self._compiling, replaying))
-        self.koji_life = KojiLife(self.ground, KojiReal(self.ground, self._compiling, replaying))
+        self._builder = Builder(self.ground, tools, replays=replays)
+        self.life = BuildLife(self.ground, ChrootBuilder(self.ground, self._builder))
+        self.koji_life = KojiLife(self.ground, self._builder)
 
     def _first_rows(self, publish: str, hold_back: tuple[str, ...]) -> None:
         self.ground.add_chroots()
@@ -112,8 +110,7 @@ class Sandbox:
 
     def stop_compiling(self) -> None:
         """End what still compiles: the next start compiles it again."""
-        if self._compiling is not None:
-            self._compiling.close()
+        self._builder.close()
 
     def close(self) -> None:
         """End what still compiles, and close the database."""

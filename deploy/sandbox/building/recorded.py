@@ -16,8 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from sandbox.mirror.go import WAZERO
-from sandbox.mirror.tree import SAYS
+from sandbox.mirror.tree import SAYS, WAZERO
 
 FOLDER = Path(__file__).parents[1] / "data" / "recorded"
 ARCH = "x86_64"

@@ -6,8 +6,7 @@ import json
 from typing import Any
 
 from sandbox.copr.api import Call, Refused, answer_list, endpoint, has_permission, loads, project_row
-from sandbox.copr.builds import build_and_project
-from sandbox.copr.create import DEFAULT_TIMEOUT
+from sandbox.copr.builds import DEFAULT_TIMEOUT, build_and_project
 from sandbox.copr.shapes import CODES, chroot_shape, chroots_of, project_chroots, repos_shape, turned
 from sandbox.store import Row
 

@@ -13,10 +13,10 @@ import shutil
 import time
 from typing import Any
 
-from sandbox.building.compiling import End, Waiting
+from sandbox.building.builder import End, Waiting
 from sandbox.building.srpm_header import Header, NotAnSrpm
-from sandbox.copr import results as copr_results
-from sandbox.copr.real import RealFarm
+from sandbox.copr import results
+from sandbox.copr.builder import ChrootBuilder
 from sandbox.copr.shapes import (
     CHROOT_ENDS,
     build_state,
@@ -38,9 +38,9 @@ class BuildLife(Driver):
 
     table = "build"
 
-    def __init__(self, ground: Ground, real: RealFarm) -> None:
+    def __init__(self, ground: Ground, builder: ChrootBuilder) -> None:
         super().__init__(ground)
-        self._real = real
+        self._builder = builder
 
     def _load(self, build_id: int) -> tuple[Row, Row] | None:
         build = self.store.one("SELECT * FROM build WHERE id = ?", build_id)
@@ -81,10 +81,10 @@ class BuildLife(Driver):
             return
         build, project = loaded
         if build["source_state"] in {"succeeded", "importing", "failed"} or build["canceled"]:
-            copr_results.compress(self.ground.results / source_path(project, build))
+            results.compress(self.ground.results / source_path(project, build))
         for row in chroots_of(self.store, build_id):
             if row["has_result"] and row["state"] in CHROOT_ENDS:
-                copr_results.compress(self.ground.results / results_path(project, build, row["name"]))
+                results.compress(self.ground.results / results_path(project, build, row["name"]))
 
     def _over(self, build: Row) -> bool:
         if build["canceled"]:
@@ -102,7 +102,7 @@ class BuildLife(Driver):
                 self._source_state(build, "starting")
         elif build["source_state"] == "starting":
             folder = self.ground.results / source_path(project, build)
-            copr_results.start_log(folder, "Source step", [f"source type: {build['source_type']}"])
+            results.start_log(folder, "Source step", [f"source type: {build['source_type']}"])
             self._source_state(build, "running")
         elif build["source_state"] == "running":
             self._end_source(build, project, source)
@@ -147,16 +147,16 @@ class BuildLife(Driver):
     def _end_source(self, build: Row, project: Row, source: Header | NotAnSrpm | None) -> None:
         folder, now = self.ground.results / source_path(project, build), int(time.time())
         if not isinstance(source, Header):
-            text = f"{source}\n{copr_results.SOURCE_FAILED}"
-            copr_results.finish(folder, "failed", text, {})
+            text = f"{source}\n{results.SOURCE_FAILED}"
+            results.finish(folder, "failed", text, {})
             self._source_state(build, "failed")
             for row in chroots_of(self.store, build["id"]):
                 self.set_chroot(build["id"], row["name"], state="failed", started_on=now, ended_on=now)
             return
         upload = source_file(self.ground, build)
         name = upload.name
-        copr_results.keep_source(upload, folder)
-        copr_results.finish(folder, "succeeded", f"Read {name}: {source.name}-{source.evr}\n", {})
+        results.keep_source(upload, folder)
+        results.finish(folder, "succeeded", f"Read {name}: {source.name}-{source.evr}\n", {})
         self.store.execute(
             "UPDATE build SET source_state = 'importing', package = ?, version = ?, header = ?,"
             " source_url = ? WHERE id = ?",
@@ -209,11 +209,11 @@ class BuildLife(Driver):
                 self.set_chroot(build["id"], name, state="starting", started_on=now, has_result=1)
         elif row["state"] == "starting":
             lines = [f"Chroot: {name}", f"Package: {build['package']} {build['version']}"]
-            copr_results.start_log(
+            results.start_log(
                 self.ground.results / results_path(project, build, name),
                 "Build step",
                 lines,
-                self._real.face(build, name),
+                self._builder.face(build, name),
             )
             # Chroots end one after the other, so that "one succeeded, one running" is an everyday sight.
             self.set_chroot(build["id"], name, state="running", steps_left=row["position"] % 2)
@@ -224,18 +224,18 @@ class BuildLife(Driver):
 
     def _end_chroot(self, build: Row, project: Row, row: Row) -> None:
         name = row["name"]
-        end = self._real.end(build, project, name)
+        end = self._builder.end(build, project, name)
         if isinstance(end, Waiting):
             return
         if isinstance(end, End):
             outcome, text, face = end.outcome, end.log, end.face
         else:
             outcome, text = outcome_of(self.store, build, name)
-            face = copr_results.FACE
+            face = results.FACE
         state = "failed" if outcome == "failed" else "succeeded"
         header = Header.from_dict(json.loads(build["header"]))
         nvr = f"{header.name}-{header.version}-{header.release_on(self.ground.dist(name))}"
-        default = copr_results.default_failure if state == "failed" else copr_results.default_success
+        default = results.default_failure if state == "failed" else results.default_success
         packages = []
         if state == "succeeded":
             arch = "noarch" if header.arch == "noarch" else name.rpartition("-")[2]
@@ -243,8 +243,8 @@ class BuildLife(Driver):
             built["release"] = header.release_on(self.ground.dist(name))
             packages = [{**built, "arch": "src"}, {**built, "arch": arch}]
         folder = self.ground.results / results_path(project, build, name)
-        copr_results.change_face(folder, face)
-        copr_results.finish(folder, state, text or default(nvr, name), {"packages": packages}, face)
+        results.change_face(folder, face)
+        results.finish(folder, state, text or default(nvr, name), {"packages": packages}, face)
         self.set_chroot(
             build["id"], name, state=state, ended_on=int(time.time()), packages=json.dumps(packages)
         )

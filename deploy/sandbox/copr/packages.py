@@ -6,8 +6,7 @@ import json
 from typing import Any
 
 from sandbox.copr.api import Call, Refused, answer_list, endpoint, has_permission, loads, paged, project_row
-from sandbox.copr.builds import LIVE, build_and_project, remove
-from sandbox.copr.create import create, scm_source
+from sandbox.copr.builds import LIVE, build_and_project, create, remove, scm_source
 from sandbox.copr.shapes import build_shape, package_shape
 from sandbox.store import Row
 

@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from sandbox.forge import core as forge
+from sandbox.forge import core
 from sandbox.forge.core import ForgeRefusal
 from sandbox.ground import Ground
 from sandbox.store import Row
@@ -39,7 +39,7 @@ class Call:
         self.query = request.query_params
         self.data = data
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
-        account = forge.account_of(self.ground.store, token) if scheme == "token" else None
+        account = core.account_of(self.ground.store, token) if scheme == "token" else None
         if account is None:
             raise Refused(401, "invalid username, password or token")
         self.user = str(account["name"])
@@ -48,8 +48,8 @@ class Call:
     def repository(self) -> tuple[str, str]:
         """The package of the path, and who has it: nobody for the original."""
         owner, package = str(self.path["owner"]), str(self.path["repo"])
-        user = "" if owner == forge.NAMESPACE else owner
-        if not forge.repository(self.ground, package, user).exists():
+        user = "" if owner == core.NAMESPACE else owner
+        if not core.repository(self.ground, package, user).exists():
             raise Refused(404, "The target couldn't be found.")
         return package, user
 
@@ -57,7 +57,7 @@ class Call:
         """The pull request of the path."""
         package, _ = self.repository()
         try:
-            return forge.pull_of(self.ground, package, int(self.path["number"]))
+            return core.pull_of(self.ground, package, int(self.path["number"]))
         except KeyError:
             raise Refused(404, "The target couldn't be found.") from None
 
@@ -93,7 +93,7 @@ def _time(at: float | None) -> str | None:
 
 
 def _repository(ground: Ground, package: str, user: str = "") -> dict[str, Any]:
-    owner = user or forge.NAMESPACE
+    owner = user or core.NAMESPACE
     return {
         "id": sum(f"{owner}/{package}".encode()), "name": package, "full_name": f"{owner}/{package}",
         "owner": _user(owner), "fork": bool(user), "private": False,
@@ -103,9 +103,9 @@ def _repository(ground: Ground, package: str, user: str = "") -> dict[str, Any]:
 
 
 def _pull(ground: Ground, row: Row) -> dict[str, Any]:
-    package, url = row["package"], f"{ground.mirror_url}{ROOT}/{forge.NAMESPACE}/{row['package']}/pulls"
+    package, url = row["package"], f"{ground.mirror_url}{ROOT}/{core.NAMESPACE}/{row['package']}/pulls"
     merged = row["state"] == "merged"
-    there = forge.head_of(forge.repository(ground, package, row["user"]), row["branch_from"])
+    there = core.head_of(core.repository(ground, package, row["user"]), row["branch_from"])
     ref = row["branch_from"] if there else f"refs/pull/{row['number']}/head"
     return {
         "id": row["id"], "number": row["number"], "url": f"{url}/{row['number']}",
@@ -115,7 +115,7 @@ def _pull(ground: Ground, row: Row) -> dict[str, Any]:
         "merged_by": _user(row["closed_by"]) if merged else None, "merge_commit_sha": row["merge_commit"],
         "base": {
             "label": row["branch"], "ref": row["branch"], "repo": _repository(ground, package),
-            "sha": forge.head_of(forge.repository(ground, package), row["branch"]),
+            "sha": core.head_of(core.repository(ground, package), row["branch"]),
         },
         "head": {
             "label": row["branch_from"], "ref": ref, "sha": row["head"],
@@ -149,7 +149,7 @@ def get_repository(call: Call) -> dict[str, Any]:
 def forks(call: Call) -> list[dict[str, Any]]:
     """The forks of a repository."""
     package, _ = call.repository()
-    names = forge.forks_of(call.ground, package)
+    names = core.forks_of(call.ground, package)
     return [_repository(call.ground, package, name) for name in call.paged(names)]
 
 
@@ -160,7 +160,7 @@ def make_fork(call: Call) -> dict[str, Any]:
     if not call.may_fork:
         raise Refused(403, "token does not have at least one of required scope(s): [write:repository]")
     try:
-        forge.fork(call.ground, package, call.user)
+        core.fork(call.ground, package, call.user)
     except ForgeRefusal as error:
         raise Refused(409, str(error)) from error
     return _repository(call.ground, package, call.user)
@@ -173,7 +173,7 @@ def list_pulls(call: Call) -> list[dict[str, Any]]:
     wanted = call.query.get("state", "open")
     rows = [
         row
-        for row in forge.pulls_of(call.ground, package)
+        for row in core.pulls_of(call.ground, package)
         if wanted == "all" or (row["state"] == "open") == (wanted == "open")
     ]
     return [_pull(call.ground, row) for row in call.paged(rows)]
@@ -190,11 +190,11 @@ def new_pull(call: Call) -> dict[str, Any]:
     """Open a pull request; a second open one from the same branch is a 409."""
     package, _ = call.repository()
     owner, _, branch_from = call.data["head"].partition(":")
-    open_rows = forge.pulls_of(call.ground, package, "open")
+    open_rows = core.pulls_of(call.ground, package, "open")
     if any((row["user"], row["branch_from"]) == (owner, branch_from) for row in open_rows):
         raise Refused(409, f"pull request already exists for these targets [head_branch: {branch_from}]")
     try:
-        row = forge.open_pull(
+        row = core.open_pull(
             call.ground, package, branch=call.data["base"], user=owner, branch_from=branch_from,
             title=call.data["title"], text=call.data.get("body") or "",
         )  # fmt: skip
@@ -209,7 +209,7 @@ def edit_pull(call: Call) -> dict[str, Any]:
     row = call.pull()
     if call.data.get("state") == "closed":
         try:
-            forge.close_pull(call.ground, row, call.user)
+            core.close_pull(call.ground, row, call.user)
         except ForgeRefusal as error:
             raise Refused(412, str(error)) from error
     return _pull(call.ground, call.pull())
@@ -218,10 +218,10 @@ def edit_pull(call: Call) -> dict[str, Any]:
 @endpoint("GET", "/repos/{owner}/{repo}/issues/{number:int}/comments")
 def list_comments(call: Call) -> list[dict[str, Any]]:
     """The comments of a pull request."""
-    return [_comment(row) for row in forge.comments_of(call.ground, call.pull())]
+    return [_comment(row) for row in core.comments_of(call.ground, call.pull())]
 
 
 @endpoint("POST", "/repos/{owner}/{repo}/issues/{number:int}/comments", 201)
 def add_comment(call: Call) -> dict[str, Any]:
     """Say something."""
-    return _comment(forge.comment(call.ground, call.pull(), call.user, call.data["body"]))
+    return _comment(core.comment(call.ground, call.pull(), call.user, call.data["body"]))

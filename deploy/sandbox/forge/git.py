@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from sandbox.forge import core as forge
+from sandbox.forge import core
 from sandbox.ground import Ground
 
 WRITES = "git-receive-pack"
@@ -27,7 +27,7 @@ def _caller(ground: Ground, request: Request) -> str:
         name, _, token = base64.b64decode(value).decode().partition(":")
     except (binascii.Error, UnicodeDecodeError):
         return ""
-    account = forge.account_of(ground.store, token) if scheme.lower() == "basic" else None
+    account = core.account_of(ground.store, token) if scheme.lower() == "basic" else None
     return name if account is not None and account["name"] == name else ""
 
 

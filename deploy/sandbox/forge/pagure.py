@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from sandbox.forge import core as forge
+from sandbox.forge import core
 from sandbox.forge.core import ForgeRefusal
 from sandbox.ground import Ground
 from sandbox.store import Row
@@ -39,21 +39,21 @@ class Call:
         self.query = request.query_params
         self.form = form
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
-        account = forge.account_of(self.ground.store, token) if scheme == "token" else None
+        account = core.account_of(self.ground.store, token) if scheme == "token" else None
         self.user = account["name"] if account else ""
         self.may_fork = bool(account and account["forks"])
 
     def package(self) -> str:
         """The package of the path. Raises Refused where there is no such repository."""
         package, user = str(self.path["repo"]), str(self.path.get("user", ""))
-        if not forge.repository(self.ground, package, user).exists():
+        if not core.repository(self.ground, package, user).exists():
             raise Refused(404, "ENOPROJECT", "Project not found")
         return package
 
     def pull(self) -> Row:
         """The pull request of the path."""
         try:
-            return forge.pull_of(self.ground, self.package(), int(self.path["number"]))
+            return core.pull_of(self.ground, self.package(), int(self.path["number"]))
         except KeyError:
             raise Refused(404, "ENOREQ", "Pull-Request not found") from None
 
@@ -91,10 +91,10 @@ def _user(ground: Ground, name: str) -> dict[str, Any]:
 
 
 def _project(ground: Ground, package: str, user: str = "") -> dict[str, Any]:
-    path = f"{f'fork/{user}/' if user else ''}{forge.NAMESPACE}/{package}"
-    owner = user or forge.MAINTAINER
+    path = f"{f'fork/{user}/' if user else ''}{core.NAMESPACE}/{package}"
+    owner = user or core.MAINTAINER
     return {
-        "name": package, "namespace": forge.NAMESPACE, "fullname": path.replace("fork/", "forks/"),
+        "name": package, "namespace": core.NAMESPACE, "fullname": path.replace("fork/", "forks/"),
         "url_path": path, "full_url": f"{ground.mirror_url}{ROOT}/{path}",
         "description": f"The {package} package", "user": _user(ground, owner),
         "access_users": {"owner": [owner], "admin": [], "commit": [], "collaborator": [], "ticket": []},
@@ -121,7 +121,7 @@ def _pull(ground: Ground, row: Row) -> dict[str, Any]:
                 "id": one["id"], "comment": one["text"], "user": _user(ground, one["user"]),
                 "date_created": str(int(one["at"])), "edited_on": None, "parent": None, "notification": False,
             }
-            for one in forge.comments_of(ground, row)
+            for one in core.comments_of(ground, row)
         ],
     }  # fmt: skip
 
@@ -142,7 +142,7 @@ def project(call: Call) -> dict[str, Any]:
 def projects(call: Call) -> dict[str, Any]:
     """The forks whose name is the pattern."""
     pattern = call.query.get("pattern", "")
-    found = [_project(call.ground, pattern, user) for user in forge.forks_of(call.ground, pattern)]
+    found = [_project(call.ground, pattern, user) for user in core.forks_of(call.ground, pattern)]
     return {"projects": found, "total_projects": len(found)}
 
 
@@ -153,10 +153,10 @@ def make_fork(call: Call) -> dict[str, Any]:
     if not call.may_fork:
         text = "Invalid or expired token. Missing ACLs: fork_project"
         raise Refused(401, "EINVALIDTOK", text)
-    if not forge.repository(call.ground, package).exists():
+    if not core.repository(call.ground, package).exists():
         raise Refused(404, "ENOPROJECT", "Project not found")
     try:
-        forge.fork(call.ground, package, user)
+        core.fork(call.ground, package, user)
     except ForgeRefusal as error:
         raise Refused(400, "ENOCODE", str(error)) from error
     return {"message": f'Repo "{package}" cloned to "{user}/{package}"'}
@@ -166,7 +166,7 @@ def make_fork(call: Call) -> dict[str, Any]:
 def list_pulls(call: Call) -> dict[str, Any]:
     """A page of pull requests by status and author."""
     wanted = call.query.get("status", "Open").lower()
-    rows = forge.pulls_of(call.ground, call.package(), "" if wanted == "all" else wanted)
+    rows = core.pulls_of(call.ground, call.package(), "" if wanted == "all" else wanted)
     author = call.query.get("author")
     rows = [row for row in rows if author in {None, row["user"]}]
     page = int(call.query.get("page", 1))
@@ -195,7 +195,7 @@ def new_pull(call: Call) -> dict[str, Any]:
     if not form.get("title") or form.get("repo_from_username") != user:
         raise Refused(400, "EINVALIDREQ", "Invalid or incomplete input submitted")
     try:
-        row = forge.open_pull(
+        row = core.open_pull(
             call.ground, package, branch=form.get("branch_to", ""), user=user,
             branch_from=form.get("branch_from", ""), title=form["title"], text=form.get("initial_comment", ""),
         )  # fmt: skip
@@ -207,7 +207,7 @@ def new_pull(call: Call) -> dict[str, Any]:
 @endpoint("POST", "/{namespace}/{repo}/pull-request/{number:int}/comment")
 def add_comment(call: Call) -> dict[str, Any]:
     """Say something."""
-    forge.comment(call.ground, call.pull(), call.ours(), call.form["comment"])
+    core.comment(call.ground, call.pull(), call.ours(), call.form["comment"])
     return {"message": "Comment added"}
 
 
@@ -216,7 +216,7 @@ def close(call: Call) -> dict[str, Any]:
     """Close without a merge."""
     user, row = call.ours(), call.pull()
     try:
-        forge.close_pull(call.ground, row, user)
+        core.close_pull(call.ground, row, user)
     except ForgeRefusal as error:
         raise Refused(400, "ENOCODE", str(error)) from error
     return {"message": "Pull-request closed!"}

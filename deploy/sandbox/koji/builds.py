@@ -6,10 +6,9 @@ import json
 import time
 from typing import Any
 
-from sandbox.koji import wire
-from sandbox.koji.hub import Call, rpc
-from sandbox.koji.tables import tag
-from sandbox.koji.wire import HubFault
+from sandbox.koji.hub import Call, FaultCode, HubFault, rpc, time_text
+from sandbox.koji.sources import Source
+from sandbox.koji.tables import package, tag
 from sandbox.store import Row, Store
 
 BUILDING, COMPLETE, DELETED, FAILED, CANCELED = range(5)
@@ -27,7 +26,7 @@ def split_nvr(nvr: str) -> tuple[str, str, str]:
     """Name, version, release. Raises HubFault."""
     parts = nvr.rsplit("-", 2)
     if len(parts) != 3 or not all(parts):
-        raise HubFault(wire.GENERIC, f"invalid format: {nvr}")
+        raise HubFault(FaultCode.GENERIC, f"invalid format: {nvr}")
     return parts[0], parts[1], parts[2]
 
 
@@ -49,10 +48,10 @@ def build_shape(store: Store, row: Row) -> dict[str, Any]:
     return {
         **nobody,
         "build_id": row["id"],
-        "completion_time": wire.time_text(row["completion_ts"]),
+        "completion_time": time_text(row["completion_ts"]),
         "completion_ts": row["completion_ts"],
         "creation_event_id": row["event"],
-        "creation_time": wire.time_text(row["create_ts"]),
+        "creation_time": time_text(row["create_ts"]),
         "creation_ts": row["create_ts"],
         "draft": False,
         "epoch": row["epoch"],
@@ -66,7 +65,7 @@ def build_shape(store: Store, row: Row) -> dict[str, Any]:
         "package_name": row["name"],
         "release": row["release"],
         "source": row["source"],
-        "start_time": wire.time_text(row["start_ts"]),
+        "start_time": time_text(row["start_ts"]),
         "start_ts": row["start_ts"],
         "state": row["state"],
         "task_id": row["task_id"],
@@ -81,14 +80,14 @@ def get_build(call: Call, buildInfo: Any, strict: bool = False) -> dict[str, Any
     """One build or None."""
     row = find_build(call.store, buildInfo)
     if row is None and strict:
-        raise HubFault(wire.GENERIC, f"No such build: {buildInfo!r}")
+        raise HubFault(FaultCode.GENERIC, f"No such build: {buildInfo!r}")
     return build_shape(call.store, row) if row else None
 
 
 def _known(call: Call, info: Any) -> Row:
     row = find_build(call.store, info)
     if row is None:
-        raise HubFault(wire.GENERIC, f"No such build: {info!r}")
+        raise HubFault(FaultCode.GENERIC, f"No such build: {info!r}")
     return row
 
 
@@ -144,6 +143,58 @@ def list_build_rpms(call: Call, build: Any) -> list[dict[str, Any]]:
         }
         for number, arch in enumerate(["src", *row["arches"].split()])
     ]  # fmt: skip
+
+
+def conflict(store: Store, task: Row, target: Row, source: Source) -> HubFault | None:
+    """Why the hub would make no build of this source in this target, or None."""
+    tag = store.one("SELECT name FROM koji_tag WHERE id = ?", target["dest_tag"])
+    listed = store.one("SELECT unlisted FROM koji_package WHERE name = ?", source.name)
+    if listed is not None and listed["unlisted"]:
+        name = tag["name"] if tag else ""
+        return HubFault(FaultCode.BUILD, f"package {source.name} not in list for tag {name}")
+    old = store.one(
+        "SELECT * FROM koji_build WHERE name = ? AND version = ? AND release = ?",
+        source.name, source.version, source.release,
+    )  # fmt: skip
+    if old is None or old["state"] in (FAILED, CANCELED):
+        return None
+    if old["state"] == BUILDING:
+        return HubFault(FaultCode.GENERIC, f"Build already in progress (task {old['task_id']})")
+    url, _, opts = json.loads(task["request"])
+    wanted = {
+        "name": source.name, "version": source.version, "release": source.release, "epoch": None,
+        "task_id": task["id"], "source": url, "extra": json.dumps(_extra(url, opts)), "owner": task["owner"],
+        "state": 0, "completion_time": None, "pkg_id": old["package_id"], "start_time": "NOW", "volume_id": 0,
+        "draft": False,
+    }  # fmt: skip
+    state = STATE_NAMES[old["state"]]
+    return HubFault(FaultCode.GENERIC, f"Build already exists (id={old['id']}, state={state}): {wanted}")
+
+
+def _extra(url: str, opts: dict[str, Any]) -> dict[str, Any]:
+    extra: dict[str, Any] = {"source": {"original_url": url}}
+    if "custom_user_metadata" in opts:
+        extra["custom_user_metadata"] = opts["custom_user_metadata"]
+    return extra
+
+
+def start_build(store: Store, task: Row, source: Source) -> int:
+    """The build's row in state BUILDING; a failed or cancelled one of the same name is used again."""
+    url, _, opts = json.loads(task["request"])
+    now = round(time.time(), 6)
+    event = store.execute("INSERT INTO koji_event (at) VALUES (?)", now).lastrowid
+    store.execute(
+        "INSERT INTO koji_build (package_id, name, version, release, state, task_id, source, extra, owner,"
+        " event, create_ts, start_ts) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+        " ON CONFLICT (name, version, release) DO UPDATE SET state = excluded.state, owner = excluded.owner,"
+        " task_id = excluded.task_id, source = excluded.source, extra = excluded.extra,"
+        " start_ts = excluded.start_ts, completion_ts = NULL",
+        package(store, source.name), source.name, source.version, source.release, BUILDING, task["id"], url,
+        json.dumps(_extra(url, opts)), task["owner"], event, now, now,
+    )  # fmt: skip
+    row = store.one("SELECT id FROM koji_build WHERE task_id = ?", task["id"])
+    assert row is not None, "the build was made a line above"
+    return int(row["id"])
 
 
 @rpc("cancelBuild", writes=True)
@@ -219,7 +270,7 @@ def get_build_target(call: Call, info: Any, event: Any = None, strict: bool = Fa
         info,
     )
     if row is None and strict:
-        raise HubFault(wire.GENERIC, f"No such build target: {info}")
+        raise HubFault(FaultCode.GENERIC, f"No such build target: {info}")
     return dict(row) if row else None
 
 
@@ -247,7 +298,7 @@ def get_tag(call: Call, tagInfo: Any, strict: bool = False) -> dict[str, Any] | 
     """A tag by name or id, or None."""
     row = tag_row(call.store, tagInfo)
     if row is None and strict:
-        raise HubFault(wire.GENERIC, f"No such tagInfo: {tagInfo!r}")
+        raise HubFault(FaultCode.GENERIC, f"No such tagInfo: {tagInfo!r}")
     if row is None:
         return None
     extra = side_tag_extra(call.store, row["id"])

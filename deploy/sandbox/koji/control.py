@@ -10,13 +10,13 @@ from typing import Any
 from starlette.requests import Request
 
 from sandbox.ground import Ground
-from sandbox.koji import builds as koji_builds
-from sandbox.koji import side_tags as koji_side_tags
-from sandbox.koji.files import output_folder
+from sandbox.koji.builds import find_build, put_tag, split_nvr, tag_row
+from sandbox.koji.hub import HubFault
 from sandbox.koji.life import KojiLife
+from sandbox.koji.outputs import output_folder
+from sandbox.koji.side_tags import remove_side_tag_rows, untag
 from sandbox.koji.tables import add_target, package, secret
 from sandbox.koji.tasks import FREE, OPEN, add_task, next_step, task_shape
-from sandbox.koji.wire import HubFault
 from sandbox.levers import BadCommand, command
 
 SESSION_ACTIONS = {
@@ -193,21 +193,21 @@ async def builds(ground: Ground, data: dict[str, Any], request: Request) -> dict
             data.get("source"), now, now, now if data["state"] else None,
         ).lastrowid  # fmt: skip
         for tag in data.get("tags", ()):
-            koji_builds.put_tag(ground.store, number or 0, tag, 1)
+            put_tag(ground.store, number or 0, tag, 1)
     return {"id": number or 0}
 
 
 @command("POST", "/koji/tags")
 async def tags(ground: Ground, data: dict[str, Any], request: Request) -> dict[str, Any]:
     """``{"nvr", "add", "remove"}``: move a build on, as Bodhi does with an update."""
-    row = koji_builds.find_build(ground.store, data["nvr"])
+    row = find_build(ground.store, data["nvr"])
     if row is None:
         raise BadCommand(f"no build {data['nvr']}")
     with ground.store.transaction():
         if "add" in data:
-            koji_builds.put_tag(ground.store, row["id"], data["add"], 1)
+            put_tag(ground.store, row["id"], data["add"], 1)
         if "remove" in data:
-            koji_side_tags.untag(ground.store, row["id"], data["remove"])
+            untag(ground.store, row["id"], data["remove"])
     return data
 
 
@@ -240,15 +240,15 @@ async def change_side_tags(ground: Ground, data: dict[str, Any], request: Reques
                 "UPDATE koji_repo SET ready_at = ? WHERE ready_at > ?", time.time(), time.time()
             )
         if "remove" in data:
-            row = koji_builds.tag_row(ground.store, data["remove"])
+            row = tag_row(ground.store, data["remove"])
             if row is None:
                 raise BadCommand(f"no side tag {data['remove']}")
-            koji_side_tags.remove(ground.store, row["id"])
+            remove_side_tag_rows(ground.store, row["id"])
     return data
 
 
 def _split(nvr: str) -> tuple[str, str, str]:
     try:
-        return koji_builds.split_nvr(nvr)
+        return split_nvr(nvr)
     except HubFault as error:
         raise BadCommand(error.text) from None

@@ -8,10 +8,8 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from sandbox.koji import wire
 from sandbox.koji.builds import tag_row
-from sandbox.koji.hub import Call, rpc, version_of
-from sandbox.koji.wire import HubFault
+from sandbox.koji.hub import Call, FaultCode, HubFault, rpc, time_text, version_of
 from sandbox.store import Row, Store
 
 READY = 1
@@ -31,7 +29,7 @@ def _shape(row: Row, tag: Row) -> dict[str, Any]:
     return {
         "create_event": row["create_event"],
         "create_ts": row["create_ts"],
-        "creation_time": wire.time_text(row["create_ts"]),
+        "creation_time": time_text(row["create_ts"]),
         "dist": False,
         "id": row["id"],
         "state": READY,
@@ -44,7 +42,7 @@ def _shape(row: Row, tag: Row) -> dict[str, Any]:
 def _tag(call: Call, info: Any) -> Row:
     row = tag_row(call.store, info)
     if row is None:
-        raise HubFault(wire.GENERIC, f"No such tagInfo: {info!r}")
+        raise HubFault(FaultCode.GENERIC, f"No such tagInfo: {info!r}")
     return row
 
 
@@ -81,7 +79,7 @@ def request_repo(
     """A ready repository that is new enough, or the request for one: a repeat finds the request."""
     assert call.user_id
     if not version_of(call.ground)[1]:
-        raise HubFault(wire.GENERIC, "Invalid method: repo.request")
+        raise HubFault(FaultCode.GENERIC, "Invalid method: repo.request")
     row = _tag(call, tag)
     since = int(min_event or 0)
     ready = _ready(call.store, row["id"], since)

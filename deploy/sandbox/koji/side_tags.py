@@ -5,19 +5,17 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from sandbox.koji import wire
 from sandbox.koji.builds import build_shape, side_tag_extra, tag_row
-from sandbox.koji.hub import Call, rpc
+from sandbox.koji.hub import Call, FaultCode, HubFault, rpc
 from sandbox.koji.repos import initial_repo
 from sandbox.koji.tables import add_target, tag
-from sandbox.koji.wire import HubFault
 from sandbox.store import Row, Store
 
 
 def _known_tag(store: Store, info: Any) -> Row:
     row = tag_row(store, info)
     if row is None:
-        raise HubFault(wire.GENERIC, f"No such tagInfo: {info!r}")
+        raise HubFault(FaultCode.GENERIC, f"No such tagInfo: {info!r}")
     return row
 
 
@@ -27,12 +25,12 @@ def create_side_tag(
 ) -> dict[str, Any]:
     """A side tag with a target of the same name, and a repository copied from its base."""
     if suffix:
-        raise HubFault(wire.GENERIC, f"{suffix} suffix is not allowed for sidetag")
+        raise HubFault(FaultCode.GENERIC, f"{suffix} suffix is not allowed for sidetag")
     owner = call.user_id
     base = _known_tag(call.store, basetag)
     if call.store.setting("koji_side_tags_denied", ""):
         raise HubFault(
-            wire.DENIED, f"policy violation (sidetag): {call.store.setting('koji_side_tags_denied')}"
+            FaultCode.DENIED, f"policy violation (sidetag): {call.store.setting('koji_side_tags_denied')}"
         )
     last = call.store.one("SELECT max(id) AS id FROM koji_tag")
     name = f"{base['name']}-side-{(last['id'] if last else 0) + 1}"
@@ -55,7 +53,7 @@ def list_side_tags(
         column = "id" if isinstance(user, int) else "name"
         known = call.store.one(f"SELECT id FROM koji_user WHERE {column} = ?", user)
         if known is None:
-            raise HubFault(wire.GENERIC, f"No such user: {user!r}")
+            raise HubFault(FaultCode.GENERIC, f"No such user: {user!r}")
         user = known["id"]
     rows = call.store.all(
         "SELECT g.id, g.name, s.base, u.id AS user_id, u.name AS user_name FROM koji_side_tag s"
@@ -75,14 +73,14 @@ def remove_side_tag(call: Call, sidetag: Any) -> None:
     row = _known_tag(call.store, sidetag)
     extra = side_tag_extra(call.store, row["id"])
     if not extra:
-        raise HubFault(wire.GENERIC, f"Not a sidetag: {row['name']}")
+        raise HubFault(FaultCode.GENERIC, f"Not a sidetag: {row['name']}")
     if extra["sidetag_user_id"] != user and not (call.user and call.user["admin"]):
-        raise HubFault(wire.DENIED, "This is not your sidetag")
-    remove(call.store, row["id"])
+        raise HubFault(FaultCode.DENIED, "This is not your sidetag")
+    remove_side_tag_rows(call.store, row["id"])
 
 
-def remove(store: Store, tag_id: int) -> None:
-    """The same from the inside: target and taggings go, and the name is never used again."""
+def remove_side_tag_rows(store: Store, tag_id: int) -> None:
+    """Remove a side tag's target and taggings, and mark it removed: its name is never used again."""
     store.execute("DELETE FROM koji_target WHERE build_tag = ? AND dest_tag = ?", tag_id, tag_id)
     store.execute("UPDATE koji_side_tag SET removed = 1 WHERE tag_id = ?", tag_id)
     store.execute(
@@ -103,7 +101,7 @@ def untag(store: Store, build_id: int, name: str) -> None:
     )  # fmt: skip
     left = store.one("SELECT 1 FROM koji_tagging WHERE tag_id = ? AND revoke_ts IS NULL", row["id"])
     if left is None and side_tag_extra(store, row["id"]):
-        remove(store, row["id"])
+        remove_side_tag_rows(store, row["id"])
 
 
 @rpc("listTagged")

@@ -7,14 +7,12 @@ import time
 from typing import Any
 
 from sandbox.ground import Ground
-from sandbox.koji import wire
-from sandbox.koji.hub import Call, rpc
-from sandbox.koji.wire import HubFault
+from sandbox.koji import builds
+from sandbox.koji.hub import Call, FaultCode, HubFault, answer_body, call_text, fault_text, rpc, time_text
 from sandbox.store import Row, Store
 
 FREE, OPEN, CLOSED, CANCELED, ASSIGNED, FAILED = range(6)
 LIVE = (FREE, OPEN, ASSIGNED)
-BUILDING, BUILD_CANCELED = 0, 4
 PRIORITY = 20
 CHANNELS = frozenset({"default", "createrepo", "image", "maven"})
 FILTERS = {"owner": "owner", "method": "method", "parent": "parent", "host_id": "host_id"}
@@ -61,11 +59,11 @@ def build(
     owner = call.user_id
     if not isinstance(src, str):
         text = f"Invalid type for value '{src}': {type(src)}, expected type <class 'str'>"
-        raise HubFault(wire.PARAMETER, text)
+        raise HubFault(FaultCode.PARAMETER, text)
     if priority is not None and priority < 0 and not (call.user and call.user["admin"]):
-        raise HubFault(wire.DENIED, "only admins may create high-priority tasks")
+        raise HubFault(FaultCode.DENIED, "only admins may create high-priority tasks")
     if channel is not None and channel not in CHANNELS:
-        raise HubFault(wire.GENERIC, f"No such channel: {channel}")
+        raise HubFault(FaultCode.GENERIC, f"No such channel: {channel}")
     return add_task(
         call.store,
         "build",
@@ -80,7 +78,7 @@ def task_row(call: Call, task_id: Any, text: str = "query returned no rows") -> 
     """A task's row. Raises HubFault 1000 with ``text``."""
     row = call.store.one("SELECT * FROM koji_task WHERE id = ?", int(task_id))
     if row is None:
-        raise HubFault(wire.GENERIC, text)
+        raise HubFault(FaultCode.GENERIC, text)
     return row
 
 
@@ -112,7 +110,7 @@ def task_shape(row: Row, *, request: bool = False) -> dict[str, Any]:
 
 
 def _times(row: Row, name: str) -> dict[str, Any]:
-    return {f"{name}_time": wire.time_text(row[f"{name}_ts"]), f"{name}_ts": row[f"{name}_ts"]}
+    return {f"{name}_time": time_text(row[f"{name}_ts"]), f"{name}_ts": row[f"{name}_ts"]}
 
 
 @rpc("getTaskInfo")
@@ -122,7 +120,7 @@ def get_task_info(call: Call, task_id: Any, request: bool = False, strict: bool 
         return [get_task_info(call, one, request, strict) for one in task_id]
     row = call.store.one("SELECT * FROM koji_task WHERE id = ?", int(task_id))
     if row is None and strict:
-        raise HubFault(wire.GENERIC, "query returned no rows")
+        raise HubFault(FaultCode.GENERIC, "query returned no rows")
     return task_shape(row, request=request) if row else None
 
 
@@ -137,9 +135,9 @@ def get_task_result(call: Call, taskId: int, raise_fault: bool = True) -> Any:
     """What came of an ended task; a failed one raises its own fault or, if not wanted, shows it."""
     row = task_row(call, taskId, "No such task")
     if row["state"] == CANCELED:
-        raise HubFault(wire.GENERIC, f"Task {taskId} is canceled")
+        raise HubFault(FaultCode.GENERIC, f"Task {taskId} is canceled")
     if row["state"] not in (CLOSED, FAILED):
-        raise HubFault(wire.GENERIC, f"Task {taskId} is not finished")
+        raise HubFault(FaultCode.GENERIC, f"Task {taskId} is not finished")
     result = json.loads(row["result"] or "null")
     if row["state"] == FAILED:
         if raise_fault:
@@ -219,7 +217,7 @@ def _clauses(opts: dict[str, Any]) -> tuple[list[str], list[Any]]:
 
 
 def _database_error(text: str) -> HubFault:
-    return HubFault(wire.UNEXPECTED, f"Traceback (most recent call last):\n{text}\n")
+    return HubFault(FaultCode.UNEXPECTED, f"Traceback (most recent call last):\n{text}\n")
 
 
 def _listed(call: Call, row: Row, *, decode: bool) -> dict[str, Any]:
@@ -227,11 +225,11 @@ def _listed(call: Call, row: Row, *, decode: bool) -> dict[str, Any]:
     shape = task_shape(row, request=True)
     result = json.loads(row["result"]) if row["result"] else None
     if not decode:
-        shape["request"] = wire.call_text(row["method"], shape["request"])
+        shape["request"] = call_text(row["method"], shape["request"])
         if row["state"] == FAILED and result:
-            result = wire.fault_text(result["faultCode"], result["faultString"])
+            result = fault_text(result["faultCode"], result["faultString"])
         elif row["state"] == CLOSED:
-            result = wire.answer(result).decode()
+            result = answer_body(result).decode()
     return {**shape, "owner_name": owner["name"] if owner else "", "owner_type": 0, "result": result}
 
 
@@ -241,7 +239,7 @@ def cancel_task(call: Call, task_id: int, recurse: bool = True) -> None:
     user = call.user_id
     row = task_row(call, task_id, f"No such task: {task_id}")
     if row["owner"] != user and not (call.user and call.user["admin"]):
-        raise HubFault(wire.DENIED, "Cannot cancel task, not owner")
+        raise HubFault(FaultCode.DENIED, "Cannot cancel task, not owner")
     cancel(call.store, row["id"])
 
 
@@ -259,7 +257,7 @@ def cancel(store: Store, task_id: int) -> None:
     )  # fmt: skip
     store.execute(
         "UPDATE koji_build SET state = ?, completion_ts = ? WHERE task_id = ? AND state = ?",
-        BUILD_CANCELED, now, task_id, BUILDING,
+        builds.CANCELED, now, task_id, builds.BUILDING,
     )  # fmt: skip
 
 
@@ -269,7 +267,7 @@ def resubmit_task(call: Call, taskID: int) -> int:
     owner = call.user_id
     row = task_row(call, taskID)
     if row["state"] not in (FAILED, CANCELED):
-        raise HubFault(wire.GENERIC, "only canceled or failed tasks may be resubmitted")
+        raise HubFault(FaultCode.GENERIC, "only canceled or failed tasks may be resubmitted")
     due = next_step(call.ground)
     request = json.loads(row["request"])
     return add_task(call.store, row["method"], request, owner=owner, priority=row["priority"], due_at=due)

@@ -9,13 +9,15 @@ from __future__ import annotations
 import gzip
 import hashlib
 import io
+import json
 import tarfile
 from dataclasses import dataclass, replace
+from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
-from sandbox.mirror.contents import Contents, contents
-from sandbox.mirror.tree import EXECUTABLE, files
+from sandbox.mirror.releases import NEWEST_NRI, NRI_VERSIONS
+from sandbox.mirror.tree import EXECUTABLE, Contents, files
 from sandbox.store import Row
 
 BOMB_BYTES = 3 << 30
@@ -29,6 +31,21 @@ class Archive:
     filename: str
     content: bytes
     etag: str
+
+
+def contents(row: Row) -> Contents:
+    """The contents that a release's row describes."""
+    facts = json.loads(row["facts"])
+    return Contents(
+        version=row["tag"].removeprefix("v"),
+        commit=row["commit_sha"],
+        timestamp=int(datetime.fromisoformat(row["published_at"]).timestamp()),
+        go=facts["go"],
+        wazero=facts["wazero"],
+        nri=NRI_VERSIONS.get(row["stream"], NEWEST_NRI),
+        commands=tuple(facts["commands"]),
+        moved=row["moved"],
+    )
 
 
 BROKEN: dict[str, dict[str, Any]] = {

@@ -17,7 +17,7 @@ TAG = re.compile(r"v(\d+)\.(\d+)\.(\d+)([-.].+)?", re.ASCII)
 PUBLISH = ("latest", "all", "none")
 OLDEST_SHOWN = (1, 31)
 # The NRI that each stream vendors; a stream that is not listed has the newest one.
-NRI = {
+NRI_VERSIONS = {
     "1.28": "v0.3.1", "1.29": "v0.6.0", "1.30": "v0.6.0", "1.31": "v0.6.1", "1.32": "v0.9.0",
     "1.33": "v0.9.0", "1.34": "v0.10.0", "1.35": "v0.11.0", "1.36": "v0.11.0", "1.37": "v0.12.0",
 }  # fmt: skip

@@ -11,7 +11,7 @@ import httpx2
 from copr.v3 import Client
 
 from sandbox.mirror.archive import pack
-from sandbox.mirror.contents import Contents
+from sandbox.mirror.tree import Contents
 from sandbox.testing import Farm
 from service.catalog import Catalog
 from service.domain.specs import ChangelogEntry, SourceFacts, SpecRequest
