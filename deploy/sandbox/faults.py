@@ -1,4 +1,4 @@
-"""Faults between the client and the endpoints: lost answers, silence, foreign pages, broken downloads.
+"""Spoils requests as networks, proxies and servers do: lost answers, silence, foreign pages, broken downloads.
 
 A rule names a method and a path (both may be shell patterns), a kind, how many requests it spoils and
 how many it lets pass first. Rules are rows, so that they outlive a restart of the sandbox.
@@ -40,7 +40,7 @@ class Answer:
     headers: dict[str, str] = field(default_factory=dict)
 
     def start(self) -> Message:
-        """The ASGI message that begins it; the length is left to the sender."""
+        """Return the ASGI message that begins the answer; the length is left to the sender."""
         pairs = {"content-type": self.content_type, **self.headers}
         headers = [(name.lower().encode(), value.encode()) for name, value in pairs.items()]
         return {"type": "http.response.start", "status": self.status, "headers": headers}
@@ -66,6 +66,7 @@ def _redirect(url: str) -> Answer:
 
 
 RETRY = {"retry-after": "30"}
+# Answers that no endpoint of the sandbox gives by itself: of proxies, filters and stopped databases.
 ANSWERS: dict[str, Callable[[str], Answer]] = {
     "expired_token": _expired,
     "forbidden": _json(403, {"error": "User packbot is not allowed to build in this copr"}),
@@ -93,8 +94,8 @@ ANSWERS: dict[str, Callable[[str], Answer]] = {
 }
 
 
-def custom(options: dict[str, Any]) -> Answer:
-    """An answer from its parts: ``status``, ``json`` or ``body`` (text), ``content_type``, ``headers``."""
+def custom_answer(options: dict[str, Any]) -> Answer:
+    """Return an answer made of ``status``, ``json`` or ``body`` (text), ``content_type``, ``headers``."""
     if "json" in options:
         body, content_type = json.dumps(options["json"]), JSON_TYPE
     else:
@@ -131,7 +132,7 @@ CUT_BYTES = 512
 
 
 class Faults:
-    """The outermost ASGI layer. It also remembers the newest requests, for tests that count them."""
+    """The outermost ASGI layer: spoils requests by rule, and remembers the newest ones for tests that count them."""
 
     def __init__(self, app: ASGIApp, ground: Ground) -> None:
         self.app = app
@@ -152,7 +153,7 @@ class Faults:
             if body is None:
                 return
             path = f"{KOJI}/{_rpc_name(scope, body)}"
-            receive = _again(body)
+            receive = _resend(body)
         self.seen.append(
             {
                 "at": time.time(),
@@ -168,7 +169,7 @@ class Faults:
             await self._spoil(rule, scope, receive, send)
 
     def take(self, method: str, path: str) -> Row | None:
-        """The oldest rule that spoils this request, already counted."""
+        """Return the oldest rule that spoils this request, already counted."""
         store = self.ground.store
         for rule in store.all("SELECT * FROM fault ORDER BY id"):
             if not fnmatch.fnmatchcase(method, rule["method"]) or not fnmatch.fnmatchcase(path, rule["path"]):
@@ -222,11 +223,11 @@ class Faults:
         else:
             if options.get("when") == "after":
                 await self._handle(scope, body)
-            answer = custom(options) if kind == "answer" else ANSWERS[kind](self.ground.copr_url)
+            answer = custom_answer(options) if kind == "answer" else ANSWERS[kind](self.ground.copr_url)
             await _send_whole(send, answer.start(), answer.body)
 
     async def _handle(self, scope: Scope, body: bytes) -> list[Message]:
-        """Let the endpoint run to its end, whether or not anybody still listens; its answer as messages."""
+        """Let the endpoint run to its end, whether or not the client still listens, and return its messages."""
         sent: list[Message] = []
         pending = [{"type": "http.request", "body": body, "more_body": False}]
 
@@ -240,7 +241,7 @@ class Faults:
         return sent
 
     def _shift(self, scope: Scope, by: int) -> None:
-        """Builds of somebody else, cancelled before they began, push the others towards later pages."""
+        """Insert cancelled builds of somebody else, which push the others towards later pages."""
         query = parse_qs(scope["query_string"].decode())
         store = self.ground.store
         project = store.one(
@@ -264,15 +265,15 @@ class Faults:
 
 
 def _rpc_name(scope: Scope, body: bytes) -> str:
-    """The method of an XML-RPC request, or ``upload``."""
+    """Return the method of an XML-RPC request, or ``upload``."""
     if b"filename=" in scope["query_string"]:
         return "upload"
     match = re.search(rb"<methodName>(\w+)</methodName>", body[:400])
     return match[1].decode() if match else "unknown"
 
 
-def _again(body: bytes) -> Receive:
-    """A body that was read already, to be read once more."""
+def _resend(body: bytes) -> Receive:
+    """Return a receiver that gives a body that was read already once more."""
     messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
     async def receive() -> Message:
@@ -282,7 +283,7 @@ def _again(body: bytes) -> Receive:
 
 
 async def _body(receive: Receive) -> bytes | None:
-    """The whole request body, or None when the client left before its end."""
+    """Return the whole request body, or None when the client left before its end."""
     chunks = []
     while True:
         message = await receive()
@@ -344,7 +345,7 @@ async def _cut(kind: str, seconds: float, scope: Scope, messages: list[Message],
 
 
 def rule_problem(kind: str, options: dict[str, Any]) -> str:
-    """What is wrong with a rule, or an empty text."""
+    """Return what is wrong with a rule, or an empty text."""
     if kind not in KINDS:
         return f"unknown kind '{kind}'; there are: {', '.join(sorted(KINDS))}"
     if kind == "states" and not options.get("states"):

@@ -13,8 +13,8 @@ import json
 from pathlib import Path
 
 from sandbox.building.builder import Builder, End, Waiting
-from sandbox.building.real_build import FACE
-from sandbox.building.recorded import as_of_arch
+from sandbox.building.real_build import BANNER
+from sandbox.building.recorded import rename_arch
 from sandbox.copr import results
 from sandbox.copr.shapes import CHROOT_ENDS, chroots_of, results_path
 from sandbox.copr.sources import outcome_of
@@ -31,21 +31,21 @@ class ChrootBuilder:
         self.ground = ground
         self._builder = builder
 
-    def face(self, build_row: Row, chroot: str) -> str:
-        """The first line of a chroot's live log."""
+    def banner(self, build_row: Row, chroot: str) -> str:
+        """Return the first line of a chroot's live log."""
         sister = self._sister(build_row, chroot)
         if sister is None or self._scripted(build_row, chroot):
-            return results.FACE
-        return FACE if sister == chroot else replayed(chroot, sister)
+            return results.BANNER
+        return BANNER if sister == chroot else replayed_banner(chroot, sister)
 
     def end(self, build_row: Row, project: Row, chroot: str) -> End | Waiting | None:
-        """The end of a running chroot; None where it is simulated. Called within a transaction, so it never waits."""
+        """Return how a running chroot ends, ``Waiting``, or None where it is simulated. It never waits."""
         if self._scripted(build_row, chroot) or not chroot.startswith("fedora-"):
             return None
-        return self._compiled(build_row, project, chroot) or self._again(build_row, chroot)
+        return self._compiled(build_row, project, chroot) or self._replay(build_row, chroot)
 
     def _compiled(self, build_row: Row, project: Row, chroot: str) -> End | Waiting | None:
-        """As this machine's compiler decided; None where it decides nothing about this chroot."""
+        """Compile a chroot, or show the log of its compiled sister; None where neither applies."""
         sister = self._sister(build_row, chroot)
         key = _key(build_row, chroot)
         if sister is None or self._builder.is_replaying(key):
@@ -62,14 +62,14 @@ class ChrootBuilder:
         if state not in {"succeeded", "failed"} or not path.exists():
             return None
         text = gzip.decompress(path.read_bytes()).decode()
-        if not text.startswith(FACE):
+        if not text.startswith(BANNER):
             return None
-        text = text.removeprefix(FACE)
+        text = text.removeprefix(BANNER)
         here, there = sister.rpartition("-")[2], chroot.rpartition("-")[2]
-        return End(state, as_of_arch(text, here, there), replayed(chroot, sister))
+        return End(state, rename_arch(text, here, there), replayed_banner(chroot, sister))
 
-    def _again(self, build_row: Row, chroot: str) -> End | Waiting | None:
-        """As a recorded build ended; None where no recording fits."""
+    def _replay(self, build_row: Row, chroot: str) -> End | Waiting | None:
+        """Replay a recorded build; None where no recording fits."""
         header = json.loads(build_row["header"])
         return self._builder.replayed(
             _key(build_row, chroot), self._source(build_row), header["name"], header["version"], chroot,
@@ -83,7 +83,7 @@ class ChrootBuilder:
         return outcome_of(self.ground.store, build_row, chroot) != NOT_SCRIPTED
 
     def _sister(self, build_row: Row, chroot: str) -> str | None:
-        """The chroot of this build and distribution that this machine can compile: itself, another, or None."""
+        """Return the chroot of this build and distribution that this machine can compile: itself, another, or None."""
         if not self._builder.arch or not chroot.startswith("fedora-"):
             return None
         native = f"{chroot.rpartition('-')[0]}-{self._builder.arch}"
@@ -97,8 +97,8 @@ def _key(build_row: Row, chroot: str) -> str:
     return f"{build_row['id']}-{chroot}"
 
 
-def replayed(chroot: str, sister: str) -> str:
-    """The first line of a log that is shown again for another architecture."""
+def replayed_banner(chroot: str, sister: str) -> str:
+    """Return the first line of a log that is shown again for another architecture."""
     return (
         f"REPLAYED by cryopack's sandbox build farm: nothing was compiled for {chroot}; this is the log of {sister}, "
         "which was really built, with the architecture's name changed.\n"

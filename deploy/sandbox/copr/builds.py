@@ -1,4 +1,7 @@
-"""COPR's endpoints for builds: create, get, list, cancel and delete them."""
+"""COPR's endpoints for builds: create, get, list, cancel and delete them.
+
+The same upload twice is two builds: nothing is ever deduplicated.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,16 @@ from sandbox.copr.api import (
     paged,
     project_row,
 )
-from sandbox.copr.shapes import absolute, build_shape, chroots_of, project_chroots, results_path, source_path
+from sandbox.copr.shapes import (
+    LIVE,
+    absolute,
+    build_shape,
+    chroots_of,
+    project_chroots,
+    project_of,
+    results_path,
+    source_path,
+)
 from sandbox.store import Row
 
 DEFAULT_TIMEOUT = 18000
@@ -38,13 +50,13 @@ KEPT = ("background", "enable_net", "timeout", "bootstrap", "isolation", "after_
 FINISHED = ("succeeded", "failed", "canceled", "skipped", "forked", "unknown")
 
 
-def bad(field: str, text: str) -> Refused:
-    """A form error of the build endpoints."""
+def form_error(field: str, text: str) -> Refused:
+    """Return a form error of the build endpoints."""
     return Refused(400, f"Bad request parameters: {{{field!r}: [{text!r}]}}")
 
 
 def clean_name(name: str) -> str:
-    """A file name as the server keeps it: ``~ ^ = +`` vanish, blanks become ``_``, letters lose accents."""
+    """Return a file name as the server keeps it: without ``~ ^ = +`` and accents, blanks as ``_``."""
     plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
     plain = plain.replace("/", " ").replace("\\", " ")
     return re.sub(r"[^A-Za-z0-9_.-]", "", "_".join(plain.split())).strip("._")
@@ -70,7 +82,7 @@ def _project(call: Call) -> Row:
 
 
 def _chroots(call: Call, project: Row) -> list[str]:
-    """The chroots asked for, patterns expanded and repeats dropped; empty means all, decided later."""
+    """Return the chroots asked for, patterns expanded and repeats dropped; empty means all, decided later."""
     known = project_chroots(call.store, project["id"])
     asked = call.data.get("chroots") or []
     asked = [asked] if isinstance(asked, str) else asked
@@ -78,7 +90,7 @@ def _chroots(call: Call, project: Row) -> list[str]:
     for pattern in asked:
         matches = fnmatch.filter(known, pattern)
         if not matches:
-            raise bad("chroots", f"{pattern!r} is not a valid choice for this field.")
+            raise form_error("chroots", f"{pattern!r} is not a valid choice for this field.")
         chosen += matches
     excluded = call.data.get("exclude_chroots") or []
     excluded = [excluded] if isinstance(excluded, str) else excluded
@@ -103,16 +115,16 @@ def _options(call: Call) -> dict[str, Any]:
     options = {key: call.data[key] for key in KEPT if key in call.data}
     timeout = options.setdefault("timeout", DEFAULT_TIMEOUT)
     if not isinstance(timeout, int) or not 0 <= timeout <= MAX_TIMEOUT:
-        raise bad("timeout", f"Number must be between 0 and {MAX_TIMEOUT}.")
+        raise form_error("timeout", f"Number must be between 0 and {MAX_TIMEOUT}.")
     for field, choices in CHOICES.items():
         if options.get(field, choices[0]) not in choices:
-            raise bad(field, f"{options[field]!r} is not a valid choice for this field.")
+            raise form_error(field, f"{options[field]!r} is not a valid choice for this field.")
     _check_batch(call, options)
     return options
 
 
 def _check_batch(call: Call, options: dict[str, Any]) -> None:
-    """A build may wait for another (``after_build_id``) or go with one (``with_build_id``), not both."""
+    """Check that a build waits for another (``after_build_id``) or goes with one (``with_build_id``), not both."""
     both = [options.get("after_build_id"), options.get("with_build_id")]
     if all(both):
         raise Refused(400, "Only one of with_build_id and after_build_id can be specified")
@@ -137,7 +149,7 @@ def create(
     url: str | None = None,
     package: str | None = None,
 ) -> dict[str, Any]:
-    """A new pending build in this project. ``url`` is what ``source_package.url`` shows until the import."""
+    """Make a pending build in this project. ``url`` is what ``source_package.url`` shows until the import."""
     chroots, dirname, options = _chroots(call, project), _dirname(call, project), _options(call)
     build_id = call.store.execute(
         "INSERT INTO build (project_id, dirname, submitter, submitted_on, source_type, source_dict,"
@@ -168,13 +180,13 @@ def create(
 
 @endpoint("POST", "/build/create/upload", body=True)
 def upload(call: Call) -> dict[str, Any]:
-    """A source RPM (or a spec file) as the multipart part ``pkgs``; its content is not looked at here."""
+    """Make a build of a source RPM or spec file, the multipart part ``pkgs``; its content is not looked at here."""
     part = call.parts.get("pkgs")
     project = _project(call)
     if part is None or part.path is None or not part.filename:
-        raise bad("pkgs", "This field is required.")
+        raise form_error("pkgs", "This field is required.")
     if not part.filename.endswith(UPLOAD_NAMES):
-        raise bad("pkgs", "You can upload only .src.rpm, .nosrc.rpm, and .spec files")
+        raise form_error("pkgs", "You can upload only .src.rpm, .nosrc.rpm, and .spec files")
     name = clean_name(Path(part.filename).name)
     folder = Path(tempfile.mkdtemp(prefix="tmp", dir=call.ground.uploads))
     os.link(part.path, folder / name)
@@ -193,22 +205,24 @@ def upload(call: Call) -> dict[str, Any]:
 
 @endpoint("POST", "/build/create/url", body=True)
 def from_urls(call: Call) -> dict[str, Any]:
-    """One build per address in the list ``pkgs``."""
+    """Make one build per address in the list ``pkgs``."""
     project = _project(call)
     urls = call.data.get("pkgs") or []
     if not urls:
-        raise bad("pkgs", "This field is required.")
+        raise form_error("pkgs", "This field is required.")
     for url in urls:
         if not url.startswith(("http://", "https://", "ftp://")) or not url.partition("?")[0].partition("#")[
             0
         ].endswith(UPLOAD_NAMES):
-            raise bad("pkgs", f"Please provide links to .src.rpm, .nosrc.rpm or .spec files, not {url}")
+            raise form_error(
+                "pkgs", f"Please provide links to .src.rpm, .nosrc.rpm or .spec files, not {url}"
+            )
     items = [create(call, project, "link", {"url": url}, url=url) for url in urls]
     return {"items": items, "meta": dict.fromkeys(("limit", "offset", "order", "order_type"))}
 
 
 def scm_source(data: dict[str, Any], method_key: str) -> dict[str, Any]:
-    """The source of an scm build or package; ``method_key`` names its method as that endpoint does."""
+    """Return the source of an scm build or package; ``method_key`` names its method as that endpoint does."""
     return {
         "type": data.get("scm_type", "git"),
         "clone_url": data.get("clone_url"),
@@ -221,10 +235,10 @@ def scm_source(data: dict[str, Any], method_key: str) -> dict[str, Any]:
 
 @endpoint("POST", "/build/create/scm", body=True)
 def from_scm(call: Call) -> dict[str, Any]:
-    """A build of a repository's commit."""
+    """Make a build of a repository's commit."""
     project = _project(call)
     if not call.data.get("clone_url"):
-        raise bad("clone_url", "This field is required.")
+        raise form_error("clone_url", "This field is required.")
     return create(call, project, "scm", scm_source(call.data, "srpm_build_method"))
 
 
@@ -232,7 +246,7 @@ def _simple(path: str, source_type: str, required: str, keys: tuple[str, ...]) -
     def handler(call: Call) -> dict[str, Any]:
         project = _project(call)
         if not call.data.get(required):
-            raise bad(required, "This field is required.")
+            raise form_error(required, "This field is required.")
         return create(call, project, source_type, {key: call.data.get(key) for key in keys})
 
     endpoint("POST", f"/build/create/{path}", body=True)(handler)
@@ -251,7 +265,7 @@ _simple("custom", "custom", "script", ("script", "chroot", "builddeps", "resultd
 
 @endpoint("POST", "/build/check-before-build", body=True)
 def check_before_build(call: Call) -> dict[str, str]:
-    """All the checks of a creation, and no build."""
+    """Make all the checks of a creation, and no build."""
     project = _project(call)
     _chroots(call, project)
     _dirname(call, project)
@@ -259,28 +273,23 @@ def check_before_build(call: Call) -> dict[str, str]:
     return {"message": "It should be safe to submit a build like this"}
 
 
-LIVE = ("pending", "starting", "running", "importing")
-
-
 def build_and_project(call: Call, build_id: Any) -> tuple[Row, Row]:
-    """The build's row and its project's. Raises Refused 404."""
+    """Return the build's row and its project's. Raises Refused 404."""
     build = call.store.one("SELECT * FROM build WHERE id = ?", build_id)
     if build is None:
         raise Refused(404, f"Build {build_id} does not exist.")
-    project = call.store.one("SELECT * FROM project WHERE id = ?", build["project_id"])
-    assert project is not None, "a build without its project cannot be stored"
-    return build, project
+    return build, project_of(call.store, build)
 
 
 @endpoint("GET", "/build/{build_id:int}")
 def get(call: Call) -> dict[str, Any]:
-    """One build."""
+    """Return one build."""
     return build_shape(call.ground, *build_and_project(call, call.path["build_id"]))
 
 
 @endpoint("GET", "/build/list")
 def get_list(call: Call) -> dict[str, Any]:
-    """A project's builds, newest first whatever order is asked for."""
+    """Return a project's builds, newest first whatever order is asked for."""
     project = project_row(call, call.argument("ownername"), call.argument("projectname"))
     page = call.page()
     sql, values = "SELECT * FROM build WHERE project_id = ?", [project["id"]]
@@ -301,7 +310,7 @@ def get_list(call: Call) -> dict[str, Any]:
 
 @endpoint("GET", "/build/source-chroot/{build_id:int}")
 def source_chroot(call: Call) -> dict[str, Any]:
-    """``{"state", "result_url"}``; 500 until the source step runs, as the real server does."""
+    """Return ``{"state", "result_url"}``; 500 until the source step runs, as the real server does."""
     build, project = build_and_project(call, call.path["build_id"])
     if build["source_state"] in {"pending", "starting"}:
         raise Refused(500, BUG)
@@ -311,7 +320,7 @@ def source_chroot(call: Call) -> dict[str, Any]:
 
 @endpoint("GET", "/build/source-build-config/{build_id:int}")
 def source_build_config(call: Call) -> dict[str, Any]:
-    """What was submitted, kept for ever: an upload's cleaned file name is ``source_dict.pkg``."""
+    """Return what was submitted: the cleaned file name of an upload is ``source_dict.pkg``."""
     build, _ = build_and_project(call, call.path["build_id"])
     source, options = loads(build, "source_dict"), loads(build, "options")
     if "url" in source:
@@ -327,14 +336,14 @@ def source_build_config(call: Call) -> dict[str, Any]:
 
 @endpoint("GET", "/build/built-packages/{build_id:int}")
 def built_packages(call: Call) -> dict[str, Any]:
-    """``{chroot: {"packages": [...]}}``; the lists are empty until their chroot succeeds."""
+    """Return ``{chroot: {"packages": [...]}}``; the lists are empty until their chroot succeeds."""
     build, _ = build_and_project(call, call.path["build_id"])
     return {row["name"]: {"packages": loads(row, "packages")} for row in chroots_of(call.store, build["id"])}
 
 
 @endpoint("PUT", "/build/cancel/{build_id:int}")
 def cancel(call: Call) -> dict[str, Any]:
-    """Canceled at once for whoever reads the build; its chroots follow when the backend confirms."""
+    """Cancel a build: it shows so at once, and its chroots follow when the backend confirms."""
     build, project = build_and_project(call, call.path["build_id"])
     if not has_permission(call.store, call.account, project, "builder"):
         raise Refused(403, "You are not allowed to cancel this build.")
@@ -349,7 +358,7 @@ def cancel(call: Call) -> dict[str, Any]:
 
 @endpoint("DELETE", "/build/delete/{build_id:int}")
 def delete(call: Call) -> dict[str, Any]:
-    """The build as it was, gone with its results. Raises Refused 500 for an unfinished one."""
+    """Delete a build with its results, and return it as it was. Raises Refused 500 for an unfinished one."""
     build, project = build_and_project(call, call.path["build_id"])
     shape = build_shape(call.ground, build, project)
     if shape["state"] in LIVE or not has_permission(call.store, call.account, project, "admin"):
@@ -361,7 +370,7 @@ def delete(call: Call) -> dict[str, Any]:
 
 @endpoint("DELETE", "/build/delete/list", body=True)
 def delete_list(call: Call) -> dict[str, Any]:
-    """All of the named builds, or none of them."""
+    """Delete all of the named builds, or none of them."""
     missing: list[int] = []
     running: list[int] = []
     found: list[int] = []
@@ -384,7 +393,7 @@ def delete_list(call: Call) -> dict[str, Any]:
 
 
 def remove(call: Call, build: Row, project: Row) -> None:
-    """Take the build, its chroots and its results away; the caller has checked that this is allowed."""
+    """Delete the rows and results of a build; the caller has checked that this is allowed."""
     folders = [source_path(project, build)]
     folders += [results_path(project, build, row["name"]) for row in chroots_of(call.store, build["id"])]
     for folder in folders:

@@ -1,4 +1,4 @@
-"""The page of a pull request, where whoever looks at the demonstration is the maintainer: merge it or close it."""
+"""Serves the page of a pull request, where the visitor of a demonstration is the maintainer who merges or closes it."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def _page(ground: Ground, row: Row) -> str:
 
 
 async def show(request: Request) -> Response:
-    """The pull request, and what can be done about it; a form's answer leads back to it."""
+    """Show the pull request and its buttons; a submitted form leads back to it."""
     ground: Ground = request.app.state.ground
     try:
         row = core.pull_of(ground, request.path_params["repo"], request.path_params["number"])

@@ -1,4 +1,4 @@
-"""Pagure's API, version 0, below ``/pagure``: what the library ogr asks of it, in the shapes of Pagure's source."""
+"""Pagure's API v0 below ``/pagure``: what the library ogr asks of it, in the shapes of Pagure's source."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import Any
 from urllib.parse import parse_qs
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from sandbox.forge import core
+from sandbox.forge import calls, core
 from sandbox.forge.core import ForgeRefusal
+from sandbox.forge.dist_git import NAMESPACE
 from sandbox.ground import Ground
 from sandbox.store import Row
 
@@ -22,43 +22,37 @@ Handler = Callable[["Call"], Any]
 ROUTES: list[Route] = []
 
 
-class Refused(Exception):
+class Refused(calls.Refused):
     """An error as Pagure answers it."""
 
     def __init__(self, status: int, code: str, error: str) -> None:
-        super().__init__(error)
-        self.response = JSONResponse({"error": error, "error_code": code}, status)
+        super().__init__(status, error, {"error": error, "error_code": code})
 
 
-class Call:
-    """One request: who asks, its path and its form."""
+class Call(calls.Call):
+    """A call with its form. ``user`` is empty for a token that does not hold."""
 
-    def __init__(self, request: Request, form: dict[str, str]) -> None:
-        self.ground: Ground = request.app.state.ground
-        self.path = request.path_params
-        self.query = request.query_params
-        self.form = form
-        scheme, _, token = request.headers.get("authorization", "").partition(" ")
-        account = core.account_of(self.ground.store, token) if scheme == "token" else None
-        self.user = account["name"] if account else ""
-        self.may_fork = bool(account and account["forks"])
+    def __init__(self, request: Request, raw: bytes) -> None:
+        super().__init__(request)
+        self.form = {name: values[0] for name, values in parse_qs(raw.decode()).items()}
+        self.user = str(self.account["name"]) if self.account else ""
 
     def package(self) -> str:
-        """The package of the path. Raises Refused where there is no such repository."""
+        """Return the package of the path. Raises Refused where there is no such repository."""
         package, user = str(self.path["repo"]), str(self.path.get("user", ""))
         if not core.repository(self.ground, package, user).exists():
             raise Refused(404, "ENOPROJECT", "Project not found")
         return package
 
     def pull(self) -> Row:
-        """The pull request of the path."""
+        """Return the pull request of the path."""
         try:
             return core.pull_of(self.ground, self.package(), int(self.path["number"]))
         except KeyError:
             raise Refused(404, "ENOREQ", "Pull-Request not found") from None
 
-    def ours(self) -> str:
-        """Who asks. Raises Refused for a token that does not hold."""
+    def logged_in_user(self) -> str:
+        """Return the user of the token. Raises Refused for a token that does not hold."""
         if not self.user:
             where = f"{self.ground.mirror_url}{ROOT}/settings#nav-api-tab"
             text = f"Invalid or expired token. Please visit {where} to get or renew your API token."
@@ -70,13 +64,7 @@ def endpoint(method: str, *paths: str) -> Callable[[Handler], Handler]:
     """Register a handler for paths below the API's root."""
 
     def register(run: Handler) -> Handler:
-        async def answer(request: Request) -> Response:
-            raw = (await request.body()).decode()
-            try:
-                return JSONResponse(run(Call(request, {k: v[0] for k, v in parse_qs(raw).items()})))
-            except Refused as refused:
-                return refused.response
-
+        answer = calls.answering(lambda request, raw: run(Call(request, raw)))
         ROUTES.extend(Route(f"{ROOT}/api/0{path}", answer, methods=[method]) for path in paths)
         return run
 
@@ -91,10 +79,10 @@ def _user(ground: Ground, name: str) -> dict[str, Any]:
 
 
 def _project(ground: Ground, package: str, user: str = "") -> dict[str, Any]:
-    path = f"{f'fork/{user}/' if user else ''}{core.NAMESPACE}/{package}"
+    path = f"{f'fork/{user}/' if user else ''}{NAMESPACE}/{package}"
     owner = user or core.MAINTAINER
     return {
-        "name": package, "namespace": core.NAMESPACE, "fullname": path.replace("fork/", "forks/"),
+        "name": package, "namespace": NAMESPACE, "fullname": path.replace("fork/", "forks/"),
         "url_path": path, "full_url": f"{ground.mirror_url}{ROOT}/{path}",
         "description": f"The {package} package", "user": _user(ground, owner),
         "access_users": {"owner": [owner], "admin": [], "commit": [], "collaborator": [], "ticket": []},
@@ -128,19 +116,19 @@ def _pull(ground: Ground, row: Row) -> dict[str, Any]:
 
 @endpoint("POST", "/-/whoami")
 def whoami(call: Call) -> dict[str, Any]:
-    """Whose token it is."""
-    return {"username": call.ours()}
+    """Return the user of the token."""
+    return {"username": call.logged_in_user()}
 
 
 @endpoint("GET", "/{namespace}/{repo}", "/fork/{user}/{namespace}/{repo}")
 def project(call: Call) -> dict[str, Any]:
-    """A repository, or a fork of it."""
+    """Return a repository, or a fork of it."""
     return _project(call.ground, call.package(), str(call.path.get("user", "")))
 
 
 @endpoint("GET", "/projects")
 def projects(call: Call) -> dict[str, Any]:
-    """The forks whose name is the pattern."""
+    """Return the forks whose name is the pattern."""
     pattern = call.query.get("pattern", "")
     found = [_project(call.ground, pattern, user) for user in core.forks_of(call.ground, pattern)]
     return {"projects": found, "total_projects": len(found)}
@@ -149,7 +137,7 @@ def projects(call: Call) -> dict[str, Any]:
 @endpoint("POST", "/fork")
 def make_fork(call: Call) -> dict[str, Any]:
     """Fork a repository to the caller."""
-    user, package = call.ours(), call.form.get("repo", "")
+    user, package = call.logged_in_user(), call.form.get("repo", "")
     if not call.may_fork:
         text = "Invalid or expired token. Missing ACLs: fork_project"
         raise Refused(401, "EINVALIDTOK", text)
@@ -164,7 +152,7 @@ def make_fork(call: Call) -> dict[str, Any]:
 
 @endpoint("GET", "/{namespace}/{repo}/pull-requests")
 def list_pulls(call: Call) -> dict[str, Any]:
-    """A page of pull requests by status and author."""
+    """Return a page of pull requests by status and author."""
     wanted = call.query.get("status", "Open").lower()
     rows = core.pulls_of(call.ground, call.package(), "" if wanted == "all" else wanted)
     author = call.query.get("author")
@@ -184,14 +172,14 @@ def list_pulls(call: Call) -> dict[str, Any]:
 
 @endpoint("GET", "/{namespace}/{repo}/pull-request/{number:int}")
 def get_pull(call: Call) -> dict[str, Any]:
-    """One pull request with its comments."""
+    """Return one pull request with its comments."""
     return _pull(call.ground, call.pull())
 
 
 @endpoint("POST", "/{namespace}/{repo}/pull-request/new")
 def new_pull(call: Call) -> dict[str, Any]:
     """Open a pull request. Pagure takes a second one from the same branch, too."""
-    user, package, form = call.ours(), call.package(), call.form
+    user, package, form = call.logged_in_user(), call.package(), call.form
     if not form.get("title") or form.get("repo_from_username") != user:
         raise Refused(400, "EINVALIDREQ", "Invalid or incomplete input submitted")
     try:
@@ -206,15 +194,15 @@ def new_pull(call: Call) -> dict[str, Any]:
 
 @endpoint("POST", "/{namespace}/{repo}/pull-request/{number:int}/comment")
 def add_comment(call: Call) -> dict[str, Any]:
-    """Say something."""
-    core.comment(call.ground, call.pull(), call.ours(), call.form["comment"])
+    """Add a comment to a pull request."""
+    core.comment(call.ground, call.pull(), call.logged_in_user(), call.form["comment"])
     return {"message": "Comment added"}
 
 
 @endpoint("POST", "/{namespace}/{repo}/pull-request/{number:int}/close")
 def close(call: Call) -> dict[str, Any]:
-    """Close without a merge."""
-    user, row = call.ours(), call.pull()
+    """Close a pull request without a merge."""
+    user, row = call.logged_in_user(), call.pull()
     try:
         core.close_pull(call.ground, row, user)
     except ForgeRefusal as error:

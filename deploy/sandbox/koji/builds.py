@@ -1,4 +1,4 @@
-"""Builds, tags and targets: what a finished or running build is called, where it is tagged, and since when."""
+"""Koji's methods for builds, tags and targets, and the rows of builds and taggings."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ TAGGINGS = (
 
 
 def split_nvr(nvr: str) -> tuple[str, str, str]:
-    """Name, version, release. Raises HubFault."""
+    """Split an NVR into name, version and release. Raises HubFault."""
     parts = nvr.rsplit("-", 2)
     if len(parts) != 3 or not all(parts):
         raise HubFault(FaultCode.GENERIC, f"invalid format: {nvr}")
@@ -31,7 +31,7 @@ def split_nvr(nvr: str) -> tuple[str, str, str]:
 
 
 def find_build(store: Store, info: Any) -> Row | None:
-    """A build by its id or its name-version-release. Raises HubFault for what is neither."""
+    """Return a build by its id or its NVR. Raises HubFault for what is neither."""
     if isinstance(info, int):
         return store.one("SELECT * FROM koji_build WHERE id = ?", info)
     return store.one(
@@ -40,7 +40,7 @@ def find_build(store: Store, info: Any) -> Row | None:
 
 
 def build_shape(store: Store, row: Row) -> dict[str, Any]:
-    """A build as getBuild shows it."""
+    """Return a build as getBuild shows it."""
     owner = store.one("SELECT name FROM koji_user WHERE id = ?", row["owner"])
     nobody = dict.fromkeys(
         ("promoter_id", "promoter_name", "promotion_time", "promotion_ts", "cg_id", "cg_name")
@@ -77,7 +77,7 @@ def build_shape(store: Store, row: Row) -> dict[str, Any]:
 
 @rpc("getBuild")
 def get_build(call: Call, buildInfo: Any, strict: bool = False) -> dict[str, Any] | None:
-    """One build or None."""
+    """Return one build, or None."""
     row = find_build(call.store, buildInfo)
     if row is None and strict:
         raise HubFault(FaultCode.GENERIC, f"No such build: {buildInfo!r}")
@@ -96,7 +96,7 @@ def list_builds(
     call: Call, packageID: Any = None, userID: Any = None, taskID: Any = None, state: Any = None,
     source: Any = None, queryOpts: Any = None,
 ) -> list[dict[str, Any]]:  # fmt: skip
-    """Builds that fit; ``source`` may be a glob."""
+    """Return the builds that fit; ``source`` may be a glob."""
     clauses, values = ["1"], []
     for column, value in (
         ("package_id", packageID),
@@ -119,7 +119,7 @@ def list_builds(
 
 @rpc("getBuildLogs")
 def get_build_logs(call: Call, build: Any) -> list[dict[str, str]]:
-    """The logs of a build by name, folder and path below the top folder."""
+    """Return the logs of a build by name, folder and path below the top folder."""
     row = _known(call, build)
     base = f"packages/{row['name']}/{row['version']}/{row['release']}/data/logs"
     return [
@@ -131,7 +131,7 @@ def get_build_logs(call: Call, build: Any) -> list[dict[str, str]]:
 
 @rpc("listBuildRPMs")
 def list_build_rpms(call: Call, build: Any) -> list[dict[str, Any]]:
-    """The packages of a build, of which none exists: sizes and digests are made up and say so by being nought."""
+    """Return the packages of a build, of which none exists: their sizes and digests are all nought."""
     row = _known(call, build)
     return [
         {
@@ -146,7 +146,7 @@ def list_build_rpms(call: Call, build: Any) -> list[dict[str, Any]]:
 
 
 def conflict(store: Store, task: Row, target: Row, source: Source) -> HubFault | None:
-    """Why the hub would make no build of this source in this target, or None."""
+    """Return why the hub would make no build of this source in this target, or None."""
     tag = store.one("SELECT name FROM koji_tag WHERE id = ?", target["dest_tag"])
     listed = store.one("SELECT unlisted FROM koji_package WHERE name = ?", source.name)
     if listed is not None and listed["unlisted"]:
@@ -179,7 +179,7 @@ def _extra(url: str, opts: dict[str, Any]) -> dict[str, Any]:
 
 
 def start_build(store: Store, task: Row, source: Source) -> int:
-    """The build's row in state BUILDING; a failed or cancelled one of the same name is used again."""
+    """Make the build's row in state BUILDING; a failed or cancelled one of the same NVR is used again."""
     url, _, opts = json.loads(task["request"])
     now = round(time.time(), 6)
     event = store.execute("INSERT INTO koji_event (at) VALUES (?)", now).lastrowid
@@ -199,7 +199,7 @@ def start_build(store: Store, task: Row, source: Source) -> int:
 
 @rpc("cancelBuild", writes=True)
 def cancel_build(call: Call, buildID: Any) -> bool:
-    """Whether a running build was cancelled."""
+    """Cancel a running build; return whether it was one."""
     assert call.user_id
     row = _known(call, buildID)
     if row["state"] != BUILDING:
@@ -212,7 +212,7 @@ def cancel_build(call: Call, buildID: Any) -> bool:
 
 @rpc("listTags")
 def list_tags(call: Call, build: Any = None) -> list[dict[str, Any]]:
-    """The tags that a build has now."""
+    """Return the tags that a build has now."""
     row = _known(call, build)
     sql = "SELECT g.* FROM koji_tagging t JOIN koji_tag g ON g.id = t.tag_id WHERE t.build_id = ? AND revoke_ts IS NULL"
     return [
@@ -230,7 +230,7 @@ def _tag(row: Row) -> dict[str, Any]:
 
 @rpc("queryHistory")
 def query_history(call: Call, tables: Any = None, build: Any = None) -> dict[str, list[dict[str, Any]]]:
-    """Every tag that a build ever had; only the listing of tags is played here."""
+    """Return every tag that a build ever had; only the history of taggings is there."""
     row = _known(call, build)
     history = [
         {
@@ -263,7 +263,7 @@ def put_tag(store: Store, build_id: int, name: str, event: int) -> None:
 
 @rpc("getBuildTarget")
 def get_build_target(call: Call, info: Any, event: Any = None, strict: bool = False) -> dict[str, Any] | None:
-    """A target with the names of its tags, or None."""
+    """Return a target with the names of its tags, or None."""
     row = call.store.one(
         "SELECT t.*, b.name AS build_tag_name, d.name AS dest_tag_name FROM koji_target t"
         " JOIN koji_tag b ON b.id = t.build_tag JOIN koji_tag d ON d.id = t.dest_tag WHERE t.name = ?",
@@ -275,7 +275,7 @@ def get_build_target(call: Call, info: Any, event: Any = None, strict: bool = Fa
 
 
 def tag_row(store: Store, info: Any) -> Row | None:
-    """A tag by its id or name; a removed side tag keeps its row and is not found any more."""
+    """Return a tag by its id or name; a removed side tag keeps its row and is not found any more."""
     column = "id" if isinstance(info, int) else "name"
     return store.one(
         f"SELECT * FROM koji_tag WHERE {column} = ?"
@@ -285,7 +285,7 @@ def tag_row(store: Store, info: Any) -> Row | None:
 
 
 def side_tag_extra(store: Store, tag_id: int) -> dict[str, Any]:
-    """What a side tag keeps of its owner; nothing for other tags."""
+    """Return what a side tag keeps of its owner; nothing for other tags."""
     row = store.one(
         "SELECT u.id, u.name FROM koji_side_tag s JOIN koji_user u ON u.id = s.user_id WHERE s.tag_id = ?",
         tag_id,
@@ -295,7 +295,7 @@ def side_tag_extra(store: Store, tag_id: int) -> dict[str, Any]:
 
 @rpc("getTag")
 def get_tag(call: Call, tagInfo: Any, strict: bool = False) -> dict[str, Any] | None:
-    """A tag by name or id, or None."""
+    """Return a tag by name or id, or None."""
     row = tag_row(call.store, tagInfo)
     if row is None and strict:
         raise HubFault(FaultCode.GENERIC, f"No such tagInfo: {tagInfo!r}")
@@ -307,6 +307,6 @@ def get_tag(call: Call, tagInfo: Any, strict: bool = False) -> dict[str, Any] | 
 
 @rpc("getBuildConfig")
 def get_build_config(call: Call, tag: Any, event: Any = None) -> dict[str, Any] | None:
-    """The same; no tag of the sandbox inherits its architectures."""
+    """Return what getTag returns; no tag of the sandbox inherits its architectures."""
     found: dict[str, Any] | None = get_tag(call, tag)
     return found

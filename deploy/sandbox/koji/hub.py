@@ -1,7 +1,9 @@
-"""The hub's one endpoint: who calls, under which number, which method, and one transaction for the call.
+"""The hub's one endpoint: XML-RPC calls and uploads, with their sessions, call numbers and transactions.
 
 A method is a plain function of a ``Call`` and its arguments. What it changed is committed, together with the
-call's number, before the answer leaves; a fault rolls everything back and leaves no number behind.
+call's number, before the answer leaves; a fault rolls everything back and leaves no number behind. In XML-RPC as the
+hub speaks it there are ``nil``, ``i8`` above 31 bits, times as text, and keyword arguments as a last struct. Uploads
+come in chunks below ``cli-build/``, each with its checksum, and belong to who came first.
 """
 
 from __future__ import annotations
@@ -28,10 +30,20 @@ from sandbox.store import Row, Store
 
 HEAD = "<?xml version='1.0'?>\n"
 MARK = "__starstar"
+BASE = "/kojihub"
+VERSION = "1.35.3"
+LONGEST_REQUEST = 4 * 1024 * 1024
+# From this version on the hub names itself in a header, and a repeated number is refused.
+FIRST_STRICT = (1, 35)
+LOG_INS = frozenset({"login", "sslLogin"})
+# The real hub shows its own folder in these texts.
+SHOWN = "/mnt/koji/work"
+FOLDER = re.compile(r"cli-build(/[A-Za-z0-9][\w.+~-]*)+", re.ASCII)
+FILE = re.compile(r"[A-Za-z0-9_][\w.+~^-]*", re.ASCII)
 
 
 class HubFault(Exception):
-    """A fault with one of Koji's codes; 1 is whatever the hub did not expect."""
+    """A fault with one of Koji's codes; 1 stands for what the hub did not expect."""
 
     def __init__(self, code: int, text: str) -> None:
         super().__init__(text)
@@ -70,33 +82,33 @@ def _dump(value: Any) -> str:
 
 
 def answer_body(value: Any) -> bytes:
-    """The body of a successful answer."""
+    """Return the body of a successful answer."""
     return f"{HEAD}<methodResponse>\n{_dump((value,))}</methodResponse>\n".encode()
 
 
 def fault_body(error: HubFault) -> bytes:
-    """The body of a fault, which travels with status 200."""
+    """Return the body of a fault, which travels with status 200."""
     return fault_text(error.code, error.text).encode()
 
 
 def fault_text(code: int, text: str) -> str:
-    """A fault as the hub also stores it as the result of a failed task."""
+    """Return a fault as the hub also stores it as the result of a failed task."""
     return f"{HEAD}<methodResponse>\n{_dump(xmlrpc.client.Fault(code, text))}</methodResponse>\n"
 
 
 def call_text(method: str, params: list[Any]) -> str:
-    """A call as the hub stores it as the request of a task."""
+    """Return a call as the hub stores it as the request of a task."""
     return f"{HEAD}<methodCall>\n<methodName>{method}</methodName>\n{_dump(tuple(params))}</methodCall>\n"
 
 
 def read_call(body: bytes) -> tuple[str, list[Any]]:
-    """Method and parameters of a request. Raises ``xml.parsers.expat.ExpatError`` and ``ResponseError``."""
+    """Return method and parameters of a request. Raises ``ExpatError`` and ``ResponseError``."""
     params, method = xmlrpc.client.loads(body, use_builtin_types=True)
     return method or "", list(params)
 
 
 def split_arguments(params: list[Any]) -> tuple[list[Any], dict[str, Any]]:
-    """Positional and keyword arguments: the last struct holds the latter only if it carries the mark."""
+    """Return positional and keyword arguments: the last struct holds the latter only if it carries the mark."""
     if params and isinstance(params[-1], dict) and params[-1].get(MARK):
         *positional, last = params
         return positional, {key: value for key, value in last.items() if key != MARK}
@@ -104,18 +116,10 @@ def split_arguments(params: list[Any]) -> tuple[list[Any], dict[str, Any]]:
 
 
 def time_text(seconds: float | None) -> str | None:
-    """Epoch seconds as the hub writes a time."""
+    """Return epoch seconds as the hub writes a time."""
     if seconds is None:
         return None
     return datetime.fromtimestamp(seconds, UTC).isoformat(sep=" ", timespec="microseconds")
-
-
-BASE = "/kojihub"
-VERSION = "1.35.3"
-LONGEST_REQUEST = 4 * 1024 * 1024
-# From this version on the hub names itself in a header, and a repeated number is refused.
-FIRST_STRICT = (1, 35)
-LOG_INS = frozenset({"login", "sslLogin"})
 
 
 @dataclass
@@ -137,13 +141,13 @@ class Call:
 
     @property
     def user_id(self) -> int:
-        """The caller's id. Raises HubFault where nobody is logged in."""
+        """Return the caller's id. Raises HubFault where nobody is logged in."""
         if self.user is None:
             raise HubFault(FaultCode.DENIED, "you must be logged in for this operation")
         return int(self.user["id"])
 
     def event(self) -> int:
-        """A fresh event number."""
+        """Make an event, and return its number."""
         return self.store.execute("INSERT INTO koji_event (at) VALUES (?)", time.time()).lastrowid or 0
 
 
@@ -170,7 +174,7 @@ def rpc(name: str, *, writes: bool = False) -> Callable[[Callable[..., Any]], Ca
 
 
 def version_of(ground: Ground) -> tuple[str, bool]:
-    """The version that the hub plays, and whether it is one that refuses repeated numbers."""
+    """Return the version that the hub plays, and whether it is one that refuses repeated numbers."""
     text = str(ground.store.setting("koji_version", VERSION))
     return text, tuple(int(part) for part in text.split(".")[:2]) >= FIRST_STRICT
 
@@ -225,7 +229,7 @@ def _python_words(text: str) -> str:
 
 @rpc("multiCall")
 def multi_call(call: Call, calls: list[dict[str, Any]]) -> list[Any]:
-    """Each call under a savepoint: the good ones are committed although a neighbour failed."""
+    """Run each call under a savepoint: the good ones are committed although a neighbour failed."""
     answers: list[Any] = []
     for one in calls:
         call.store.execute("SAVEPOINT one")
@@ -242,7 +246,7 @@ def multi_call(call: Call, calls: list[dict[str, Any]]) -> list[Any]:
 
 
 def run(ground: Ground, who: Mapping[str, str], body: bytes) -> bytes:
-    """The XML answer to one XML call. Raises what ``read_call`` raises."""
+    """Return the XML answer to one XML call. Raises what ``read_call`` raises."""
     name, params = read_call(body)
     try:
         refuse_offline(ground, name)
@@ -287,53 +291,13 @@ def _who(request: Request) -> dict[str, str]:
     return who
 
 
-async def endpoint(request: Request) -> Response:
-    """``POST`` below ``/kojihub``: XML is a call, bytes are a part of an upload."""
-    ground: Ground = request.app.state.ground
-    version, strict = version_of(ground)
-    headers = {"Koji-Version": version} if strict else {}
-    if request.method != "POST":
-        text = "Method Not Allowed\nThis is an XML-RPC server. Only POST requests are accepted.\n"
-        return PlainTextResponse(text, 405, {**headers, "Allow": "POST", "Content-Type": "text/plain"})
-    try:
-        body = await request.body()
-    except ClientDisconnect:
-        return Response(status_code=400)
-    if request.headers.get("content-type") == "application/octet-stream":
-        answer = receive_upload(ground, _who(request), request.query_params, body)
-        return Response(answer, headers={**headers, "Content-Type": "text/xml"})
-    problem = "Empty request" if not body else "Request too long" if len(body) > LONGEST_REQUEST else ""
-    if not problem:
-        try:
-            answer = run(ground, _who(request), body)
-        except (ExpatError, ResponseError) as error:
-            problem = str(error)
-        else:
-            ground.wake()
-            return Response(answer, headers={**headers, "Content-Type": "text/xml"})
-    text = f"Invalid request: {problem}\n"
-    return PlainTextResponse(text, 400, {**headers, "Content-Type": "text/plain"})
-
-
-ROUTES = [
-    Route(BASE, endpoint, methods=["GET", "POST"]),
-    Route(BASE + "/{rest:path}", endpoint, methods=["GET", "POST"]),
-]
-
-
-# The real hub shows its own folder in these texts.
-SHOWN = "/mnt/koji/work"
-FOLDER = re.compile(r"cli-build(/[A-Za-z0-9][\w.+~-]*)+", re.ASCII)
-FILE = re.compile(r"[A-Za-z0-9_][\w.+~^-]*", re.ASCII)
-
-
 def work_path(ground: Ground, relative: str) -> Path:
-    """Where a name below the hub's work folder lies on this machine."""
+    """Return where a name below the hub's work folder lies on this machine."""
     return ground.koji_files / "work" / relative
 
 
 def receive_upload(ground: Ground, who: Mapping[str, str], query: Mapping[str, str], chunk: bytes) -> bytes:
-    """Store one chunk; the XML answer."""
+    """Store one chunk of an upload, and return the XML answer."""
     try:
         refuse_offline(ground, "rawUpload")
         with ground.store.transaction():
@@ -378,7 +342,7 @@ def _store(ground: Ground, who: Mapping[str, str], query: Mapping[str, str], chu
 def check_upload(
     call: Call, path: str, name: str, verify: str | None = None, tail: Any = None, volume: str | None = None
 ) -> dict[str, Any] | None:
-    """Size and time of an uploaded file, with ``verify`` also its checksum; None where there is none."""
+    """Return size and time of an uploaded file, with ``verify`` also its checksum; None where there is none."""
     assert call.user_id
     if not FOLDER.fullmatch(path) or not FILE.fullmatch(name):
         return None
@@ -390,3 +354,37 @@ def check_upload(
         content = file.read_bytes()
         data |= {"sumlength": len(content), "hexdigest": f"{zlib.adler32(content):08x}"}
     return data
+
+
+async def endpoint(request: Request) -> Response:
+    """Answer ``POST`` below ``/kojihub``: XML is a call, bytes are a part of an upload."""
+    ground: Ground = request.app.state.ground
+    version, strict = version_of(ground)
+    headers = {"Koji-Version": version} if strict else {}
+    if request.method != "POST":
+        text = "Method Not Allowed\nThis is an XML-RPC server. Only POST requests are accepted.\n"
+        return PlainTextResponse(text, 405, {**headers, "Allow": "POST", "Content-Type": "text/plain"})
+    try:
+        body = await request.body()
+    except ClientDisconnect:
+        return Response(status_code=400)
+    if request.headers.get("content-type") == "application/octet-stream":
+        answer = receive_upload(ground, _who(request), request.query_params, body)
+        return Response(answer, headers={**headers, "Content-Type": "text/xml"})
+    problem = "Empty request" if not body else "Request too long" if len(body) > LONGEST_REQUEST else ""
+    if not problem:
+        try:
+            answer = run(ground, _who(request), body)
+        except (ExpatError, ResponseError) as error:
+            problem = str(error)
+        else:
+            ground.wake()
+            return Response(answer, headers={**headers, "Content-Type": "text/xml"})
+    text = f"Invalid request: {problem}\n"
+    return PlainTextResponse(text, 400, {**headers, "Content-Type": "text/plain"})
+
+
+ROUTES = [
+    Route(BASE, endpoint, methods=["GET", "POST"]),
+    Route(BASE + "/{rest:path}", endpoint, methods=["GET", "POST"]),
+]

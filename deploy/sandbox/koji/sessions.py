@@ -1,4 +1,4 @@
-"""Who is who at the hub: log-in, renewal, the end of sessions, users."""
+"""Koji's methods for sessions and users: log in, renew, log out, and tell who calls."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def _not_twice(call: Call, renew: bool) -> None:
 def login(
     call: Call, user: str, password: str, opts: Any = None, renew: bool = False, exclusive: bool = False
 ) -> dict[str, Any]:
-    """A session for a name and a password; with ``renew`` the same session gets a new key."""
+    """Open a session for a name and a password; with ``renew`` the same session gets a new key."""
     _not_twice(call, renew)
     row = call.store.one("SELECT * FROM koji_user WHERE name = ? AND password = ?", user, password)
     if row is None:
@@ -48,7 +48,7 @@ def login(
 def ssl_login(
     call: Call, proxyuser: Any = None, proxyauthtype: Any = None, renew: bool = False, exclusive: bool = False
 ) -> dict[str, Any]:
-    """A session for whom the TLS front names; an unknown name becomes a new user, as in Fedora."""
+    """Open a session for the client that the TLS front names; an unknown name becomes a new user, as in Fedora."""
     _not_twice(call, renew)
     if call.client is None:
         raise HubFault(FaultCode.AUTH, "could not verify client: NONE")
@@ -65,7 +65,7 @@ def ssl_login(
 
 @rpc("logout", writes=True)
 def logout(call: Call, session_id: int | None = None) -> None:
-    """Close this session or another one of the same user; a closed or expired one is as good as closed."""
+    """Close this session or another one of the same user; also one that is closed or expired."""
     if call.session is None or call.user is None:
         raise HubFault(FaultCode.AUTH, "Not logged in")
     number = call.session["id"] if session_id is None else session_id
@@ -87,7 +87,7 @@ def _user(row: Row) -> dict[str, Any]:
 
 @rpc("getLoggedInUser")
 def get_logged_in_user(call: Call) -> dict[str, Any] | None:
-    """Who calls, or None."""
+    """Return the caller, or None."""
     if call.user is None or call.session is None:
         return None
     principal = f"{call.user['name']}@TEST.REALM"
@@ -96,7 +96,7 @@ def get_logged_in_user(call: Call) -> dict[str, Any] | None:
 
 @rpc("getUser")
 def get_user(call: Call, userInfo: Any = None, strict: bool = False) -> dict[str, Any] | None:
-    """A user by name or id; no name is the caller."""
+    """Return a user by name or id; without a name the caller."""
     if userInfo is None:
         return _user(call.user) if call.user else None
     column = "id" if isinstance(userInfo, int) else "name"
@@ -108,17 +108,17 @@ def get_user(call: Call, userInfo: Any = None, strict: bool = False) -> dict[str
 
 @rpc("getKojiVersion")
 def get_koji_version(call: Call) -> str:
-    """The hub's version."""
+    """Return the hub's version."""
     return version_of(call.ground)[0]
 
 
 @rpc("getAPIVersion")
 def get_api_version(call: Call) -> int:
-    """The protocol's version."""
+    """Return the protocol's version."""
     return 1
 
 
 @rpc("echo")
 def echo(call: Call, *values: Any) -> list[Any]:
-    """What was sent, sent back."""
+    """Return the arguments."""
     return list(values)

@@ -1,4 +1,4 @@
-"""Side tags, as the plugin of that name makes and removes them."""
+"""Koji's methods for side tags, as the plugin of that name makes and removes them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def _known_tag(store: Store, info: Any) -> Row:
 def create_side_tag(
     call: Call, basetag: str, debuginfo: bool = False, suffix: str | None = None
 ) -> dict[str, Any]:
-    """A side tag with a target of the same name, and a repository copied from its base."""
+    """Make a side tag with a target of the same name, and a repository copied from its base."""
     if suffix:
         raise HubFault(FaultCode.GENERIC, f"{suffix} suffix is not allowed for sidetag")
     owner = call.user_id
@@ -47,7 +47,7 @@ def create_side_tag(
 def list_side_tags(
     call: Call, basetag: Any = None, user: Any = None, queryOpts: Any = None
 ) -> list[dict[str, Any]]:
-    """Side tags of a base, of a user by name or id; the user's id is a text here, as on the real hub."""
+    """Return side tags of a base, of a user by name or id; the user's id is a text, as on the real hub."""
     base = _known_tag(call.store, basetag)["id"] if basetag is not None else None
     if user is not None:
         column = "id" if isinstance(user, int) else "name"
@@ -109,7 +109,7 @@ def list_tagged(
     call: Call, tag: Any, event: Any = None, inherit: bool = False, prefix: Any = None, latest: bool = False,
     package: Any = None, owner: Any = None, type: Any = None, strict: bool = True, extra: bool = True,
 ) -> list[dict[str, Any]]:  # fmt: skip
-    """The builds that have a tag now, the newest tagging first; neither inheritance nor old events are played."""
+    """Return the builds that have a tag now, the newest tagging first; without inheritance and old events."""
     row = _known_tag(call.store, tag)
     rows = call.store.all(
         "SELECT b.* FROM koji_tagging t JOIN koji_build b ON b.id = t.build_id"

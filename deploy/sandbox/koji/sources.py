@@ -1,4 +1,8 @@
-"""What a build is made from, and whether its name-version-release is still free."""
+"""Reads name, version and release of a Koji build's source: an uploaded SRPM, or a commit of dist-git.
+
+A commit's spec is read with git and as text, not by rpm: Name, Version and Release with the macros that it defines in
+one line, and ``%autorelease`` counted as rpmautospec does without options: the commits since the version last changed.
+"""
 
 from __future__ import annotations
 
@@ -20,11 +24,22 @@ SCM = re.compile(
     r"git\+(?P<scheme>\w+)://(?P<host>[^/?#]*)(?P<path>/[^?#]*?)(?:\.git)?/?(?:\?[^#]*)?#(?P<commit>[0-9a-f]{7,64})"
 )
 SERVED = re.compile(r"/(?:git|pagure)/(?P<inside>(?:rpms|forks/\w+/rpms)/[\w.+-]+)")
+SECONDS = 60
+SRPM_FAILED = "error building srpm, mock exited with status 1; see root.log for more information"
+_PREAMBLE_END = re.compile(
+    r"^%(?:description|package|prep|generate_buildrequires|build|install|check|files|changelog)\b",
+    re.MULTILINE,
+)
+_TAG = re.compile(r"^(Name|Epoch|Version|Release)[ \t]*:[ \t]*(.*?)[ \t]*$", re.MULTILINE | re.IGNORECASE)
+_DEFINITION = re.compile(r"^%(?:global|define)[ \t]+(\w+)[ \t]+(\S.*?)[ \t]*$", re.MULTILINE)
+_MACRO = re.compile(r"%\{\??(\w+)\}|%(\w+)")
+_WORD = re.compile(r"[A-Za-z0-9._+~^]+", re.ASCII)
+_PACKAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*", re.ASCII)
 
 
 @dataclass(frozen=True)
 class Source:
-    """The fields of a source package that the rest of the life acts on."""
+    """The fields of a source package that the later steps act on."""
 
     name: str
     version: str
@@ -37,23 +52,36 @@ class Source:
         return f"{self.name}-{self.version}-{self.release}"
 
     def arches(self, offered: list[str]) -> list[str]:
-        """Those of the offered architectures that ExcludeArch and ExclusiveArch leave."""
+        """Return those of the offered architectures that ExcludeArch and ExclusiveArch leave."""
         allowed = [arch for arch in offered if not self.exclusive or {arch, "noarch"} & set(self.exclusive)]
         return [arch for arch in allowed if arch not in self.exclude]
 
     def as_dict(self) -> dict[str, Any]:
-        """JSON-able fields."""
+        """Return the fields for JSON."""
         return asdict(self)
 
 
+@dataclass(frozen=True)
+class NoSource:
+    """Why there is no source package: the words of the failed task, and what its logs say beside them."""
+
+    fault: str
+    detail: str = ""
+
+    @property
+    def log(self) -> str:
+        """Return both, as the log of the step shows them."""
+        return f"{self.detail}\n{self.fault}" if self.detail else self.fault
+
+
 def dist_of(target: str) -> str:
-    """The dist tag of a target's branch."""
+    """Return the dist tag of a target's branch."""
     match = re.match(r"f(\d+)", target)
     return f".fc{match[1] if match else '46'}"
 
 
 async def read_source(ground: Ground, task: Row) -> Source | NoSource:
-    """The source of a task, or why there is none: an uploaded SRPM is read by rpm, a commit with git."""
+    """Return the source of a task, or why there is none: rpm reads an uploaded SRPM, git a commit."""
     src, target, _ = json.loads(task["request"])
     if "://" in src:
         return await _commit(ground, src, dist_of(target))
@@ -69,7 +97,7 @@ async def read_source(ground: Ground, task: Row) -> Source | NoSource:
 
 
 async def _commit(ground: Ground, url: str, dist: str) -> Source | NoSource:
-    """What a test said of this commit; otherwise what its own spec says."""
+    """Return what a test said of this commit; otherwise what its own spec says."""
     told = ground.store.one("SELECT * FROM koji_source WHERE url = ?", url)
     if told is not None:
         return Source(told["name"], told["version"], told["release"])
@@ -85,7 +113,7 @@ async def _commit(ground: Ground, url: str, dist: str) -> Source | NoSource:
 
 
 def _repository(ground: Ground, match: re.Match[str]) -> Path | None:
-    """The bare repository of an address: a folder, or what the sandbox serves itself; None where there is none."""
+    """Return the bare repository of an address: a folder, or one that the sandbox serves; None where there is none."""
     if match["scheme"] == "file" and not match["host"]:
         folder = Path(match["path"])
         found = folder.with_name(f"{folder.name}.git")
@@ -97,38 +125,12 @@ def _repository(ground: Ground, match: re.Match[str]) -> Path | None:
     return found if found.is_dir() else None
 
 
-SECONDS = 60
-SRPM_FAILED = "error building srpm, mock exited with status 1; see root.log for more information"
-_PREAMBLE_END = re.compile(
-    r"^%(?:description|package|prep|generate_buildrequires|build|install|check|files|changelog)\b",
-    re.MULTILINE,
-)
-_TAG = re.compile(r"^(Name|Epoch|Version|Release)[ \t]*:[ \t]*(.*?)[ \t]*$", re.MULTILINE | re.IGNORECASE)
-_DEFINITION = re.compile(r"^%(?:global|define)[ \t]+(\w+)[ \t]+(\S.*?)[ \t]*$", re.MULTILINE)
-_MACRO = re.compile(r"%\{\??(\w+)\}|%(\w+)")
-_WORD = re.compile(r"[A-Za-z0-9._+~^]+", re.ASCII)
-_PACKAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*", re.ASCII)
-
-
-@dataclass(frozen=True)
-class NoSource:
-    """Why there is no source package: the words of the failed task, and what its logs say beside them."""
-
-    fault: str
-    detail: str = ""
-
-    @property
-    def log(self) -> str:
-        """All of it."""
-        return f"{self.detail}\n{self.fault}" if self.detail else self.fault
-
-
 class _Unreadable(Exception):
     pass
 
 
 def read_commit(repository: Path, package: str, commit: str, dist: str) -> tuple[str, str, str] | NoSource:
-    """Name, version and release of ``commit`` in a bare repository for one dist tag (``.fc44``), or why it has none."""
+    """Return name, version and release of a commit in a bare repository, or why it has none."""
     try:
         _git(repository, "cat-file", "-e", f"{commit}^{{commit}}")
     except _Unreadable as error:
@@ -150,7 +152,7 @@ def read_commit(repository: Path, package: str, commit: str, dist: str) -> tuple
         values["version"] = version
         release = tags.text.get("release", "")
         if release in ("%autorelease", "%{autorelease}"):
-            return named, version, f"{_count(repository, name, commit)}{dist}"
+            return named, version, f"{_autorelease_number(repository, name, commit)}{dist}"
         return named, version, _word("Release", _expanded(release, values), _WORD)
     except _Unreadable as error:
         return NoSource(SRPM_FAILED, f"error: {name}: {error}")
@@ -163,7 +165,7 @@ class _Tags:
 
 
 def _tags(spec: str) -> _Tags:
-    """The first of each tag of the preamble, in lower case, and the macros that are defined in one line."""
+    """Return the first of each tag of the preamble, in lower case, and the macros that are defined in one line."""
     end = _PREAMBLE_END.search(spec)
     preamble = spec[: end.start()] if end else spec
     text: dict[str, str] = {}
@@ -191,8 +193,8 @@ def _word(tag: str, value: str, form: re.Pattern[str]) -> str:
     return value
 
 
-def _count(repository: Path, name: str, commit: str) -> int:
-    """The commits up to this one since the version last changed, along the longest way where there were merges."""
+def _autorelease_number(repository: Path, name: str, commit: str) -> int:
+    """Count the commits since the version last changed, this one included, along the longest way of merges."""
     told = _git(repository, "rev-list", "--parents", "--topo-order", "--reverse", commit).decode()
     counts: dict[str, int] = {}
     versions: dict[str, tuple[str, str] | None] = {}
@@ -211,7 +213,7 @@ def _version(spec: str) -> tuple[str, str]:
 
 
 def _files(repository: Path, names: list[str]) -> list[str | None]:
-    """The texts of files that are named ``commit:path``; None for what is not there."""
+    """Return the texts of files that are named ``commit:path``; None for what is not there."""
     told = _git(repository, "cat-file", "--batch", given="".join(f"{name}\n" for name in names).encode())
     found: list[str | None] = []
     at = 0
@@ -228,7 +230,7 @@ def _files(repository: Path, names: list[str]) -> list[str | None]:
 
 
 def _git(repository: Path, *arguments: str, given: bytes = b"") -> bytes:
-    """What git prints. Raises _Unreadable with its complaint."""
+    """Run git, and return what it prints. Raises _Unreadable with its complaint."""
     try:
         done = subprocess.run(
             ["git", "-C", str(repository), *arguments],

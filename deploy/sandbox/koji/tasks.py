@@ -1,4 +1,4 @@
-"""Tasks: how they are made, shown, listed, cancelled and made again."""
+"""Koji's methods for tasks: make, show, list, cancel and resubmit them."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def add_task(
     arch: str = "noarch",
     due_at: float | None = None,
 ) -> int:
-    """A new task in state FREE; its id."""
+    """Add a task in state FREE, and return its id."""
     return int(
         store.execute(
             "INSERT INTO koji_task (parent, method, label, arch, owner, priority, create_ts, request, due_at)"
@@ -75,7 +75,7 @@ def build(
 
 
 def task_row(call: Call, task_id: Any, text: str = "query returned no rows") -> Row:
-    """A task's row. Raises HubFault 1000 with ``text``."""
+    """Return a task's row. Raises HubFault 1000 with ``text``."""
     row = call.store.one("SELECT * FROM koji_task WHERE id = ?", int(task_id))
     if row is None:
         raise HubFault(FaultCode.GENERIC, text)
@@ -87,7 +87,7 @@ def _flag(value: int | None) -> bool | None:
 
 
 def task_shape(row: Row, *, request: bool = False) -> dict[str, Any]:
-    """A task as the hub shows it."""
+    """Return a task as the hub shows it."""
     shape = {
         "arch": row["arch"],
         "awaited": _flag(row["awaited"]),
@@ -115,7 +115,7 @@ def _times(row: Row, name: str) -> dict[str, Any]:
 
 @rpc("getTaskInfo")
 def get_task_info(call: Call, task_id: Any, request: bool = False, strict: bool = False) -> Any:
-    """One task or None; a list of ids gives a list."""
+    """Return one task or None; a list of ids gives a list."""
     if isinstance(task_id, list):
         return [get_task_info(call, one, request, strict) for one in task_id]
     row = call.store.one("SELECT * FROM koji_task WHERE id = ?", int(task_id))
@@ -126,13 +126,13 @@ def get_task_info(call: Call, task_id: Any, request: bool = False, strict: bool 
 
 @rpc("getTaskRequest")
 def get_task_request(call: Call, taskId: int) -> Any:
-    """What a task was asked for."""
+    """Return what a task was asked for."""
     return json.loads(task_row(call, taskId)["request"])
 
 
 @rpc("getTaskResult")
 def get_task_result(call: Call, taskId: int, raise_fault: bool = True) -> Any:
-    """What came of an ended task; a failed one raises its own fault or, if not wanted, shows it."""
+    """Return the result of an ended task; a failed one raises its fault or, if not wanted, shows it."""
     row = task_row(call, taskId, "No such task")
     if row["state"] == CANCELED:
         raise HubFault(FaultCode.GENERIC, f"Task {taskId} is canceled")
@@ -148,25 +148,25 @@ def get_task_result(call: Call, taskId: int, raise_fault: bool = True) -> Any:
 
 @rpc("taskFinished")
 def task_finished(call: Call, taskId: int) -> bool:
-    """Whether a task has ended in any way."""
+    """Return whether a task has ended in any way."""
     return task_row(call, taskId)["state"] not in LIVE
 
 
 def children(store: Store, task_id: int) -> list[Row]:
-    """The children of a task, oldest first."""
+    """Return the children of a task, oldest first."""
     return store.all("SELECT * FROM koji_task WHERE parent = ? ORDER BY id", task_id)
 
 
 @rpc("getTaskChildren")
 def get_task_children(call: Call, task_id: int, request: bool = False, strict: bool = False) -> list[Any]:
-    """The children, in no order that a client may rely on."""
+    """Return the children of a task, in no order that a client may rely on."""
     rows = call.store.all("SELECT * FROM koji_task WHERE parent = ? ORDER BY label", task_id)
     return [task_shape(row, request=request) for row in rows]
 
 
 @rpc("getTaskDescendents")
 def get_task_descendents(call: Call, task_id: int, request: bool = False) -> dict[str, list[Any]]:
-    """Children of children, by the parent's id as text."""
+    """Return children of children, by the parent's id as text."""
     tree: dict[str, list[Any]] = {}
     waiting = [int(task_id)]
     while waiting:
@@ -179,7 +179,7 @@ def get_task_descendents(call: Call, task_id: int, request: bool = False) -> dic
 
 @rpc("listTasks")
 def list_tasks(call: Call, opts: Any = None, queryOpts: Any = None) -> Any:
-    """Tasks that fit; options that nobody knows are ignored in silence, as on the real hub."""
+    """Return the tasks that fit; unknown options are ignored in silence, as on the real hub."""
     opts, how = dict(opts or {}), dict(queryOpts or {})
     clauses, values = _clauses(opts)
     where = f"WHERE {' AND '.join(clauses)}" if clauses else ""
@@ -244,7 +244,7 @@ def cancel_task(call: Call, task_id: int, recurse: bool = True) -> None:
 
 
 def cancel(store: Store, task_id: int) -> None:
-    """The same from the inside."""
+    """End a task with its children and its build, without a check; the caller owns the transaction."""
     now = round(time.time(), 6)
     states = ", ".join(map(str, LIVE))
     row = store.one(f"SELECT * FROM koji_task WHERE id = ? AND state IN ({states})", task_id)
@@ -263,7 +263,7 @@ def cancel(store: Store, task_id: int) -> None:
 
 @rpc("resubmitTask", writes=True)
 def resubmit_task(call: Call, taskID: int) -> int:
-    """A new task with the old one's request, metadata included."""
+    """Make a task with the old one's request, metadata included, and return its id."""
     owner = call.user_id
     row = task_row(call, taskID)
     if row["state"] not in (FAILED, CANCELED):

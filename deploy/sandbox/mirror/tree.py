@@ -1,4 +1,4 @@
-"""Writes the files of the stand-in source: CRI-O's shape, our own few words, and what CRI-O's link trouble is made of.
+"""Writes the files of the stand-in source tree: CRI-O's folders, our own few words, and its linker trouble with wazero.
 
 Vendored wazero binds assembly by go:linkname to a name that is written out in full. In GOPATH mode a vendored
 package has another name, and the symbol is undefined (cri-o/cri-o#8860); in module mode the names agree.
@@ -75,7 +75,7 @@ TEXT ·entrypoint(SB), NOSPLIT|NOFRAME, $0-16
 
 
 def files(what: Contents) -> dict[str, str]:
-    """Every file's path below the root, and its text."""
+    """Return every file's path below the root, and its text."""
     tree = {
         **_go_files(what),
         "Makefile": _makefile(what),

@@ -1,4 +1,4 @@
-"""Source packages of the mirror's stand-in, made by our own spec of a strategy, and how the sandbox builds them."""
+"""Makes source packages of the mirror's stand-in with our own spec of a strategy, and uploads them to the sandbox."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def stand_in_srpm(
     wazero: str | None = "v1.8.2",
     nri: str = "v0.9.0",
 ) -> Path:
-    """A source package below ``folder``. ``wazero``: the vendored version, None where the source vendors none."""
+    """Make a source package below ``folder``. ``wazero``: the vendored version, None where the source vendors none."""
     version = parse_tag(tag)
     archive = pack(
         Contents(
@@ -56,7 +56,7 @@ def stand_in_srpm(
 
 
 def upload(farm: Farm, srpm: Path, chroots: list[str]) -> int:
-    """Upload with the real client's endpoint; the build's number."""
+    """Upload with the real client, and return the build's number."""
     client = Client.create_from_config_file(str(farm.copr_config))
     client.project_proxy.add("packbot", "real", chroots, exist_ok=True)
     return int(client.build_proxy.create_from_file("packbot", "real", str(srpm)).id)

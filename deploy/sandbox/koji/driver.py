@@ -1,4 +1,4 @@
-"""The life of a build task, one hub call of its builder at a time, by the clock or by hand.
+"""Moves a Koji build task from step to step, one hub call of its builder at a time, by the clock or by hand.
 
 The order is the one that real builders were seen to follow: the SRPM, the build's row, one child an
 architecture, the tag, the end. What comes next is read off the rows alone, so a killed sandbox goes on.
@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import fnmatch
 import json
-import logging
 import time
 from pathlib import Path
 from typing import Any
 
 from sandbox.building.builder import Builder, End, Waiting
-from sandbox.building.real_build import FACE as REALLY_BUILT
+from sandbox.building.real_build import BANNER as REALLY_BUILT
 from sandbox.driver import Driver
 from sandbox.ground import Ground
 from sandbox.koji import builds, outputs
@@ -23,7 +22,6 @@ from sandbox.koji.sources import SRPM_FAILED, NoSource, Source, dist_of, read_so
 from sandbox.koji.tasks import CLOSED, FAILED, FREE, LIVE, OPEN, add_task, cancel, children, next_step
 from sandbox.store import Row
 
-log = logging.getLogger("sandbox.koji")
 HOST = 1
 ENDED_BADLY = (
     "error building package (arch {arch}), mock exited with status 1; "
@@ -31,8 +29,8 @@ ENDED_BADLY = (
 )
 
 
-class KojiLife(Driver):
-    """Moves the tasks of one sandbox."""
+class TaskDriver(Driver):
+    """Drives the build tasks of one sandbox."""
 
     table = "koji_task"
 
@@ -41,18 +39,13 @@ class KojiLife(Driver):
         self._builder = builder
 
     async def step(self, task_id: int) -> None:
-        """One step of one build task; unknown, ended and waiting ones stay as they are."""
+        """Move one build task by one step; unknown, ended and waiting ones stay as they are."""
         task = self._live(task_id)
         if task is None or task_id in self._busy:
             return
         read: Source | NoSource | None = None
         if self._srpm_is_open(task):
-            # Reading takes its time in a thread; the guard keeps a second step of this task out meanwhile.
-            self._busy.add(task_id)
-            try:
-                read = await read_source(self.ground, task)
-            finally:
-                self._busy.discard(task_id)
+            read = await self.read_alone(task_id, read_source(self.ground, task))
             task = self._live(task_id)
             if task is None:
                 return
@@ -93,7 +86,7 @@ class KojiLife(Driver):
             self._after_srpm(task, target, opts, found)
 
     def _srpm_over(self, task: Row, srpm: Row, read: Source | NoSource | None) -> bool:
-        """Move the SRPM step on; whether it is over, well, and no longer waited for."""
+        """Move the SRPM step on; return whether it is over, well, and no longer waited for."""
         if srpm["awaited"] is None:
             self._wait_for(task, [srpm])
         elif srpm["state"] == FREE:
@@ -113,13 +106,13 @@ class KojiLife(Driver):
         code, text = self._outcome(json.loads(task["request"])[0], "srpm") or (0, "")
         if code or not isinstance(read, Source):
             why = NoSource(text or SRPM_FAILED) if code or read is None else read
-            outputs.failed_srpm(self.ground, srpm, why.log)
+            outputs.fail_srpm(self.ground, srpm, why.log)
             self._fail(srpm, code or FaultCode.BUILD, why.fault)
             return
         self.store.execute(
             "UPDATE koji_task SET source = ? WHERE id = ?", json.dumps(read.as_dict()), task["id"]
         )
-        self._close(srpm, outputs.made_srpm(self.ground, srpm, read))
+        self._close(srpm, outputs.finish_srpm(self.ground, srpm, read))
 
     def _after_srpm(self, task: Row, target: Row, opts: dict[str, Any], found: dict[str, Row]) -> None:
         source = Source(**json.loads(task["source"]))
@@ -168,7 +161,7 @@ class KojiLife(Driver):
     def _build_arch(self, task: Row, row: Row, source: Source) -> None:
         if row["state"] == FREE:
             self._open(row)
-            outputs.begun_arch(self.ground, row, source, self._face(task, row))
+            outputs.start_arch(self.ground, row, source, self._banner(task, row))
             return
         code, text = self._outcome(source.name, row["arch"]) or (0, "")
         end = None if code else self._built(task, row, source)
@@ -176,15 +169,15 @@ class KojiLife(Driver):
             return
         if code or (end is not None and end.outcome == "failed"):
             told = text or ENDED_BADLY.format(arch=row["arch"])
-            outputs.failed_arch(self.ground, row, source, told, end)
+            outputs.fail_arch(self.ground, row, source, told, end)
             self._fail(row, code or FaultCode.BUILD, told)
         else:
-            self._close(row, outputs.made_arch(self.ground, row, source, end))
+            self._close(row, outputs.finish_arch(self.ground, row, source, end))
 
-    def _face(self, task: Row, row: Row) -> str:
+    def _banner(self, task: Row, row: Row) -> str:
         """Return the first line of an architecture's log while it grows."""
         compiles = row["arch"] == self._builder.arch and self._srpm(task)
-        return REALLY_BUILT if compiles else outputs.FACE
+        return REALLY_BUILT if compiles else outputs.BANNER
 
     def _built(self, task: Row, row: Row, source: Source) -> End | Waiting | None:
         """Compile an uploaded SRPM for one architecture (``row``), or replay a recording; None where it is simulated.
@@ -261,7 +254,7 @@ class KojiLife(Driver):
             self._close(task, None)
 
     def _outcome(self, package: str, step: str) -> tuple[int, str] | None:
-        """The newest rule for this package (or source) and step."""
+        """Return the newest rule for this package (or source) and step."""
         for rule in self.store.all("SELECT * FROM koji_outcome ORDER BY id DESC"):
             if fnmatch.fnmatchcase(package, rule["package"]) and rule["step"] == step:
                 return (rule["code"], rule["text"]) if rule["code"] else None

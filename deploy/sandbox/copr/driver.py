@@ -1,4 +1,4 @@
-"""The life of a build: one step at a time, by the clock or by hand.
+"""Moves a COPR build from step to step, by the clock or by hand.
 
 pending, starting, running, importing, pending again, starting, running, end. Every step is one
 transaction; the driver can be killed between any two of them and goes on at the next start.
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 import shutil
 import time
 from typing import Any
@@ -19,6 +18,7 @@ from sandbox.copr import results
 from sandbox.copr.builder import ChrootBuilder
 from sandbox.copr.shapes import (
     CHROOT_ENDS,
+    LIVE,
     build_state,
     chroots_of,
     project_chroots,
@@ -30,11 +30,9 @@ from sandbox.driver import Driver
 from sandbox.ground import Ground
 from sandbox.store import Row
 
-log = logging.getLogger("sandbox.life")
 
-
-class BuildLife(Driver):
-    """Moves the builds of one sandbox."""
+class BuildDriver(Driver):
+    """Drives the COPR builds of one sandbox."""
 
     table = "build"
 
@@ -48,19 +46,14 @@ class BuildLife(Driver):
         return (build, project) if build and project else None
 
     async def step(self, build_id: int) -> None:
-        """One step of one build; unknown and ended builds stay as they are."""
+        """Move one build by one step; unknown and ended builds stay as they are."""
         loaded = self._load(build_id)
         if loaded is None or build_id in self._busy:
             return
         build, project = loaded
         source: Header | NotAnSrpm | None = None
         if build["source_state"] == "running" and not build["canceled"]:
-            # Reading takes its time in a thread; the guard keeps a second step of this build out meanwhile.
-            self._busy.add(build_id)
-            try:
-                source = await read_source(self.ground, build)
-            finally:
-                self._busy.discard(build_id)
+            source = await self.read_alone(build_id, read_source(self.ground, build))
             loaded = self._load(build_id)
             if loaded is None or loaded[0]["canceled"]:
                 return
@@ -116,7 +109,7 @@ class BuildLife(Driver):
         self.store.execute("UPDATE build SET source_state = ? WHERE id = ?", state, build["id"])
 
     def _blocked(self, build: Row) -> bool:
-        """Whether the build that this one must come after has not ended yet."""
+        """Return whether the build that this one must come after has not ended yet."""
         options = json.loads(build["options"])
         if options.get("with_build_id"):
             leader = self.store.one("SELECT * FROM build WHERE id = ?", options["with_build_id"])
@@ -125,8 +118,7 @@ class BuildLife(Driver):
         if before is None:
             return False
         states = [row["state"] for row in chroots_of(self.store, before["id"])]
-        live = {"pending", "starting", "running", "importing"}
-        return build_state(before["canceled"], before["source_state"], states) in live
+        return build_state(before["canceled"], before["source_state"], states) in LIVE
 
     def _confirm_cancel(self, build: Row) -> None:
         self.store.execute("UPDATE build SET confirmed = 1 WHERE id = ?", build["id"])
@@ -213,7 +205,7 @@ class BuildLife(Driver):
                 self.ground.results / results_path(project, build, name),
                 "Build step",
                 lines,
-                self._builder.face(build, name),
+                self._builder.banner(build, name),
             )
             # Chroots end one after the other, so that "one succeeded, one running" is an everyday sight.
             self.set_chroot(build["id"], name, state="running", steps_left=row["position"] % 2)
@@ -228,10 +220,10 @@ class BuildLife(Driver):
         if isinstance(end, Waiting):
             return
         if isinstance(end, End):
-            outcome, text, face = end.outcome, end.log, end.face
+            outcome, text, banner = end.outcome, end.log, end.banner
         else:
             outcome, text = outcome_of(self.store, build, name)
-            face = results.FACE
+            banner = results.BANNER
         state = "failed" if outcome == "failed" else "succeeded"
         header = Header.from_dict(json.loads(build["header"]))
         nvr = f"{header.name}-{header.version}-{header.release_on(self.ground.dist(name))}"
@@ -243,8 +235,8 @@ class BuildLife(Driver):
             built["release"] = header.release_on(self.ground.dist(name))
             packages = [{**built, "arch": "src"}, {**built, "arch": arch}]
         folder = self.ground.results / results_path(project, build, name)
-        results.change_face(folder, face)
-        results.finish(folder, state, text or default(nvr, name), {"packages": packages}, face)
+        results.change_banner(folder, banner)
+        results.finish(folder, state, text or default(nvr, name), {"packages": packages}, banner)
         self.set_chroot(
             build["id"], name, state=state, ended_on=int(time.time()), packages=json.dumps(packages)
         )
