@@ -12,8 +12,7 @@ from sqlalchemy.orm import Session
 
 from service.board.builds import BuildDetail
 from service.board.specs import spec_of
-from service.store.schema import PackageBuild, UpstreamRelease
-from service.store.surroundings import Buildroot, VendoredModules
+from service.store.schema import Buildroot, PackageBuild, UpstreamRelease, VendoredModules
 
 SOURCE_FACTS = (("go", "Go that go.mod asks for"), ("commit", "Commit"), ("sha256", "Source archive, sha256"))
 CONTEXT_LINES = 2
