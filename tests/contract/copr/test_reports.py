@@ -19,8 +19,13 @@ from tests.contract.copr.bench import ARM, FAST, X86, CoprBench
 from tests.contract.odd_server import Asked, OddServer, Told
 from workers.buildsystems import AdapterConfig, BuildSystemUnavailable
 from workers.buildsystems.copr.adapter import Copr
-from workers.buildsystems.copr.reports import asks_chroots, asks_source, report
-from workers.buildsystems.copr.states import BUILD_STATES, CHROOT_STATES
+from workers.buildsystems.copr.reports import (
+    BUILD_STATES,
+    CHROOT_STATES,
+    needs_chroots,
+    needs_source_step,
+    report,
+)
 
 pytestmark = pytest.mark.timeout(60)
 PAIRS = {
@@ -102,7 +107,9 @@ def test_a_failed_source_step_ends_builds_with_and_without_chroots() -> None:
 def test_a_failed_import_is_told_from_a_failed_source_step() -> None:
     assert "import" in told(92, 93).reason
     assert "import" in told(92, 93, {"state": "failed", "result_url": None}).reason
-    assert asks_source(PAIRS[92], PAIRS[93]["items"]) and not asks_source(PAIRS[84], PAIRS[85]["items"])
+    assert needs_source_step(PAIRS[92], PAIRS[93]["items"]) and not needs_source_step(
+        PAIRS[84], PAIRS[85]["items"]
+    )
 
 
 def test_one_chroot_that_was_not_imported_leaves_the_others_alone() -> None:
@@ -187,8 +194,8 @@ FIELDS = ["state", "chroots", "started_on", "source_package", "repo_url", "proje
     st.none() | st.dictionaries(st.sampled_from(["state", "result_url"]), ODD),
 )
 def test_no_answer_breaks_a_poll(build: Any, chroots: Any, source: Any) -> None:
-    asks_chroots(build)
-    asks_source(build, chroots or [])
+    needs_chroots(build)
+    needs_source_step(build, chroots or [])
     answer = report(REF, build, chroots, source)
     if isinstance(answer, PollProblem):
         assert answer.reason and not answer.vanished
@@ -293,7 +300,7 @@ def test_states_that_jump_are_told_as_they_are(bench: CoprBench) -> None:
 
 
 def test_a_pending_build_that_has_begun_tells_its_finished_chroots() -> None:
-    assert not asks_chroots(PAIRS[78]) and asks_chroots({**PAIRS[78], "started_on": 1795418065})
+    assert not needs_chroots(PAIRS[78]) and needs_chroots({**PAIRS[78], "started_on": 1795418065})
 
 
 def with_server(tmp_path: Path, answer: Callable[[Asked], Told], refs: list[BuildRef]) -> tuple[Any, int]:

@@ -13,7 +13,7 @@ from service.domain.reports import BuildRef, BuildReport, ScmCommit, SubmissionK
 from service.domain.states import ChrootState
 from tests.contract.koji.bench import ARM, X86, koji_target, sandbox_options
 from workers.buildsystems import AdapterConfig, BuildSystem, NameTaken, connect
-from workers.buildsystems.koji.scm import same_source
+from workers.buildsystems.koji.nvr import same_source
 
 pytestmark = pytest.mark.timeout(60)
 OURS = "https://src.example/rpms/cri-o1.34"

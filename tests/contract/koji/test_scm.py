@@ -24,7 +24,7 @@ from workers.buildsystems import (
     SubmissionRefused,
     connect,
 )
-from workers.buildsystems.koji import results as koji_results
+from workers.buildsystems.koji import queries
 
 pytestmark = pytest.mark.timeout(60)
 REPOSITORY = "https://src.example/rpms/cri-o1.34"
@@ -269,7 +269,7 @@ def test_without_the_address_of_its_files_the_hub_itself_is_asked_for_logs(
     written = farm.state_dir / "koji" / "work" / "tasks" / str(number % 10000) / str(number) / "build.log"
     # Bytes that are no text, and whose last piece is a whole one.
     written.write_bytes(bytes(range(256)) * 30)
-    monkeypatch.setattr(koji_results, "PIECE", 2560)
+    monkeypatch.setattr(queries, "PIECE", 2560)
     pieces: list[bytes] = []
     system.read_output(address, pieces.append, seconds=20)
     assert b"".join(pieces) == written.read_bytes() and len(pieces) == 3
