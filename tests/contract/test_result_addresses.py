@@ -1,4 +1,4 @@
-"""Where each build system leaves logs and RPMs, as its adapter names it."""
+"""Tests the addresses of logs and RPMs that each adapter names."""
 
 from __future__ import annotations
 

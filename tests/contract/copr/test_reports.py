@@ -1,9 +1,9 @@
-"""COPR's builds in our words: every captured state, the order of a life, odd rows, and polls of many builds."""
+"""Tests how COPR's builds become reports: every captured state, their order, odd rows, and polls of many builds."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,13 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sandbox.testing import Farm
 from service.domain.reports import BuildRef, BuildReport, PollProblem, SubmissionKey
 from service.domain.states import ENDED_CHROOT, BuildState, ChrootState, rollup
-from tests.contract.copr.bench import ARM, FAST, X86, CoprBench
+from tests.contract.copr.bench import ARM, X86, CoprBench, copr_at
 from tests.contract.odd_server import Asked, OddServer, Told
-from workers.buildsystems import AdapterConfig, BuildSystemUnavailable
-from workers.buildsystems.copr.adapter import Copr
+from workers.buildsystems import BuildSystemUnavailable
 from workers.buildsystems.copr.reports import (
     BUILD_STATES,
     CHROOT_STATES,
@@ -204,23 +202,6 @@ def test_no_answer_breaks_a_poll(build: Any, chroots: Any, source: Any) -> None:
         assert all(one.state in ENDED_CHROOT for one in answer.chroots)
 
 
-@pytest.fixture(scope="module")
-def farm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Farm]:
-    with Farm(tmp_path_factory.mktemp("farm"), publish="none") as running:
-        running.pause()
-        yield running
-
-
-@pytest.fixture
-def bench(farm: Farm, srpm: Path, tmp_path: Path, request: pytest.FixtureRequest) -> CoprBench:
-    farm.clear_faults()
-    farm.clear_outcomes()
-    farm.only_chroots(X86, ARM)
-    made = CoprBench(farm, srpm, tmp_path, f"p{abs(hash(request.node.nodeid))}")
-    made.fence = dict(made.system.open(made.target))
-    return made
-
-
 def submit(bench: CoprBench, number: int = 0) -> BuildRef:
     return bench.system.submit(
         bench.work, bench.target, SubmissionKey(f"b{number}x0123456789ab"), bench.fence
@@ -305,9 +286,7 @@ def test_a_pending_build_that_has_begun_tells_its_finished_chroots() -> None:
 
 def with_server(tmp_path: Path, answer: Callable[[Asked], Told], refs: list[BuildRef]) -> tuple[Any, int]:
     with OddServer(answer) as server:
-        path = tmp_path / "copr-config"
-        path.write_text(f"[copr-cli]\nlogin = l\ntoken = t\ncopr_url = {server.url}\nencrypted = False\n")
-        answers = Copr(AdapterConfig(tmp_path, {"config_file": path, **FAST})).poll(refs)
+        answers = copr_at(tmp_path, server.url).poll(refs)
         return answers, len(server.asked)
 
 

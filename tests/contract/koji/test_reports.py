@@ -1,4 +1,4 @@
-"""What Koji's tasks mean in our words: total tables, states that go back, ends that are not the package's fault."""
+"""Tests how Koji's tasks become reports: complete tables of states, restarts, ends not by the package's fault."""
 
 from __future__ import annotations
 
