@@ -1,4 +1,4 @@
-"""The states of deliveries, releases, builds and chroots, and the only legal moves between them."""
+"""The states of deliveries, releases, builds, chroots and side tags, and the legal moves between them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ S = TypeVar("S", bound=StrEnum)
 
 
 class DeliveryState(StrEnum):
-    """What became of one webhook delivery."""
+    """The state of one webhook delivery."""
 
     RECEIVED = "received"
     PROCESSED = "processed"
@@ -21,7 +21,7 @@ class DeliveryState(StrEnum):
 
 
 class ReleaseState(StrEnum):
-    """What we decided about one upstream release."""
+    """The decision about one upstream release."""
 
     KNOWN = "known"
     PLANNED = "planned"
@@ -30,7 +30,7 @@ class ReleaseState(StrEnum):
 
 
 class BuildState(StrEnum):
-    """Where one package build stands. ``failed`` is the package's fault, ``errored`` is not."""
+    """The state of one build. ``failed`` is the package's fault, ``errored`` is not."""
 
     PENDING = "pending"
     PREPARING = "preparing"
@@ -45,7 +45,7 @@ class BuildState(StrEnum):
 
 
 class ChrootState(StrEnum):
-    """Where one chroot of a build stands."""
+    """The state of one chroot of a build."""
 
     PENDING = "pending"
     RUNNING = "running"
@@ -56,7 +56,7 @@ class ChrootState(StrEnum):
 
 
 class SideTagState(StrEnum):
-    """Where one side tag stands; see ``service.domain.side_tags``."""
+    """The state of one side tag; see ``service.domain.side_tags``."""
 
     WANTED = "wanted"
     CREATING = "creating"
@@ -68,7 +68,7 @@ class SideTagState(StrEnum):
 
 
 class Soundness(StrEnum):
-    """Whether a green build was proved to be fit for use."""
+    """Whether a succeeded build was proved to be fit for use."""
 
     UNKNOWN = "unknown"
     SOUND = "sound"
@@ -150,7 +150,7 @@ def move(old: S, new: S) -> S:
 
 
 def rollup(chroots: Iterable[ChrootState]) -> BuildState:
-    """One build state from its chroots' states: running wins, then failed, then canceled.
+    """Return a build's state from the states of its chroots: running wins, then failed, then canceled.
 
     All skipped means the package was excluded everywhere, which is a failure. No chroots at all is running:
     COPR lists none until the source step has ended.

@@ -1,4 +1,4 @@
-"""Engines and transactions. The only file that commits."""
+"""The database connection: engines, transactions, and the database's clock. The only file that commits."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from service.store.columns import SQLITE_NOW
 
 
 class Database:
-    """One process's way to the database: ``transaction()`` to write, ``reader()`` to read.
+    """One process's connections to the database: ``transaction()`` to write, ``reader()`` to read.
 
     PostgreSQL and SQLite. Create it after a fork, never before: connections are not shared between processes.
     """
@@ -54,7 +54,7 @@ class Database:
 
     @contextmanager
     def transaction(self) -> Iterator[Session]:
-        """A write transaction: commits when the block ends, rolls back when it raises.
+        """Open a write transaction: it commits when the block ends, and rolls back when it raises.
 
         On SQLite it starts with BEGIN IMMEDIATE, so that two writers queue up instead of failing half-way.
         """
@@ -70,7 +70,7 @@ class Database:
 
     @contextmanager
     def reader(self) -> Iterator[Session]:
-        """A read-only session; nothing done in it is kept."""
+        """Open a session for reading; whatever is done in it is rolled back."""
         session = self._readers()
         try:
             yield session
@@ -85,9 +85,9 @@ class Database:
 
 
 class JoinedDatabase(Database):
-    """A database whose every transaction is a part of one that is open already, which its owner commits or not.
+    """A database whose transactions are parts of one open transaction, which its owner commits or rolls back.
 
-    For commands that commit by themselves, where their effect and something else must come together or not at all.
+    For commands that commit by themselves, where their effect and something else must both happen or neither.
     """
 
     def __init__(self, session: Session) -> None:
@@ -96,17 +96,17 @@ class JoinedDatabase(Database):
 
     @contextmanager
     def transaction(self) -> Iterator[Session]:
-        """The open transaction; what is in it is flushed, not committed."""
+        """Give the open transaction; what was done in the block is flushed, not committed."""
         yield self._session
         self._session.flush()
 
     @contextmanager
     def reader(self) -> Iterator[Session]:
-        """The open transaction, to read what it has written so far."""
+        """Give the open transaction, to read what it has written so far."""
         yield self._session
 
     def dispose(self) -> None:
-        """Nothing: connections belong to the owner."""
+        """Do nothing: the connections belong to the owner."""
 
 
 def _sqlite_engine(url: str, begin: str, *, pool_size: int, read_only: bool = False) -> Engine:
@@ -139,7 +139,10 @@ def _sqlite_engine(url: str, begin: str, *, pool_size: int, read_only: bool = Fa
 
 
 def database_now(session: Session) -> datetime:
-    """The database's clock, UTC, milliseconds: leases must not depend on the clocks of many machines."""
+    """Return the time of the database's clock in UTC: leases must not depend on the clocks of many machines.
+
+    Milliseconds on SQLite, microseconds on PostgreSQL.
+    """
     if session.get_bind().dialect.name == "sqlite":
         value = session.execute(text(f"SELECT {SQLITE_NOW}")).scalar_one()
         return datetime.strptime(value, "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=UTC)
