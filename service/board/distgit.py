@@ -1,4 +1,4 @@
-"""What a page shows of a build's change of dist-git. Reads only."""
+"""Reads the dist-git changes of builds: commit, conflict and pull request."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class ChangeRow:
 
 
 def changes_of(session: Session, build_ids: Collection[int]) -> tuple[ChangeRow, ...]:
-    """The changes of these builds, oldest first; builds that are not made from dist-git have none."""
+    """Return the dist-git changes of these builds, oldest first; builds made from an SRPM have none."""
     if not build_ids:
         return ()
     rows = session.execute(

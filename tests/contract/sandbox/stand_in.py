@@ -10,7 +10,8 @@ from pathlib import Path
 import httpx2
 from copr.v3 import Client
 
-from sandbox.mirror.archive import Contents, pack
+from sandbox.mirror.archive import pack
+from sandbox.mirror.contents import Contents
 from sandbox.testing import Farm
 from service.catalog import Catalog
 from service.domain.sources import SourceFacts
