@@ -8,11 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from service.store.schema import Contact
-from service.store.session import Database, database_now
+from service.store.session import Database, database_now, insert_if_absent
 
 
 @dataclass(frozen=True)
@@ -57,8 +56,5 @@ def store_answer(db: Database, name: str, etag: str, body: Any) -> None:
 
 def _locked(session: Session, name: str) -> Contact:
     """Return the row of ``name``, locked; made if needed: two workers may reach a new server together."""
-    insert = sqlite.insert if session.get_bind().dialect.name == "sqlite" else postgresql.insert
-    session.execute(
-        insert(Contact).values(name=name, problem="", etag="").on_conflict_do_nothing(index_elements=["name"])
-    )
+    insert_if_absent(session, Contact, {"name": name, "problem": "", "etag": ""}, unique=["name"])
     return session.get_one(Contact, name, with_for_update=True)

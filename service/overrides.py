@@ -9,7 +9,6 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import select
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from service.access.audit import note_audit
@@ -17,7 +16,7 @@ from service.catalog import Catalog
 from service.catalog.overrides import EDITABLE, Effective, Override, apply, effective, values_of
 from service.domain.errors import BadCatalog, CommandRefused, NotFound
 from service.store.schema import CatalogOverride
-from service.store.session import Database, database_now
+from service.store.session import Database, database_now, insert_if_absent
 
 WHY_LIMIT = 500
 
@@ -132,12 +131,8 @@ def drop_override(
 
 def _locked(session: Session, kind: str, subject: str, at: datetime) -> CatalogOverride:
     """Return the override's row, locked; made if needed. Two changes of one subject wait for each other here."""
-    insert = sqlite.insert if session.get_bind().dialect.name == "sqlite" else postgresql.insert
-    session.execute(
-        insert(CatalogOverride)
-        .values(kind=kind, subject=subject, changes={}, why="-", actor="", at=at)
-        .on_conflict_do_nothing(index_elements=["kind", "subject"])
-    )
+    new = {"kind": kind, "subject": subject, "changes": {}, "why": "-", "actor": "", "at": at}
+    insert_if_absent(session, CatalogOverride, new, unique=["kind", "subject"])
     return session.scalars(
         select(CatalogOverride)
         .where(CatalogOverride.kind == kind, CatalogOverride.subject == subject)

@@ -1,16 +1,18 @@
-"""The database connection: engines, transactions, and the database's clock. The only file that commits."""
+"""The database connection: engines, transactions, its clock, inserts that may repeat. The only file that commits."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Engine, create_engine, event, make_url, text
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session, sessionmaker
 
+from service.store.base import Base
 from service.store.columns import SQLITE_NOW
 
 
@@ -148,3 +150,14 @@ def database_now(session: Session) -> datetime:
         return datetime.strptime(value, "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=UTC)
     now: datetime = session.execute(text("SELECT clock_timestamp()")).scalar_one()
     return now.astimezone(UTC)
+
+
+def insert_if_absent(
+    session: Session, table: type[Base], values: Mapping[str, Any], *, unique: Sequence[str]
+) -> None:
+    """Insert a row unless there is one with the same ``unique`` columns, which must have a unique index.
+
+    Two transactions may try it at once: the second waits for the first and inserts nothing. The caller commits.
+    """
+    insert = sqlite.insert if session.get_bind().dialect.name == "sqlite" else postgresql.insert
+    session.execute(insert(table).values(**values).on_conflict_do_nothing(index_elements=list(unique)))
