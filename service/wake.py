@@ -139,7 +139,7 @@ class Wake:
                 self.problem = f"{type(error).__name__}: the broker did not take the last hint"
 
     def _is_full(self, queue_name: str) -> bool:
-        """Whether the broker's queue held too many hints when last looked at, once in a sweep. Raises as sending does."""
+        """Whether a queue of the broker holds too many hints; looked at once in a sweep. Raises as sending does."""
         now = time.monotonic()
         if now - self._looked_at.get(queue_name, float("-inf")) >= self._expires:
             with self._celery.connection_for_write() as connection:

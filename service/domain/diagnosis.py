@@ -174,14 +174,14 @@ _FOLDS = tuple(
 )
 
 
-def bare(line: str) -> str:
+def printable(line: str) -> str:
     """Return a line for people: at most 1000 characters, without colours and other control characters."""
     return "".join(c if c.isprintable() else " " for c in _ANSI.sub("", line[:1000])).strip()
 
 
 def fold(line: str) -> str:
     """Return a line without colours, times, paths, versions, numbers and architectures, to compare failures by."""
-    text = bare(line)
+    text = printable(line)
     for pattern, replacement in _FOLDS:
         text = pattern.sub(replacement, text)
     return text.strip()[:FOLDED_LIMIT]
@@ -419,7 +419,7 @@ class Reader:
             return Verdict("", "", "", (), "", section, self.count)
         shown = [*self._first_errors, *self._errors] or list(self._tail)
         where = f" in %{section}" if section else ""
-        telling = next((text for line in shown if (text := bare(line.text))), "the log is empty")
+        telling = next((text for line in shown if (text := printable(line.text))), "the log is empty")
         return Verdict(
             rule="",
             cause=f"unknown cause{where}: {telling[:SHOWN]}",
@@ -438,7 +438,7 @@ def diagnose(lines: Iterable[str], causes: Sequence[Cause], *, succeeded: bool =
     return reader.verdict()
 
 
-def best(verdicts: Iterable[tuple[str, Verdict]], causes: Sequence[Cause]) -> tuple[str, Verdict]:
+def best_verdict(verdicts: Iterable[tuple[str, Verdict]], causes: Sequence[Cause]) -> tuple[str, Verdict]:
     """Choose among the diagnoses of several logs of one build, given as (log's name, diagnosis).
 
     The rule of the best rank wins, then a rule of no rank (a person's), then the first. Raises ValueError for none.

@@ -78,7 +78,7 @@ class Expected:
 
 
 @dataclass(frozen=True)
-class Judged:
+class RpmFinding:
     """One finding in a built RPM: its file (empty: the header), a stable id, its grade, and a sentence for people."""
 
     rpm: str
@@ -113,7 +113,7 @@ def planned_dependencies(spec: str, values: Mapping[str, str]) -> dict[str, tupl
     return {kind: tuple(texts) for kind, texts in found.items()}
 
 
-def judge_header(header: RpmHeader, expected: Expected) -> list[Judged]:
+def judge_header(header: RpmHeader, expected: Expected) -> list[RpmFinding]:
     """Return what of an RPM's version, release, arch and dependencies is not as planned.
 
     Dependencies are compared in the main package only.
@@ -121,7 +121,7 @@ def judge_header(header: RpmHeader, expected: Expected) -> list[Judged]:
     found = []
 
     def wrong(name: str, text: str, grade: str = Grade.UNSOUND) -> None:
-        found.append(Judged(header.nvra, "", name, grade, text))
+        found.append(RpmFinding(header.nvra, "", name, grade, text))
 
     if header.version != expected.version or not expected.fits(header.release):
         wrong("other-version", f"it is {header.version}-{header.release}, planned was {expected}")
@@ -162,22 +162,22 @@ def other_build(nvr: str, package: str, version: str) -> str:
     )
 
 
-def judge_binary(header: RpmHeader, file: str, facts: BinaryFacts, go_line: str) -> list[Judged]:
+def judge_binary(header: RpmHeader, file: str, facts: BinaryFacts, go_line: str) -> list[RpmFinding]:
     """Return what is wrong with one ELF file of an RPM; see ``service.domain.binaries.judge`` for ``go_line``."""
-    judged = [Judged(header.nvra, file, one.id, one.grade, one.text) for one in judge(facts, go_line)]
+    judged = [RpmFinding(header.nvra, file, one.id, one.grade, one.text) for one in judge(facts, go_line)]
     machine = _MACHINES.get(header.arch)
     if machine and facts.machine != machine:
         text = f"it is a program for {facts.machine} in an RPM for {header.arch}"
-        judged.insert(0, Judged(header.nvra, file, "other-machine", Grade.UNSOUND, text))
+        judged.insert(0, RpmFinding(header.nvra, file, "other-machine", Grade.UNSOUND, text))
     return judged
 
 
-def unreadable(header: RpmHeader, file: str, why: str) -> Judged:
+def unreadable(header: RpmHeader, file: str, why: str) -> RpmFinding:
     """Return the finding for a file that begins as ELF and cannot be read as such."""
-    return Judged(header.nvra, file, "unreadable", Grade.UNSOUND, why)
+    return RpmFinding(header.nvra, file, "unreadable", Grade.UNSOUND, why)
 
 
-def compare_files(header: RpmHeader, before: Sequence[str], version_before: str) -> list[Judged]:
+def compare_files(header: RpmHeader, before: Sequence[str], version_before: str) -> list[RpmFinding]:
     """Return notes on the files that came or went since the previous build, at most one of each kind.
 
     ``before`` are the paths of that build; empty means that there is none. Build ids and versions in paths are
@@ -193,7 +193,7 @@ def compare_files(header: RpmHeader, before: Sequence[str], version_before: str)
             shown = ", ".join(sorted(paths)[:8])
             more = f" and {len(paths) - 8} more" if len(paths) > 8 else ""
             told.append(
-                Judged(
+                RpmFinding(
                     header.nvra,
                     "",
                     name,
@@ -208,7 +208,7 @@ def _without_version(path: str, version: str) -> str:
     return "" if _BUILD_ID.fullmatch(path) else path.replace(version, "{version}")
 
 
-def verdict(found: Iterable[Judged], *, binaries: int) -> Soundness:
+def verdict(found: Iterable[RpmFinding], *, binaries: int) -> Soundness:
     """Return the soundness of one chroot: sound only where programs were looked at and nothing but notes was found.
 
     ``binaries`` is the number of ELF files that were looked at.

@@ -17,14 +17,14 @@ from pathlib import Path
 from typing import IO
 from urllib.parse import quote, urlsplit
 
-from service.logs.store import FileStore, LogGone, LogStore, StoreAway, StoredObject, is_key
+from service.logs.store import FileStore, LogGone, LogStore, StoredObject, StoreUnavailable, is_key
 
 SECONDS = 30.0
 """How long the store may send nothing."""
 ANSWER_LIMIT = 8 * 1024 * 1024
 CHUNK = 1024 * 1024
 ALGORITHM = "AWS4-HMAC-SHA256"
-NOTHING = hashlib.sha256(b"").hexdigest()
+EMPTY_BODY_SHA256 = hashlib.sha256(b"").hexdigest()
 """The digest of an empty body."""
 
 
@@ -45,7 +45,7 @@ def open_store(folder: Path, url: str, region: str, key_id: str, secret: str) ->
 class ObjectStore:
     """A LogStore in one bucket, below a prefix, at the address ``https://host/bucket[/prefix]``.
 
-    Each call is one request on a connection of its own. Any failure but a missing object raises StoreAway, whose
+    Each call is one request on a connection of its own. Any failure but a missing object raises StoreUnavailable, whose
     text does not hold the secret.
     """
 
@@ -60,7 +60,7 @@ class ObjectStore:
     def put(self, key: str, source: Path) -> None:
         """Send the file with its digest, so that the store takes it whole or not at all; then remove ``source``.
 
-        Raises StoreAway.
+        Raises StoreUnavailable.
         """
         with source.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
@@ -71,7 +71,7 @@ class ObjectStore:
         source.unlink()
 
     def read(self, key: str, start: int, length: int) -> bytes:
-        """Return ``length`` bytes from ``start``; fewer at the end. Raises LogGone, StoreAway."""
+        """Return ``length`` bytes from ``start``; fewer at the end. Raises LogGone, StoreUnavailable."""
         if length <= 0:
             return b""
         span = {"Range": f"bytes={start}-{start + length - 1}"}
@@ -84,11 +84,11 @@ class ObjectStore:
         return b"" if status == 416 else answer
 
     def delete(self, key: str) -> None:
-        """Remove the object; one that is not there is no error. Raises StoreAway."""
+        """Remove the object; one that is not there is no error. Raises StoreUnavailable."""
         self._ask("DELETE", self._path(key), good=(200, 202, 204, 404))
 
     def objects(self) -> Iterator[StoredObject]:
-        """Yield every log below the prefix, page by page. Raises StoreAway."""
+        """Yield every log below the prefix, page by page. Raises StoreUnavailable."""
         now, token = datetime.now(UTC), ""
         while True:
             query = [("list-type", "2"), ("prefix", self._prefix)]
@@ -117,11 +117,11 @@ class ObjectStore:
         query: Sequence[tuple[str, str]] = (),
         headers: Mapping[str, str] | None = None,
         body: IO[bytes] | None = None,
-        sha256: str = NOTHING,
+        sha256: str = EMPTY_BODY_SHA256,
         good: Sequence[int] = (200,),
         limit: int = ANSWER_LIMIT,
     ) -> tuple[int, bytes]:
-        """Send one request; return the status and at most ``limit`` bytes of the answer. Raises StoreAway."""
+        """Send one request; return the status and at most ``limit`` bytes of the answer. Raises StoreUnavailable."""
         sent = {"Host": self._host, **(headers or {})}
         signed = signed_headers(self._account, method, path, query, sent, sha256, datetime.now(UTC))
         kind = http.client.HTTPSConnection if self._secure else http.client.HTTPConnection
@@ -132,9 +132,11 @@ class ObjectStore:
                 answer = connection.getresponse()
                 content = answer.read(limit if answer.status < 300 else ANSWER_LIMIT)
         except (OSError, http.client.HTTPException) as error:
-            raise StoreAway(f"the log store {self._host} does not answer ({type(error).__name__})") from error
+            raise StoreUnavailable(
+                f"the log store {self._host} does not answer ({type(error).__name__})"
+            ) from error
         if answer.status not in good:
-            raise StoreAway(f"the log store {self._host} answers {answer.status}{_code(content)}")
+            raise StoreUnavailable(f"the log store {self._host} answers {answer.status}{_code(content)}")
         return answer.status, content
 
 
@@ -147,11 +149,11 @@ def _code(content: bytes) -> str:
 
 
 def _parsed(content: bytes, host: str) -> ElementTree.Element:
-    """Parse the answer without its namespace, which differs between stores. Raises StoreAway."""
+    """Parse the answer without its namespace, which differs between stores. Raises StoreUnavailable."""
     try:
         page = ElementTree.fromstring(content)
     except ElementTree.ParseError:
-        raise StoreAway(f"the log store {host} answers with what is no list of objects") from None
+        raise StoreUnavailable(f"the log store {host} answers with what is no list of objects") from None
     for element in page.iter():
         element.tag = element.tag.rpartition("}")[2]
     return page

@@ -19,7 +19,7 @@ class LogGone(Exception):
     """The store has no object of that key, or a damaged one."""
 
 
-class StoreAway(LogGone):
+class StoreUnavailable(LogGone):
     """The store does not answer or refuses us; the object may still be there. Readers may treat it as gone."""
 
 
@@ -35,7 +35,7 @@ class StoredObject:
 class LogStore(Protocol):
     """A store of logs. Keys are ``<build>/<sha256 of the plain log>.log.gz``; see ``log_key``.
 
-    A store on another machine may raise StoreAway from every method.
+    A store on another machine may raise StoreUnavailable from every method.
     """
 
     def put(self, key: str, source: Path) -> None:

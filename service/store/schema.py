@@ -41,8 +41,8 @@ from service.store.base import Base, Id, Json, in_sql
 from service.store.columns import SortText, UtcTime, Words
 
 # Conditions of constraints and of partial indexes, and the values that are no enumeration of the domain.
-LIVE_SQL = in_sql("state", LIVE_BUILD)
-ENDED_SQL = in_sql("state", ENDED_BUILD)
+LIVE_BUILD_SQL = in_sql("state", LIVE_BUILD)
+ENDED_BUILD_SQL = in_sql("state", ENDED_BUILD)
 FOLLOW_UP_KINDS = ("diagnose", "logs", "pull-request", "repository", "shipped", "surplus", "verify")
 LIVE_SIDE_TAG_SQL = "state <> 'removed'"
 GRADES = ("unsound", "weak", "note")
@@ -183,15 +183,15 @@ class PackageBuild(Base):
         CheckConstraint(in_sql("shipped", ("", *Stage)), name="shipped"),
         CheckConstraint("(shipped = '') = (shipped_at IS NULL)", name="shipped_has_time"),
         CheckConstraint("state <> 'running' OR external_id IS NOT NULL", name="running_has_id"),
-        CheckConstraint(f"NOT ({ENDED_SQL}) OR ended_at IS NOT NULL", name="ended_has_time"),
-        CheckConstraint(f"NOT ({LIVE_SQL} AND state <> 'held') OR due_at IS NOT NULL", name="live_is_due"),
+        CheckConstraint(f"NOT ({ENDED_BUILD_SQL}) OR ended_at IS NOT NULL", name="ended_has_time"),
+        CheckConstraint(f"NOT ({LIVE_BUILD_SQL} AND state <> 'held') OR due_at IS NOT NULL", name="live_is_due"),
         CheckConstraint(
             "state NOT IN ('failed', 'canceled', 'errored', 'superseded', 'held') OR reason <> ''", name="reason"
         ),
         Index("uq_package_builds_live", "release_id", "target", unique=True,
-              postgresql_where=text(LIVE_SQL), sqlite_where=text(LIVE_SQL)),
+              postgresql_where=text(LIVE_BUILD_SQL), sqlite_where=text(LIVE_BUILD_SQL)),
         Index("ix_package_builds_due", "due_at",
-              postgresql_where=text(LIVE_SQL), sqlite_where=text(LIVE_SQL)),
+              postgresql_where=text(LIVE_BUILD_SQL), sqlite_where=text(LIVE_BUILD_SQL)),
         Index("ix_package_builds_cell", "package", "target", "sort_key", "attempt"),
         Index("ix_package_builds_good", "package", "target", "sort_key", "attempt",
               postgresql_where=text("state = 'succeeded'"), sqlite_where=text("state = 'succeeded'")),
