@@ -58,7 +58,7 @@ def drawn(page: str, arrows: Mapping[str, Arrow]) -> str:
     for floor in FLOORS:
         begin, end = f"<!-- rooms of {floor} -->", f"<!-- end of {floor} -->"
         before, first, rest = page.partition(begin + "\n")
-        old, last, after = rest.partition(end)
+        _, last, after = rest.partition(end)
         if not (first and last):
             raise ValueError(f"the page lacks the marks '{begin}' and '{end}'")
         page = f"{before}{first}{picture(arrows, floor)}\n{end}{after}"
