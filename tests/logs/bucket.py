@@ -1,4 +1,4 @@
-"""An S3-compatible store for tests: one bucket in memory, which checks every signature by the specification's words."""
+"""An S3-compatible bucket in memory for tests, which checks every signature by AWS's specification."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Logs in a bucket: signed as AWS's own examples are, stored and read like files, and away without a secret told."""
+"""Logs in a bucket: requests signed as in AWS's examples, reads like those of files, no secret in errors."""
 
 from __future__ import annotations
 

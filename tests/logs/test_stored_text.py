@@ -1,4 +1,4 @@
-"""Packing and reading logs of any shape: what comes out is what went in, in bounded memory."""
+"""Logs of any shape are packed and read again unchanged, in bounded memory."""
 
 from __future__ import annotations
 

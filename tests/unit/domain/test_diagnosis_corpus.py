@@ -1,4 +1,4 @@
-"""The corpus of real log excerpts: what the rules make of it, and that the document tells the truth about it."""
+"""The rules find the known causes in a corpus of real log excerpts, as docs/diagnosis.md says."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How far a build is, read from its tags: every stage, steps back, what ends the looking, and the pace."""
+"""How far a build is shipped, from its tags: every stage, steps back, the end, and when to look again."""
 
 from __future__ import annotations
 

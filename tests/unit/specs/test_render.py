@@ -1,4 +1,4 @@
-"""What must hold for every spec: strict templates, the right rows, and nothing pasted from outside."""
+"""Every spec: strict templates, the workarounds that apply, and no text from outside that RPM would expand."""
 
 from __future__ import annotations
 
