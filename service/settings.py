@@ -153,7 +153,7 @@ class Settings(BaseSettings):
             raise ValueError(
                 "must be an https address, such as https://id.example.org/.well-known/openid-configuration"
             )
-        # What comes before is the issuer, which the provider must call itself.
+        # The part before it is the issuer, which must equal the name that the provider gives itself.
         if value and not value.endswith("/.well-known/openid-configuration"):
             raise ValueError("must end with /.well-known/openid-configuration")
         return value

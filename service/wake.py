@@ -130,9 +130,7 @@ class Wake:
                 # A hint that outlives the next sweep is only a repeat of it.
                 self._celery.send_task(task, args=args, queue=queue_name, expires=self._expires, retry=False)
                 self.problem = ""
-            except (
-                Exception
-            ) as error:  # The kinds of broker trouble are many, and none of them may end this thread.
+            except Exception as error:  # Brokers fail in many ways, and none of them may end this thread.
                 self.dropped += 1
                 if not self.problem:
                     log.warning("hint not sent; the sweep will find the work", error=type(error).__name__)

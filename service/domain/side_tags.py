@@ -228,7 +228,7 @@ def _before(policy: SideTagPolicy, family: str) -> tuple[str, ...]:
 
 
 def _newest(members: Iterable[Member], family: str) -> Member | None:
-    """The build that counts: one under way, else the newest that has joined. A superseded one never counts."""
+    """Return the family's build that counts: one under way, else the newest that has joined; never a superseded one."""
     of_family = [
         member
         for member in members
@@ -240,7 +240,7 @@ def _newest(members: Iterable[Member], family: str) -> Member | None:
 
 
 def _good(members: Iterable[Member]) -> tuple[Member, ...]:
-    """The newest successful build of each family that was made in the side tag."""
+    """Return the newest succeeded build of each family that was made in the side tag."""
     newest: dict[str, Member] = {}
     for member in members:
         if member.joined and member.state is BuildState.SUCCEEDED:

@@ -83,7 +83,7 @@ class LogReader:
                 return
             full = len(kept) >= LINE_SHOWN
             if full and index + 1 < len(self._blocks) and self._blocks[index + 1].line == number:
-                # Nothing but the middle of an endless line: what is shown of it is here already.
+                # This block holds only the middle of a very long line, whose shown part has been read already.
                 length += self._blocks[index + 1].plain - self._blocks[index].plain
                 continue
             parts = self._block(index).split(b"\n")

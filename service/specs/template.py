@@ -105,7 +105,7 @@ def _fill_line(line: str, values: Mapping[str, str], place: str) -> str:
     return _PLACEHOLDER.sub(value, line)
 
 
-# Suffixes within a line, which say nothing where there is nothing to say.
+# Values that may be empty: each is only the end of a line.
 _MAY_BE_EMPTY = frozenset({"commit_comment", "extra_tags"})
 
 

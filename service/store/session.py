@@ -40,12 +40,12 @@ class Database:
                 connect_args={
                     "connect_timeout": 5,
                     "application_name": "cryopack",
-                    # A connection that died without a word would otherwise hold its thread for many minutes.
+                    # A connection that is lost without a reset would otherwise hold its thread for many minutes.
                     "tcp_user_timeout": 10_000,
                     "keepalives_idle": 5,
                     "keepalives_interval": 2,
                     "keepalives_count": 3,
-                    # The server's side of the same: a worker that froze or vanished must not hold its locks for hours.
+                    # The same on the server: a worker that froze or vanished must not hold its locks for hours.
                     "options": "-c idle_in_transaction_session_timeout=60000 -c lock_timeout=20000"
                     " -c tcp_keepalives_idle=30 -c tcp_keepalives_interval=10 -c tcp_keepalives_count=3",
                 },

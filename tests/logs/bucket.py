@@ -39,7 +39,7 @@ class Bucket:
         self._server.server_close()
 
     def age(self, key: str, seconds: float) -> None:
-        """Let an object be older than it is."""
+        """Make an object older than it is."""
         content, _ = self.kept[key]
         self.kept[key] = content, datetime.now(UTC) - timedelta(seconds=seconds)
 

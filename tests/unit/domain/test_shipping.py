@@ -19,7 +19,7 @@ HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 def judged(
     *taggings: tuple[str, float, float | None], number: int = 44, over: str = ""
 ) -> tuple[str, bool, str]:
-    """The stage, whether it is the end, and the text, of tags with hours of age: (tag, since, until)."""
+    """Return the stage, whether it is the end, and the text, of tags given as (tag, since, until) in hours of age."""
     rows = tuple(
         Tagging(tag, NOW - since * HOUR, None if until is None else NOW - until * HOUR)
         for tag, since, until in taggings

@@ -107,7 +107,7 @@ def test_versions_sort_as_rpm_sorts_them(one: str, other: str, verdict: int) -> 
 
 
 def test_the_installed_rpm_agrees() -> None:
-    """rpm's own Lua, where this machine's rpm has it: the vectors above are its words and not ours."""
+    """The installed rpm gives the verdicts of the vectors above, by its own Lua function."""
     rpm = shutil.which("rpm")
     assert rpm is not None, "rpm is needed by every other part of the service"
     script = "".join(f"%{{lua:print(rpm.vercmp('{one}', '{other}'))}} " for one, other, _ in VECTORS)
