@@ -19,7 +19,7 @@ _OPTIONAL = re.compile(r"\[([^\[\]]{1,200})\]")
 
 
 class Fault(StrEnum):
-    """Whose fault a cause is: the package's or the infrastructure's."""
+    """Whose fault a cause is."""
 
     PACKAGE = "package"
     INFRASTRUCTURE = "infrastructure"

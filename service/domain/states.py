@@ -12,7 +12,7 @@ S = TypeVar("S", bound=StrEnum)
 
 
 class DeliveryState(StrEnum):
-    """The state of one webhook delivery."""
+    """What became of one webhook delivery."""
 
     RECEIVED = "received"
     PROCESSED = "processed"
@@ -21,7 +21,7 @@ class DeliveryState(StrEnum):
 
 
 class ReleaseState(StrEnum):
-    """The decision about one upstream release."""
+    """What we decided about one upstream release."""
 
     KNOWN = "known"
     PLANNED = "planned"
@@ -30,7 +30,7 @@ class ReleaseState(StrEnum):
 
 
 class BuildState(StrEnum):
-    """The state of one build. ``failed`` is the package's fault, ``errored`` is not."""
+    """Where one package build stands. ``failed`` is the package's fault, ``errored`` is not."""
 
     PENDING = "pending"
     PREPARING = "preparing"
