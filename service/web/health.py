@@ -87,7 +87,7 @@ async def readyz(request: Request) -> Response:
 async def metrics(request: Request) -> Response:
     """Prometheus' text format. Without a database the figures of the process are still there."""
     context = context_of(request)
-    text = context.figures.text(
+    text = context.metrics.text(
         await _within(lambda: _read_health(context.db), context),
         dropped=context.wake.dropped,
         groups=context.inbox.groups,

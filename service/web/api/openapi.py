@@ -1,4 +1,4 @@
-"""The OpenAPI document: what the framework knows of the routes, and what only we know: scopes, errors, links."""
+"""Makes the OpenAPI document: what FastAPI knows of the routes, and the scopes, errors and links that it does not."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
+from pydantic import Field
 
-from service.web.api.schemas import ProblemShape
+from service.web.api.schemas import Shape
 
 # From an answer to the request that follows it, so that a machine can walk the API as a person would.
 _TO_BUILD = {"build_id": "$response.body#/items/0/id"}
@@ -69,6 +70,17 @@ BEARER = {
     "description": "A token of 'cryopack token create', with its scopes. Reading is open unless "
     "CRYOPACK_API_READ=token; every scope that writes includes reading, and admin includes all.",
 }
+
+
+class ProblemShape(Shape):
+    """An error, as RFC 9457 says. 'detail' is one line that says what to do."""
+
+    type: str = "about:blank"
+    title: str
+    status: int
+    detail: str
+    errors: list[dict[str, str]] | None = Field(None, description="422: each parameter that does not fit.")
+    error_id: str | None = Field(None, description="500: what to look for in the log.")
 
 
 def described(app: FastAPI) -> dict[str, Any]:

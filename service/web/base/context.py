@@ -15,9 +15,8 @@ from service.overrides import LiveCatalog
 from service.settings import Settings
 from service.store.session import Database
 from service.wake import Wake
-from service.web.base.budget import Budget
-from service.web.base.figures import Figures
-from service.web.base.inbox import Inbox
+from service.web.base.inbox import Budget, Inbox
+from service.web.base.metrics import Metrics
 from service.web.base.oidc import Provider
 from service.web.base.rates import Rates
 
@@ -39,7 +38,7 @@ class WebContext:
     wake: Wake
     inbox: Inbox
     budget: Budget
-    figures: Figures
+    metrics: Metrics
     logs: LogStore
     rates: Rates
     provider: Provider | None = None
@@ -69,7 +68,7 @@ class WebContext:
             Wake(settings),
             inbox,
             budget,
-            Figures(),
+            Metrics(),
             open_store(
                 settings.state_dir / "logs",
                 settings.log_store_url,

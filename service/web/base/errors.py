@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-from http import HTTPStatus
 
 import structlog
 from fastapi.exceptions import RequestValidationError
@@ -11,31 +10,15 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
-from service.web.base.problem import Problem
+from service.web.base.problems import Problem, problem_response
 from service.web.base.render import error_page
 
 PROGRAM_PATHS = ("/api/", "/webhooks/", "/healthz", "/readyz", "/metrics", "/static/")
 DATABASE_AWAY = (OperationalError, InterfaceError, PoolTimeout)
 
 log = structlog.get_logger()
-
-
-class ProblemResponse(JSONResponse):
-    media_type = "application/problem+json"
-
-
-def problem_response(problem: Problem) -> ProblemResponse:
-    """The problem+json answer. Of type about:blank, so the title is the status's phrase (RFC 9457)."""
-    body = {
-        "type": "about:blank",
-        "title": HTTPStatus(problem.status).phrase,
-        "status": problem.status,
-        "detail": problem.detail,
-        **problem.extra,
-    }
-    return ProblemResponse(body, problem.status, headers=problem.headers)
 
 
 def answer_problem(request: Request, problem: Problem) -> Response:

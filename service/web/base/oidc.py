@@ -20,7 +20,7 @@ from joserfc.jwt import JWTClaimsRegistry
 
 from service.access.tokens import SCOPES
 from service.settings import Settings
-from service.web.base.problem import Problem
+from service.web.base.problems import Problem
 
 # Signatures with a key of the provider's; never "none", and never one with a shared secret.
 ALGORITHMS = ["RS256", "RS384", "RS512", "PS256", "ES256", "ES384", "EdDSA"]

@@ -14,7 +14,7 @@ from limits.storage import MemoryStorage
 from limits.strategies import MovingWindowRateLimiter
 
 from service.settings import Settings
-from service.web.base.problem import Problem
+from service.web.base.problems import Problem
 
 
 class Rates:

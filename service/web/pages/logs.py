@@ -12,11 +12,11 @@ from service.logs.reader import Hits, Line
 from service.logs.store import LogGone
 from service.logs.text import LINE_SHOWN, shown
 from service.web.access.auth import page_needs
-from service.web.api.chroot_logs import ChrootLogs, build_number, chroot_logs, find_stored
+from service.web.api.logs import ChrootLogs, chroot_logs, find_stored
 from service.web.base.context import context_of
-from service.web.base.problem import Problem
+from service.web.base.parameters import known_id, known_word, word
+from service.web.base.problems import Problem
 from service.web.base.render import page
-from service.web.pages.matrix import known_word, word
 
 WINDOW = 1000
 QUERY_LIMIT = 200
@@ -28,7 +28,7 @@ router = APIRouter(include_in_schema=False, dependencies=[page_needs("read")])
 def show_log(request: Request, build_id: str, chroot: str) -> Response:
     """A window of a stored log around a line, or at its end where none is named; the tail of one that grows."""
     context = context_of(request)
-    logs = chroot_logs(context, build_number(build_id), known_word(chroot, "chroot"))
+    logs = chroot_logs(context, known_id(build_id, "build"), known_word(chroot, "chroot"))
     kind = logs.kind(word(request.query_params, "kind"))
     log = find_stored(context, logs.detail.build.id, chroot, kind)
     words = request.query_params.get("q", "")[:QUERY_LIMIT].strip()

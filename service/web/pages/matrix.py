@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -15,7 +14,8 @@ from service import board
 from service.domain.states import BuildState
 from service.web.access.auth import page_needs
 from service.web.base.context import context_of
-from service.web.base.problem import Problem
+from service.web.base.parameters import known_word, word
+from service.web.base.problems import Problem
 from service.web.base.render import page
 
 RECENT = 15
@@ -27,22 +27,7 @@ CHIP_STATES = (
     BuildState.SUPERSEDED,
 )  # fmt: skip
 
-_WORD = re.compile(r"[!-~]{1,100}", re.ASCII)
-
 router = APIRouter(include_in_schema=False, dependencies=[page_needs("read")])
-
-
-def word(query: QueryParams, name: str) -> str:
-    """A word from the address, or empty text: what a form leaves open is not an error."""
-    value = query.get(name, "")
-    return value if _WORD.fullmatch(value) else ""
-
-
-def known_word(text: str, what: str) -> str:
-    """A word from a path. Raises Problem 404 for what cannot be a name of ours."""
-    if not _WORD.fullmatch(text):
-        raise Problem(404, f"There is no such {what}.")
-    return text
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from service.web.access.auth import (
 )
 from service.web.base.context import context_of
 from service.web.base.oidc import Provider
-from service.web.base.problem import Problem
+from service.web.base.problems import Problem
 from service.web.base.render import page
 
 # A secret of the browser from before its session: it ties the sign-in's form, and the provider's answer, to it.

@@ -1,4 +1,4 @@
-"""Figures for Prometheus. One registry per application, so that several can live in one process."""
+"""Counts requests and gives Prometheus its metrics; one registry per application, so that several fit a process."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from service.board.health import Health
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 
-class Figures:
+class Metrics:
     """What is counted while serving, and what is read from the database at each scrape."""
 
     def __init__(self) -> None:
