@@ -30,7 +30,7 @@ log = structlog.get_logger()
 
 
 class Budget:
-    """The common limit, in bytes. Used from the event loop only."""
+    """The limit of bytes of webhook bodies in memory, over all requests. Used from the event loop only."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
@@ -42,7 +42,7 @@ class Budget:
         return self._limit - self._free
 
     def reservation(self) -> Reservation:
-        """A share of the budget for one request, empty at first."""
+        """Make the share of one request, empty at first."""
         return Reservation(self)
 
     def take(self, size: int, *, keep_free: int) -> bool:
@@ -62,7 +62,7 @@ class Budget:
 
 
 class Reservation:
-    """What one request holds of the budget."""
+    """The share of the budget that one request holds."""
 
     def __init__(self, budget: Budget) -> None:
         self._budget = budget
@@ -98,7 +98,7 @@ class _Waiting:
 
 
 class Inbox:
-    """Stores deliveries from one thread. ``store()`` returns after the commit, or raises InboxUnavailable."""
+    """The one writer of webhook deliveries, a thread. ``store()`` returns after the commit."""
 
     def __init__(self, db: Database, *, answer_seconds: float = ANSWER_SECONDS) -> None:
         self._db = db
@@ -123,7 +123,7 @@ class Inbox:
             self._thread.join(CLOSE_SECONDS)
 
     async def store(self, incoming: Incoming) -> Accepted:
-        """Wait until ``incoming`` is durable. Raises InboxUnavailable, also after ``answer_seconds``."""
+        """Store a delivery and return after the commit. Raises InboxUnavailable, also after ``answer_seconds``."""
         waiting = _Waiting(incoming, asyncio.get_running_loop())
         if self._closed:
             raise InboxUnavailable("the service is stopping")
@@ -175,7 +175,7 @@ class Inbox:
         _answer_all([_acceptance(waiting, answer) for waiting, answer in zip(group, answers, strict=True)])
 
     def _write_singly(self, group: Sequence[_Waiting]) -> None:
-        """One bad row must not refuse its neighbours; a database that is away refuses them all at once."""
+        """Store row by row: a bad row must not refuse its neighbours, a database that is away refuses all at once."""
         away: Exception | None = None
         for waiting in group:
             if away is not None or waiting.abandoned:

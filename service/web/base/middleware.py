@@ -32,7 +32,10 @@ log = structlog.get_logger()
 
 
 class EveryAnswer:
-    """ASGI middleware. It also answers HEAD as GET; the server leaves the body out."""
+    """ASGI middleware around every request: log line, metrics, headers of security, and no traceback in an answer.
+
+    It also answers HEAD as GET; the server leaves the body out.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -90,7 +93,7 @@ def _record(scope: Scope, method: str, status: int, seconds: float) -> None:
 
 
 class WriteLimits:
-    """ASGI middleware around everything that writes, except the webhook: rate, then type, size and time of the body."""
+    """ASGI middleware that limits writing requests, except the webhook: rate, then size, time and type of the body."""
 
     def __init__(self, app: ASGIApp, body_limit: int) -> None:
         self._app = app
@@ -148,7 +151,7 @@ def _check_type(request: Request) -> None:
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:
-    """The body that was read, once more for the application; after it, what the server says."""
+    """Make a ``receive`` that gives the application the body that was read, and after it the server's messages."""
     sent = False
 
     async def again() -> Message:
@@ -162,7 +165,7 @@ def _replay(body: bytes, receive: Receive) -> Receive:
 
 
 class ETags:
-    """ASGI middleware: ETag and 304 for JSON under /api/v1 that has no tag of its own."""
+    """ASGI middleware that adds ETag and answers 304, for JSON under /api/v1 that has no ETag of its own."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app

@@ -1,4 +1,4 @@
-"""An error as the one who asked reads it: the exception, its problem+json (RFC 9457), its part of OpenAPI."""
+"""The exception for an answer that is an error, its problem+json (RFC 9457), and its part of OpenAPI."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class ProblemResponse(JSONResponse):
 
 
 def problem_response(problem: Problem) -> ProblemResponse:
-    """The problem+json answer. Of type about:blank, so the title is the status's phrase (RFC 9457)."""
+    """Make the problem+json answer. Its type is about:blank, so the title is the status's phrase (RFC 9457)."""
     body = {
         "type": "about:blank",
         "title": HTTPStatus(problem.status).phrase,
@@ -68,7 +68,7 @@ def problem_response(problem: Problem) -> ProblemResponse:
 
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """The ``responses`` of routes that may answer with these errors."""
+    """Return the OpenAPI ``responses`` of routes that may answer with these statuses."""
     found: dict[int | str, dict[str, Any]] = {}
     for status in statuses:
         media: dict[str, Any] = {"schema": {"$ref": "#/components/schemas/ProblemShape"}}

@@ -46,7 +46,7 @@ _UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e
 
 @dataclass(frozen=True)
 class Asset:
-    """One file as it is served."""
+    """One static file as it is served."""
 
     address: str
     content: bytes
@@ -68,17 +68,17 @@ _BY_ADDRESS = {asset.address: asset for asset in _ASSETS.values()}
 
 
 def asset_address(name: str) -> str:
-    """The address of ``style.css`` and the like. Raises KeyError for what is not there."""
+    """Return the address of ``style.css`` and the like. Raises KeyError for what is not there."""
     return _ASSETS[name].address
 
 
 def asset_at(address: str) -> Asset | None:
-    """The file of an address; None for an address with another hash, which is none of ours."""
+    """Return the file of an address, or None for an address with another hash."""
     return _BY_ADDRESS.get(address)
 
 
 async def serve_asset(request: Request) -> Response:
-    """One static file, to be kept for ever: its address changes with its content."""
+    """Answer with one static file, to be cached for ever: its address changes with its content."""
     asset = asset_at(request.url.path)
     if asset is None:
         raise Problem(404, "There is no such file.")
@@ -87,18 +87,18 @@ async def serve_asset(request: Request) -> Response:
 
 
 def plain(text: str) -> str:
-    """Foreign text without a terminal's colours, and with what cannot be printed made visible."""
+    """Strip a terminal's colours from foreign text, and make visible what cannot be printed."""
     return _UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", _TERMINAL.sub("", text))
 
 
 def one_line(text: str, limit: int = 160) -> str:
-    """The first line of a foreign text, shortened."""
+    """Return the first line of a foreign text, shortened."""
     first = plain(text).strip().partition("\n")[0]
     return first if len(first) <= limit else first[: limit - 1].rstrip() + "…"
 
 
 def age(value: datetime, now: datetime) -> str:
-    """``3 min ago`` or ``in 20 s``: one unit, so that it can be read at a glance."""
+    """Write a time as ``3 min ago`` or ``in 20 s``: one unit, so that it can be read at a glance."""
     seconds = (now - value).total_seconds()
     words = duration(abs(seconds))
     if abs(seconds) < 1:
@@ -107,7 +107,7 @@ def age(value: datetime, now: datetime) -> str:
 
 
 def duration(seconds: float) -> str:
-    """A length of time in one unit."""
+    """Write a length of time in one unit."""
     if seconds < 2 * MINUTE:
         return f"{int(seconds)} s"
     if seconds < 2 * HOUR:
@@ -118,51 +118,51 @@ def duration(seconds: float) -> str:
 
 
 def between(start: datetime | None, end: datetime | None) -> str:
-    """How long something took; empty while it has not both ends."""
+    """Write how long something took; empty while it has not both ends."""
     return duration(max((end - start).total_seconds(), 0)) if start and end else ""
 
 
 def utc(value: datetime) -> str:
-    """``2026-11-24 12:00:03 UTC``."""
+    """Write a time as ``2026-11-24 12:00:03 UTC``."""
     return f"{value.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
 def rfc3339(value: datetime) -> str:
-    """The machine's form of a time."""
+    """Write a time in RFC 3339, for machines."""
     return f"{value.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
 def weblink(address: str) -> str:
-    """The address if a browser may follow it, else empty text: what a build system says is foreign, too."""
+    """Return the address if it is http or https, else empty text: a build system's addresses are foreign, too."""
     return address if address.startswith(("http://", "https://")) else ""
 
 
 def short_nvr(nvr: str, package: str) -> str:
-    """``1.32.1-0.1.fc43`` of ``cri-o1.32-1.32.1-0.1.fc43``: the row tells the package already."""
+    """Cut ``cri-o1.32-1.32.1-0.1.fc43`` to ``1.32.1-0.1.fc43``: the row tells the package already."""
     return nvr.removeprefix(f"{package}-")
 
 
 def query(values: Mapping[str, Any], **changes: Any) -> str:
-    """A query string of the values that are set, with some of them changed."""
+    """Write a query string of the values that are set, with some of them changed."""
     pairs = {key: value for key, value in {**values, **changes}.items() if value}
     text = urlencode({key: 1 if value is True else value for key, value in pairs.items()})
     return f"?{text}" if text else "?"
 
 
 def day(value: date | None) -> str:
-    """``2026-05-28``; empty where unknown."""
+    """Write a date as ``2026-05-28``; empty where unknown."""
     return value.isoformat() if value else ""
 
 
 def megabytes(size: int) -> str:
-    """Bytes for people."""
+    """Write a number of bytes for people."""
     if size < 10_000:
         return f"{size} bytes"
     return f"{size / 1000:.0f} kB" if size < 1_000_000 else f"{size / 1_000_000:.1f} MB"
 
 
 def coloured_diff(lines: tuple[str, ...]) -> Markup:
-    """A unified diff with its lines marked up; the signs stay, so that colour is not the only difference."""
+    """Mark up the lines of a unified diff; the signs stay, so that colour is not the only difference."""
     kinds = {"+": "ins", "-": "del"}
     parts = []
     for line in lines:
@@ -238,5 +238,5 @@ def page(
 
 
 def error_page(request: Request, status: int, detail: str, headers: Mapping[str, str]) -> Response:
-    """The page of an error: one line, and what to do."""
+    """Render the page of an error."""
     return page(request, "error.html", {"status": status, "detail": detail}, status=status, headers=headers)

@@ -34,8 +34,8 @@ router = APIRouter(include_in_schema=False)
 
 
 @dataclass(frozen=True)
-class Asked:
-    """One press of a button: on what, by whom, and what the form says besides."""
+class ButtonPress:
+    """One press of a button: the subject in its address, the caller, and the form's fields."""
 
     context: WebContext
     subject: str
@@ -48,27 +48,27 @@ class Asked:
 
     @property
     def number(self) -> int:
-        """The subject as a row's number. Raises Problem 404."""
+        """The subject as a row's id. Raises Problem 404."""
         if not (self.subject.isascii() and self.subject.isdigit() and len(self.subject) < 18):
             raise Problem(404, "There is no such build, and no such side tag.")
         return int(self.subject)
 
     def why(self) -> str:
-        """The reason in the form, cut at its limit. Raises Problem 422 where there is none."""
+        """Return the reason in the form, cut at its limit. Raises Problem 422 where there is none."""
         text = self.form.get("why", "").strip()[: overrides.WHY_LIMIT]
         if not text:
             raise Problem(422, "Say why, for the others.")
         return text
 
     def build(self) -> board.BuildDetail:
-        """The build that it is about. Raises Problem 404."""
+        """Return the build that the button is on. Raises Problem 404."""
         with self.context.db.reader() as session:
             return known_build(session, self.build_id)
 
 
 @dataclass(frozen=True)
 class TextField:
-    """One line that the form asks for. ``limit`` is in characters."""
+    """A text field of a button's form. ``limit`` is in characters."""
 
     name: str
     label: str
@@ -81,46 +81,50 @@ WHY = TextField("why", "Why, for the others", overrides.WHY_LIMIT)
 
 @dataclass(frozen=True)
 class Button:
-    """``what`` says what will happen, ``act`` does it in a given transaction, ``back`` is where to look then."""
+    """A button of the pages.
+
+    ``what`` makes the text that says what will happen, ``act`` does it in a given transaction, ``back`` makes the
+    address of the page to show then.
+    """
 
     name: str
     scope: str
     label: str
-    what: Callable[[Asked], str]
-    act: Callable[[Asked, Database], Done]
+    what: Callable[[ButtonPress], str]
+    act: Callable[[ButtonPress, Database], Done]
     back: Callable[[str], str]
     texts: tuple[TextField, ...] = ()
-    choices: Callable[[Asked], Mapping[str, Mapping[str, str]]] = field(default=lambda asked: {})
+    choices: Callable[[ButtonPress], Mapping[str, Mapping[str, str]]] = field(default=lambda press: {})
 
 
-def _cell(asked: Asked) -> str:
-    build = asked.build().build
+def _cell(press: ButtonPress) -> str:
+    build = press.build().build
     return f"{build.nvr or build.package + ' ' + build.version} on {build.target} (build {build.id}, {build.state})"
 
 
-def _strategies(asked: Asked) -> dict[str, dict[str, str]]:
-    known = asked.context.catalog.strategies
+def _strategies(press: ButtonPress) -> dict[str, dict[str, str]]:
+    known = press.context.catalog.strategies
     return {
         "strategy": {"": "as before", **{name: f"{name}: {row.why}"[:120] for name, row in known.items()}}
     }
 
 
-def _retry(asked: Asked, db: Database) -> Done:
-    strategy = asked.form.get("strategy") or None
-    catalog = asked.context.catalog
-    rebuilds.check_retry(db, catalog, asked.build_id, strategy)
-    return _one(commands.request_build(db, catalog, asked.build_id, strategy=strategy, **asked.caller.by))
+def _retry(press: ButtonPress, db: Database) -> Done:
+    strategy = press.form.get("strategy") or None
+    catalog = press.context.catalog
+    rebuilds.check_retry(db, catalog, press.build_id, strategy)
+    return _one(commands.request_build(db, catalog, press.build_id, strategy=strategy, **press.caller.by))
 
 
 def _one(done: commands.Requested) -> Done:
     return Done({"build": done.build_id}, builds=(done.build_id,))
 
 
-def _give_up(asked: Asked, db: Database) -> Done:
-    why = asked.why()
-    seconds = 2 * asked.context.settings.submit_doubt_seconds
+def _give_up(press: ButtonPress, db: Database) -> Done:
+    why = press.why()
+    seconds = 2 * press.context.settings.submit_doubt_seconds
     return _one(
-        commands.give_up_build(db, asked.build_id, why=why, surplus_seconds=seconds, **asked.caller.by)
+        commands.give_up_build(db, press.build_id, why=why, surplus_seconds=seconds, **press.caller.by)
     )
 
 
@@ -134,22 +138,25 @@ RESOLUTIONS = {
 }
 
 
-def _resolve(asked: Asked, db: Database) -> Done:
-    how = asked.form.get("how", "")
+def _resolve(press: ButtonPress, db: Database) -> Done:
+    how = press.form.get("how", "")
     if not how or how not in RESOLUTIONS["how"]:
         raise Problem(422, "Choose how the conflict is settled.")
     return _one(
-        resolve_conflict(db, asked.context.catalog, asked.build_id, Resolution(how), **asked.caller.by)
+        resolve_conflict(db, press.context.catalog, press.build_id, Resolution(how), **press.caller.by)
     )
 
 
-def _replay(asked: Asked, db: Database) -> Done:
-    return Done({}, deliveries=(commands.replay_delivery(db, asked.subject, **asked.caller.by),))
+def _replay(press: ButtonPress, db: Database) -> Done:
+    return Done({}, deliveries=(commands.replay_delivery(db, press.subject, **press.caller.by),))
 
 
-def _wish(asked: Asked) -> rebuilds.Wish:
-    """``release/cri-o/1.35.6`` for what failed of a release, ``stream/cri-o/1.35``, ``branch/cri-o/f44``."""
-    kind, family, name = [*asked.subject.split("/"), "", ""][:3]
+def _wish(press: ButtonPress) -> rebuilds.Wish:
+    """Read which cells to rebuild from a subject.
+
+    It is ``release/cri-o/1.35.6`` for what failed of a release, ``stream/cri-o/1.35`` or ``branch/cri-o/f44``.
+    """
+    kind, family, name = [*press.subject.split("/"), "", ""][:3]
     if kind not in ("release", "stream", "branch") or not name:
         raise Problem(404, "There are no such cells.")
     known = {
@@ -157,11 +164,11 @@ def _wish(asked: Asked) -> rebuilds.Wish:
         "stream": {"stream": name},
         "branch": {"branch": name},
     }
-    return rebuilds.Wish(family=family, strategy=asked.form.get("strategy") or None, **known[kind])  # type: ignore[arg-type]
+    return rebuilds.Wish(family=family, strategy=press.form.get("strategy") or None, **known[kind])  # type: ignore[arg-type]
 
 
-def _what_rebuild(asked: Asked) -> str:
-    found = rebuilds.preview_rebuild(asked.context.db, asked.context.catalog, _wish(asked))
+def _what_rebuild(press: ButtonPress) -> str:
+    found = rebuilds.preview_rebuild(press.context.db, press.context.catalog, _wish(press))
     ready = [f"{cell.package} {cell.version} on {cell.target}" for cell in found.cells if not cell.refusal]
     left = [f"{cell.package} on {cell.target}: {cell.refusal}" for cell in found.cells if cell.refusal]
     if not ready:
@@ -169,29 +176,29 @@ def _what_rebuild(asked: Asked) -> str:
     return "\n".join([f"{len(ready)} new builds:", *ready, *(["Left alone:", *left] if left else [])])
 
 
-def _rebuild(asked: Asked, db: Database) -> Done:
-    done = rebuilds.request_rebuild(db, asked.context.catalog, _wish(asked), **asked.caller.by)
+def _rebuild(press: ButtonPress, db: Database) -> Done:
+    done = rebuilds.request_rebuild(db, press.context.catalog, _wish(press), **press.caller.by)
     return Done({}, builds=done.builds)
 
 
 def _override(
     kind: str, action: str, changes: Callable[[], Mapping[str, Any]]
-) -> Callable[[Asked, Database], Done]:
-    def act(asked: Asked, db: Database) -> Done:
+) -> Callable[[ButtonPress, Database], Done]:
+    def act(press: ButtonPress, db: Database) -> Done:
         overrides.change_catalog(
-            db, asked.context.live_catalog.files, kind, asked.subject, changes(),
-            why=asked.form.get("why", ""), action=action, **asked.caller.by,
+            db, press.context.live_catalog.files, kind, press.subject, changes(),
+            why=press.form.get("why", ""), action=action, **press.caller.by,
         )  # fmt: skip
         return Done({}, replan=True)
 
     return act
 
 
-def _what_cause(asked: Asked) -> str:
-    with asked.context.db.reader() as session:
-        cluster = board.cluster_of(session, asked.subject)
+def _what_cause(press: ButtonPress) -> str:
+    with press.context.db.reader() as session:
+        cluster = board.cluster_of(session, press.subject)
     if cluster is None:
-        raise NotFound(f"there is no cluster {asked.subject[:40]} of unknown failures without a name")
+        raise NotFound(f"there is no cluster {press.subject[:40]} of unknown failures without a name")
     where = f"{', '.join(cluster.packages)} on {', '.join(cluster.branches)}"
     return (
         f"{cluster.cause}\nThe name becomes a rule: it is given at once to the builds that failed so "
@@ -199,13 +206,13 @@ def _what_cause(asked: Asked) -> str:
     )
 
 
-def _name_cause(asked: Asked, db: Database) -> Done:
-    words = {text.name: asked.form.get(text.name, "") for text in CAUSE_TEXTS}
-    fault, retry = asked.form.get("fault", Fault.PACKAGE.value), asked.form.get("retry", Retry.NO.value)
+def _name_cause(press: ButtonPress, db: Database) -> Done:
+    words = {text.name: press.form.get(text.name, "") for text in CAUSE_TEXTS}
+    fault, retry = press.form.get("fault", Fault.PACKAGE.value), press.form.get("retry", Retry.NO.value)
     if fault not in list(Fault) or retry not in list(Retry):
         raise Problem(422, "Choose whose fault it is and whether a retry helps from the lists.")
     diagnoses.name_cluster(
-        db, asked.subject, **words, fault=Fault(fault), retry=Retry(retry), rename=False, **asked.caller.by
+        db, press.subject, **words, fault=Fault(fault), retry=Retry(retry), rename=False, **press.caller.by
     )
     return Done({})
 
@@ -224,15 +231,15 @@ CAUSE_CHOICES: Mapping[str, Mapping[str, str]] = {
 }
 
 
-def _side_tag(asked: Asked) -> str:
-    tag = known_side_tag(asked.context, asked.number).side_tag
+def _side_tag(press: ButtonPress) -> str:
+    tag = known_side_tag(press.context, press.number).side_tag
     return f"side tag of {tag.set_id} {tag.stream} on {tag.branch}" + (f" ({tag.name})" if tag.name else "")
 
 
-def _of_side_tag(command: SideTagCommand) -> Callable[[Asked, Database], Done]:
-    def act(asked: Asked, db: Database) -> Done:
-        why = asked.why()
-        return asked_of_side_tag(command(db, asked.number, why=why, **asked.caller.by))
+def _of_side_tag(command: SideTagCommand) -> Callable[[ButtonPress, Database], Done]:
+    def act(press: ButtonPress, db: Database) -> Done:
+        why = press.why()
+        return asked_of_side_tag(command(db, press.number, why=why, **press.caller.by))
 
     return act
 
@@ -248,32 +255,32 @@ def _to_build(subject: str) -> str:
 BUTTONS = (
     Button(
         "build-retry", "builds:write", "Build again",
-        lambda asked: f"A new attempt at the cell of {_cell(asked)} begins at once. This build stays as it is.",
+        lambda press: f"A new attempt at the cell of {_cell(press)} begins at once. This build stays as it is.",
         _retry, _to_build, choices=_strategies,
     ),
     Button(
         "build-cancel", "builds:write", "Cancel the build",
-        lambda asked: f"The end of {_cell(asked)} is asked for; the next step carries it out, at the build system too.",
-        lambda asked, db: _one(commands.request_cancel(db, asked.build_id, **asked.caller.by)), _to_build,
+        lambda press: f"The end of {_cell(press)} is asked for; the next step carries it out, at the build system too.",
+        lambda press, db: _one(commands.request_cancel(db, press.build_id, **press.caller.by)), _to_build,
     ),
     Button(
         "build-resume", "builds:write", "Let it go on",
-        lambda asked: f"{_cell(asked)} goes on. If it was handed over before, it is looked for first: never two.",
-        lambda asked, db: _one(
-            commands.resume_build(db, asked.context.catalog, asked.build_id, **asked.caller.by)
+        lambda press: f"{_cell(press)} goes on. If it was handed over before, it is looked for first: never two.",
+        lambda press, db: _one(
+            commands.resume_build(db, press.context.catalog, press.build_id, **press.caller.by)
         ),
         _to_build,
     ),
     Button(
         "build-give-up", "builds:write", "Give the build up",
-        lambda asked: f"{_cell(asked)} ends at once, without waiting for its build system. What that may still hold of "
+        lambda press: f"{_cell(press)} ends at once, without waiting for its build system. What that may still hold of "
         "it is looked for later, and cancelled.",
         _give_up, _to_build, texts=(WHY,),
     ),
     Button(
         "build-resolve", "builds:write", "Settle the conflict",
-        lambda asked: f"The lines in conflict in dist-git are settled as you choose, and {_cell(asked)} goes on.",
-        _resolve, _to_build, choices=lambda asked: RESOLUTIONS,
+        lambda press: f"The lines in conflict in dist-git are settled as you choose, and {_cell(press)} goes on.",
+        _resolve, _to_build, choices=lambda press: RESOLUTIONS,
     ),
     Button(
         "rebuild", "builds:write", "Build these cells again", _what_rebuild, _rebuild,
@@ -281,52 +288,52 @@ BUTTONS = (
     ),
     Button(
         "cause-name", "builds:write", "Name this cause", _what_cause, _name_cause,
-        lambda subject: "/causes", texts=CAUSE_TEXTS, choices=lambda asked: CAUSE_CHOICES,
+        lambda subject: "/causes", texts=CAUSE_TEXTS, choices=lambda press: CAUSE_CHOICES,
     ),
     Button(
         "delivery-replay", "releases:write", "Look at it again",
-        lambda asked: f"Delivery {asked.subject} is processed again, with the catalogue as it is now.",
+        lambda press: f"Delivery {press.subject} is processed again, with the catalogue as it is now.",
         _replay, lambda subject: f"/deliveries/{quote(subject)}",
     ),
     Button(
         "stream-confirm", "catalog:write", "Confirm the stream",
-        lambda asked: f"Stream {asked.subject} is built, and no longer marked as unconfirmed.",
+        lambda press: f"Stream {press.subject} is built, and no longer marked as unconfirmed.",
         _override("stream", "stream.confirm", lambda: {"confirmed": True, "build": True}),
         lambda subject: "/catalogue", texts=(WHY,),
     ),
     Button(
         "stream-end", "catalog:write", "Mark the stream as end-of-life",
-        lambda asked: f"Nothing new is built of stream {asked.subject}. What is built stays.",
+        lambda press: f"Nothing new is built of stream {press.subject}. What is built stays.",
         _override("stream", "stream.end", lambda: {"build": False, "eol": _today()}),
         lambda subject: "/catalogue", texts=(WHY,),
     ),
     Button(
         "branch-end", "catalog:write", "Mark the branch as end-of-life",
-        lambda asked: f"Branch {asked.subject} gets no new builds. What is built stays.",
+        lambda press: f"Branch {press.subject} gets no new builds. What is built stays.",
         _override("branch", "branch.end", lambda: {"eol": _today()}),
         lambda subject: "/catalogue", texts=(WHY,),
     ),
     Button(
         "target-pause", "catalog:write", "Pause the target",
-        lambda asked: f"Nothing new is planned for {asked.subject}. What is under way goes on.",
+        lambda press: f"Nothing new is planned for {press.subject}. What is under way goes on.",
         _override("target", "target.pause", lambda: {"enabled": False}),
         lambda subject: "/catalogue", texts=(WHY,),
     ),
     Button(
         "target-resume", "catalog:write", "Resume the target",
-        lambda asked: f"{asked.subject} is planned for again; the newest patch of each stream that it missed is built.",
+        lambda press: f"{press.subject} is planned for again; the newest patch of each stream that it missed is built.",
         _override("target", "target.resume", lambda: {"enabled": True}),
         lambda subject: "/catalogue", texts=(WHY,),
     ),
     Button(
         "side-tag-give-up", "builds:write", "Give the side tag up",
-        lambda asked: f"The {_side_tag(asked)} is removed at the build system with all that it holds, although its "
+        lambda press: f"The {_side_tag(press)} is removed at the build system with all that it holds, although its "
         "update was not pushed. Builds that wait for their turn get a new one.",
         _of_side_tag(give_up_side_tag), lambda subject: f"/side-tags/{subject}", texts=(WHY,),
     ),
     Button(
         "side-tag-go-on", "builds:write", "Let the set go on",
-        lambda asked: f"The {_side_tag(asked)} goes on: if it is held it is tried or looked at again, else the later "
+        lambda press: f"The {_side_tag(press)} goes on: if it is held it is tried or looked at again, else the later "
         "builds of the set are made without those that ended badly.",
         _of_side_tag(go_on_side_tag), lambda subject: f"/side-tags/{subject}", texts=(WHY,),
     ),
@@ -335,9 +342,9 @@ BUTTONS = (
 
 def _routes(button: Button) -> None:
     def show(request: Request, subject: str) -> Response:
-        asked = Asked(context_of(request), known_word(subject, "thing"), request.state.caller, {})
+        press = ButtonPress(context_of(request), known_word(subject, "thing"), request.state.caller, {})
         try:
-            what, choices = button.what(asked), button.choices(asked)
+            what, choices = button.what(press), button.choices(press)
         except Exception as error:
             raise refused(error) from error
         values = {
@@ -349,23 +356,23 @@ def _routes(button: Button) -> None:
         }
         return page(request, "confirm.html", values, headers={"Cache-Control": "no-store"})
 
-    def press(request: Request, subject: str, form: Form) -> Response:
+    def submit(request: Request, subject: str, form: Form) -> Response:
         caller: Caller = request.state.caller
         check_form(caller, form)
-        asked = Asked(context_of(request), known_word(subject, "thing"), caller, form)
+        press = ButtonPress(context_of(request), known_word(subject, "thing"), caller, form)
         try:
-            with asked.context.db.transaction() as session:
-                done = button.act(asked, JoinedDatabase(session))
+            with press.context.db.transaction() as session:
+                done = button.act(press, JoinedDatabase(session))
         except Exception as error:
             raise refused(error) from error
-        hint(asked.context, done)
+        hint(press.context, done)
         return RedirectResponse(
             _to_build(str(done.body["build"])) if "build" in done.body else button.back(subject), 303
         )
 
     address = f"/do/{button.name}/{{subject:path}}"
     router.add_api_route(address, show, methods=["GET"], dependencies=[page_needs(button.scope)])
-    router.add_api_route(address, press, methods=["POST"], dependencies=[page_needs(button.scope)])
+    router.add_api_route(address, submit, methods=["POST"], dependencies=[page_needs(button.scope)])
 
 
 for each in BUTTONS:

@@ -30,7 +30,7 @@ router = APIRouter(include_in_schema=False, dependencies=[page_needs("read")])
 
 @router.get("/catalogue")
 def show_catalogue(request: Request) -> Response:
-    """What is built where, and what maintainers changed of it."""
+    """Show the streams, targets and branches, and what maintainers changed of them."""
     context = context_of(request)
     catalog, now = context.catalog, datetime.now(UTC)
     with context.db.reader() as session:
@@ -49,7 +49,7 @@ def show_catalogue(request: Request) -> Response:
 
 @router.get("/rules")
 def show_rules(request: Request) -> Response:
-    """Every workaround with its latest proofs."""
+    """Show every workaround with its latest proofs."""
     context = context_of(request)
     with context.db.reader() as session:
         found = board.rules(session, context.catalog)
@@ -69,7 +69,7 @@ def show_rules(request: Request) -> Response:
 
 @router.get("/causes")
 def show_causes(request: Request) -> Response:
-    """Unknown clusters and rules, with how often they were met."""
+    """Show the clusters of unknown failures, and the rules with how often they matched."""
     context = context_of(request)
     with context.db.reader() as session:
         found = board.list_causes(session, context.catalog)

@@ -26,7 +26,7 @@ router = APIRouter(include_in_schema=False, dependencies=[page_needs("read")])
 
 @router.get("/deliveries")
 def show_deliveries(request: Request) -> Response:
-    """The inbox, newest first."""
+    """Show the webhook deliveries, newest first."""
     context = context_of(request)
     values = {name: word(request.query_params, name) for name in ("state", "cursor")}
     with context.db.reader() as session:
@@ -47,7 +47,7 @@ def show_deliveries(request: Request) -> Response:
 
 @router.get("/deliveries/{guid}")
 def show_delivery(request: Request, guid: str) -> Response:
-    """One delivery with its payload."""
+    """Show one delivery with its payload."""
     context = context_of(request)
     known_word(guid, "delivery")
     with context.db.reader() as session:
@@ -70,7 +70,7 @@ def show_delivery(request: Request, guid: str) -> Response:
 
 
 def readable_payload(payload: bytes) -> str:
-    """The payload's JSON with indents; where it is cut or cannot be read, its text as it came."""
+    """Return the payload's JSON indented, or its text as it came where it is cut or is no JSON."""
     try:
         return json.dumps(json.loads(payload), indent=2, ensure_ascii=False, sort_keys=False)
     except (ValueError, RecursionError):

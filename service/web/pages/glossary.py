@@ -129,5 +129,5 @@ SECTIONS: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
 
 @router.get("/glossary")
 def show_glossary(request: Request) -> Response:
-    """The words that the pages use."""
+    """Show the words that the pages use."""
     return page(request, "glossary.html", {"sections": SECTIONS})

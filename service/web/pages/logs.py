@@ -1,4 +1,4 @@
-"""A chroot's log as a page: a window of lines, a search, the growing end. Complete without a script."""
+"""The page of a chroot's log: a window of its lines, a search, or its growing end. Complete without a script."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ router = APIRouter(include_in_schema=False, dependencies=[page_needs("read")])
 
 @router.get("/builds/{build_id}/logs/{chroot}")
 def show_log(request: Request, build_id: str, chroot: str) -> Response:
-    """A window of a stored log around a line, or at its end where none is named; the tail of one that grows."""
+    """Show a stored log's lines around the one named, or its last ones; of a growing log its tail."""
     context = context_of(request)
     logs = chroot_logs(context, known_id(build_id, "build"), known_word(chroot, "chroot"))
     kind = logs.kind(word(request.query_params, "kind"))
@@ -62,7 +62,7 @@ def show_log(request: Request, build_id: str, chroot: str) -> Response:
 
 
 def tail_lines(logs: ChrootLogs) -> list[Line]:
-    """The growing log's last lines. Their numbers count from the first shown one: the true ones are not known."""
+    """Return a growing log's last lines, numbered from the first shown one: their true numbers are not known."""
     if logs.tail is None:
         return []
     raw = logs.tail.tail.split(b"\n")

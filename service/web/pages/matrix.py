@@ -1,4 +1,4 @@
-"""The matrix, branch and package pages: where every package stands."""
+"""The pages of the matrix, of a branch and of a package: the state of each package on each target."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ router = APIRouter(include_in_schema=False, dependencies=[page_needs("read")])
 
 @dataclass(frozen=True)
 class MatrixFilter:
-    """What the matrix is cut down to, as the address says it."""
+    """The filters of the matrix page, as its address gives them."""
 
     family: str = ""
     stream: str = ""
@@ -61,7 +61,7 @@ class MatrixFilter:
         return any(self.values.values())
 
     def fits(self, cell: board.Cell) -> bool:
-        """Whether a cell is one that was asked for."""
+        """Whether a cell passes the filters of state, failing and behind."""
         if self.state and cell.state != self.state:
             return False
         if self.failing and cell.state not in board.FAILING:
@@ -71,7 +71,7 @@ class MatrixFilter:
 
 @router.get("/")
 def show_matrix(request: Request) -> Response:
-    """The home page."""
+    """Show the matrix: the home page."""
     context = context_of(request)
     chosen = MatrixFilter.read(request.query_params)
     now = datetime.now(UTC)
@@ -109,7 +109,7 @@ def show_matrix(request: Request) -> Response:
 
 @router.get("/branches/{name}")
 def show_branch(request: Request, name: str) -> Response:
-    """One Fedora branch: every package's build status on it."""
+    """Show one Fedora branch with the state of every package on it."""
     context = context_of(request)
     policy = context.catalog.branches.get(known_word(name, "branch"))
     now = datetime.now(UTC)
@@ -136,7 +136,7 @@ def show_branch(request: Request, name: str) -> Response:
 
 @router.get("/packages/{name}")
 def show_package(request: Request, name: str) -> Response:
-    """One package: its cells, the releases of its stream, its SRPMs."""
+    """Show one package: its cells, the releases of its stream, its SRPMs."""
     context = context_of(request)
     known_word(name, "package")
     now = datetime.now(UTC)

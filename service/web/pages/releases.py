@@ -1,4 +1,4 @@
-"""Releases and builds, as lists and one by one."""
+"""The pages of releases and builds: the lists, and one release or build in full."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ router = APIRouter(include_in_schema=False, dependencies=[page_needs("read")])
 
 @router.get("/releases")
 def show_releases(request: Request) -> Response:
-    """Upstream's releases, last seen first."""
+    """Show upstream's releases, last seen first."""
     context = context_of(request)
     values = {name: word(request.query_params, name) for name in ("stream", "state", "cursor")}
     now = datetime.now(UTC)
@@ -54,7 +54,7 @@ def show_releases(request: Request) -> Response:
 
 @router.get("/releases/{family}/{version}")
 def show_release(request: Request, family: str, version: str) -> Response:
-    """One release as one timeline: heard of, decided, source, spec, SRPM, builds."""
+    """Show one release as a timeline: delivery, decision, source, spec, SRPM, builds."""
     context = context_of(request)
     known_word(family + version, "release")
     now = datetime.now(UTC)
@@ -86,7 +86,7 @@ def show_release(request: Request, family: str, version: str) -> Response:
 
 @router.get("/builds")
 def show_builds(request: Request) -> Response:
-    """Builds, newest first."""
+    """Show the builds that match the filters, newest first."""
     context = context_of(request)
     names = ("package", "branch", "system", "state", "arch", "version", "cursor")
     values = {name: word(request.query_params, name) for name in names}
@@ -126,7 +126,7 @@ def show_builds(request: Request) -> Response:
 
 @router.get("/builds/{build_id}")
 def show_build(request: Request, build_id: str) -> Response:
-    """One build: state, architectures, what changed since the last good one, history."""
+    """Show one build: state, architectures, what changed since the last good one, history."""
     context = context_of(request)
     number = known_id(build_id, "build")
     with context.db.reader() as session:

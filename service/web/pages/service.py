@@ -20,7 +20,7 @@ router = APIRouter(include_in_schema=False, dependencies=[page_needs("read")])
 
 @router.get("/audit")
 def show_audit(request: Request) -> Response:
-    """Who asked for what, newest first."""
+    """Show the audit trail, newest first."""
     names = ("actor", "action", "cursor")
     values = {name: word(request.query_params, name) for name in names}
     with context_of(request).db.reader() as session:
@@ -35,7 +35,7 @@ def show_audit(request: Request) -> Response:
 
 @router.get("/health")
 def show_health(request: Request) -> Response:
-    """What is due and overdue, and who was reached when."""
+    """Show due and overdue work, and the last contact with other services."""
     context = context_of(request)
     with context.db.reader() as session:
         found = board.health(session)
@@ -57,7 +57,7 @@ def show_health(request: Request) -> Response:
 
 @router.get("/api/v1/docs")
 def show_api(request: Request) -> Response:
-    """The API's description for people, made from its OpenAPI document."""
+    """Show the API's description for people, made from its OpenAPI document."""
     return page(
         request,
         "docs.html",
@@ -66,7 +66,7 @@ def show_api(request: Request) -> Response:
 
 
 def shape(schema: dict[str, Any]) -> str:
-    """A JSON schema in a few words."""
+    """Describe a JSON schema in a few words."""
     if "$ref" in schema:
         return str(schema["$ref"]).rpartition("/")[2]
     if "anyOf" in schema:
@@ -80,5 +80,5 @@ def shape(schema: dict[str, Any]) -> str:
 
 
 def kinds(answer: dict[str, Any]) -> str:
-    """The media types of one answer."""
+    """Return the media types of one answer as text, or its description where it has none."""
     return ", ".join(answer.get("content", {})) or str(answer.get("description", ""))

@@ -18,7 +18,7 @@ router = APIRouter(include_in_schema=False, dependencies=[page_needs("read")])
 
 @router.get("/side-tags")
 def show_side_tags(request: Request) -> Response:
-    """Every side tag, newest first."""
+    """Show the side tags, newest first."""
     values = {name: word(request.query_params, name) for name in ("branch", "cursor")}
     context = context_of(request)
     with context.db.reader() as session:
@@ -33,6 +33,6 @@ def show_side_tags(request: Request) -> Response:
 
 @router.get("/side-tags/{side_tag_id}")
 def show_side_tag(request: Request, side_tag_id: str) -> Response:
-    """One side tag: its set in build order, and its history."""
+    """Show one side tag: its set in build order, and its history."""
     detail = known_side_tag(context_of(request), known_id(side_tag_id, "side tag"))
     return page(request, "side_tag.html", {"detail": detail})
