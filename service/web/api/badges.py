@@ -48,7 +48,7 @@ def get_badge(context: Context, package: WordInPath, branch: WordInPath, system:
 
 
 def badge_svg(grid: board.Matrix) -> str:
-    """The badge of the one package and branch that ``grid`` was cut down to."""
+    """Draw the badge of the one package and branch that ``grid`` was filtered to."""
     row = grid.rows[0]
     word, version = _verdict(row)
     label = f"{row.package} {grid.columns[0].branch}"

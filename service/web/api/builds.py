@@ -35,8 +35,6 @@ from service.web.base.parameters import (
 from service.web.base.problems import READ_PROBLEMS, WRITE_PROBLEMS, Problem
 
 reading = APIRouter(prefix="/api/v1", dependencies=[needs("read")], responses=READ_PROBLEMS)
-
-
 writing = APIRouter(prefix="/api/v1", responses=WRITE_PROBLEMS)
 
 ForBuilds = Annotated[WriteRequest, write_needs("builds:write")]
@@ -425,7 +423,7 @@ def _wants_json(request: Request) -> bool:
 
 
 def build_shape(detail: board.BuildDetail, *, confirmed: bool) -> BuildWithHistory:
-    """One build with how it was made."""
+    """Make the API's build with its history from the board's."""
     own = Build.model_validate(detail.build).model_dump()
     rest: dict[str, Any] = {
         name: getattr(detail, name)
@@ -443,7 +441,7 @@ def build_shape(detail: board.BuildDetail, *, confirmed: bool) -> BuildWithHisto
 
 
 def spec_shape(change: board.SpecChange) -> SpecShape:
-    """A spec with its diff."""
+    """Make the API's spec from the board's."""
     spec = change.spec
     return SpecShape(
         build_id=spec.build_id,

@@ -25,8 +25,7 @@ from service.web.base.problems import READ_PROBLEMS, WRITE_PROBLEMS, problems
 reading = APIRouter(
     prefix="/api/v1", tags=["catalogue"], dependencies=[needs("read")], responses=READ_PROBLEMS
 )
-
-
+# Apart from the others because its place in the document is beside what changes the overrides, and it has no 404.
 listing = APIRouter(
     prefix="/api/v1", tags=["catalogue"], dependencies=[needs("read")], responses=problems(401, 403, 422, 503)
 )
@@ -75,7 +74,7 @@ class TargetChanges(Body):
     deadline_hours: Annotated[int, Field(ge=1, le=720)] | None = None
 
     def changes(self) -> dict[str, Any]:
-        """The keys that were given; null means something for the ends of the range only."""
+        """Return the changes that were given; null counts for the ends of the range of streams only."""
         given = self.model_dump(exclude_unset=True, exclude={"why"})
         return {
             key: value
@@ -186,7 +185,7 @@ def drop_override(write: ForCatalog, override_id: IdInPath, wanted: Reason) -> R
 
 
 def overrides_shown(context: WebContext) -> list[OverrideShape]:
-    """The overrides beside what the files say, for the API and the catalogue's page."""
+    """Return the overrides beside what the files say, for the API and the catalogue's page."""
     with context.db.reader() as session:
         rows = overrides.read_overrides(session)
     found = context.live_catalog.look()

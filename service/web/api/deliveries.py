@@ -25,8 +25,6 @@ PAYLOAD_SHOWN = 1024 * 1024
 
 
 reading = APIRouter(prefix="/api/v1", dependencies=[needs("read")], responses=READ_PROBLEMS)
-
-
 writing = APIRouter(prefix="/api/v1", responses=WRITE_PROBLEMS)
 
 ForReleases = Annotated[WriteRequest, write_needs("releases:write")]
@@ -104,7 +102,7 @@ def replay_delivery(write: ForReleases, guid: WordInPath) -> Response:
 
 
 def delivery_text(detail: board.DeliveryDetail) -> str:
-    """One delivery as JSON; its payload is null where it was too long to read whole, or cannot be said again.
+    """Write one delivery as JSON; its payload is null where it was too long to read whole, or is no valid JSON.
 
     Payloads are foreign: numbers beyond all bounds, half characters and endless nesting are in some of them.
     """
@@ -118,7 +116,7 @@ def delivery_text(detail: board.DeliveryDetail) -> str:
 
 
 def delivery_shape(detail: board.DeliveryDetail) -> DeliveryWithPayload:
-    """One delivery without its payload."""
+    """Make the API's delivery from the board's, without its payload."""
     release = None
     if detail.release_family and detail.release_version:
         release = f"{detail.release_family}/{detail.release_version}"

@@ -35,7 +35,7 @@ def get_feed(context: Context) -> Response:
 
 
 def feed_xml(ends: Sequence[board.EndedBuild], base_url: str, now: datetime) -> bytes:
-    """The feed's document. ``base_url`` has no slash at its end."""
+    """Write the feed's XML. ``base_url`` has no slash at its end."""
     ElementTree.register_namespace("", ATOM)
     feed = ElementTree.Element(f"{{{ATOM}}}feed")
     _add(feed, "id", f"{base_url}/api/v1/feed.atom")

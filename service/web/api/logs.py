@@ -77,7 +77,10 @@ class HitsShape(BaseModel):
 
 @dataclass(frozen=True)
 class ChrootLogs:
-    """The logs of one chroot, or of the source step. ``growing`` while it runs; ``waiting`` says why not stored yet."""
+    """The logs of one chroot, or of the source step.
+
+    ``growing``: it runs, and its log can be watched. ``waiting`` says why the logs are not stored yet.
+    """
 
     detail: board.BuildDetail
     chroot: str
@@ -90,7 +93,7 @@ class ChrootLogs:
     tail: TailRow | None
 
     def kind(self, wanted: str) -> str:
-        """The kind to show: the one asked for, else the first that is stored, else the builder's."""
+        """Return the kind of log to show: the one asked for, else the first that is stored, else the builder's."""
         kinds = [row.kind for row in self.kept]
         stored = [row.kind for row in self.kept if row.is_stored]
         if wanted in kinds:
@@ -99,7 +102,7 @@ class ChrootLogs:
 
 
 def chroot_logs(context: WebContext, build_id: int, chroot: str) -> ChrootLogs:
-    """Everything about a chroot's logs. Raises Problem 404 for an unknown build or chroot."""
+    """Return what there is of a chroot's logs. Raises Problem 404 for an unknown build or chroot."""
     with context.db.reader() as session:
         detail = known_build(session, build_id)
         kept = logs_of(session, build_id, chroot)
@@ -121,7 +124,7 @@ def chroot_logs(context: WebContext, build_id: int, chroot: str) -> ChrootLogs:
 
 
 def find_stored(context: WebContext, build_id: int, chroot: str, kind: str) -> StoredLog | None:
-    """One stored log with its index."""
+    """Return one stored log with its index, or None where it is not stored."""
     with context.db.reader() as session:
         return stored_log(session, build_id, chroot, kind)
 

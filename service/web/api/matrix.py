@@ -107,7 +107,7 @@ def get_matrix(request: Request, context: Context, family: Word = None) -> Respo
 
 
 def matrix_shape(grid: board.Matrix) -> MatrixShape:
-    """The matrix with ages as of its own time."""
+    """Make the API's matrix from the board's, with ages as of its own time."""
     return MatrixShape(
         targets=[Target.model_validate(column) for column in grid.columns],
         rows=[
@@ -142,5 +142,5 @@ def _cell(cell: board.Cell, now: datetime) -> MatrixCell:
 
 
 def age_seconds(build: board.BuildRow, now: datetime) -> int:
-    """Whole seconds since the build ended, or since it was planned if it has not."""
+    """Return the whole seconds since a build ended, or since it was planned if it has not."""
     return max(int((now - (build.ended_at or build.created_at)).total_seconds()), 0)

@@ -84,7 +84,7 @@ class ProblemShape(Shape):
 
 
 def described(app: FastAPI) -> dict[str, Any]:
-    """The document, made once. Raises KeyError for a link to an operation that is not there."""
+    """Make the OpenAPI document, once. Raises KeyError for a link to an operation that is not there."""
     if app.openapi_schema is not None:
         return app.openapi_schema
     document = FastAPI.openapi(app)
@@ -123,14 +123,14 @@ def described(app: FastAPI) -> dict[str, Any]:
 
 
 def api_routes(app: FastAPI) -> Iterator[APIRoute]:
-    """Every route that declares its parameters; FastAPI keeps an included router as one entry."""
+    """Yield every route that declares its parameters; FastAPI keeps an included router as one entry."""
     for entry in app.routes:
         inside = getattr(entry, "original_router", None)
         yield from (route for route in (inside.routes if inside else [entry]) if isinstance(route, APIRoute))
 
 
 def scope_of(route: APIRoute) -> str | None:
-    """The strictest scope that a route declares with ``needs`` or ``page_needs``; None where it declares none."""
+    """Return the strictest scope that a route declares with ``needs`` or ``page_needs``, or None."""
     found = {getattr(each.call, "scope", None) for each in _all_dependencies(route.dependant)} - {None}
     return next(iter(found - {"read"} or found), None)
 

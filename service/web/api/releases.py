@@ -22,8 +22,6 @@ from service.web.base.parameters import DEFAULT_LIMIT, Context, Cursor, Limit, W
 from service.web.base.problems import READ_PROBLEMS, WRITE_PROBLEMS, Problem
 
 reading = APIRouter(prefix="/api/v1", dependencies=[needs("read")], responses=READ_PROBLEMS)
-
-
 writing = APIRouter(prefix="/api/v1", responses=WRITE_PROBLEMS)
 
 ForReleases = Annotated[WriteRequest, write_needs("releases:write")]
@@ -159,7 +157,7 @@ def add_release(write: ForReleases, wanted: NewRelease) -> Response:
 
 
 def release_shape(detail: board.ReleaseDetail) -> ReleaseWithBuilds:
-    """One release with its source and builds."""
+    """Make the API's release from the board's."""
     return ReleaseWithBuilds(
         **Release.model_validate(detail.release).model_dump(),
         package=detail.package,

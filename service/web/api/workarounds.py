@@ -82,7 +82,7 @@ def list_workarounds(context: Context) -> Any:
 
 
 def proved_workaround(row: board.RuleRow) -> ProvedWorkaround:
-    """One workaround of the catalogue with its latest proofs."""
+    """Make the API's workaround with its latest proofs from the board's."""
     return ProvedWorkaround(
         **workaround_shape(row.rule).model_dump(),
         proofs=[proof_shape(proof) for proof in row.proofs],
@@ -91,7 +91,7 @@ def proved_workaround(row: board.RuleRow) -> ProvedWorkaround:
 
 
 def workaround_shape(row: Workaround) -> WorkaroundShape:
-    """One workaround of the catalogue; its branches are those on which its toolchain facts hold, too."""
+    """Make the API's workaround; its branches are those on which its toolchain facts hold, too."""
     first_branch, last_branch = row.branch_range
     return WorkaroundShape(
         id=row.id,
@@ -114,7 +114,7 @@ def workaround_shape(row: Workaround) -> WorkaroundShape:
 
 
 def proof_shape(proof: board.ProofRow) -> ProofShape:
-    """One proof; its trials in a few words each."""
+    """Make the API's proof from the board's, its trials in a few words each."""
     chain = proof.toolchain
     return ProofShape(
         go=chain.go,
@@ -132,6 +132,6 @@ def proof_shape(proof: board.ProofRow) -> ProofShape:
 
 
 def trial_words(trial: board.StoredTrial) -> str:
-    """A stored trial in a few words."""
+    """Describe a stored trial in a few words."""
     findings = [str(finding["id"]) for finding in trial["findings"]]
     return in_words(trial["linked"], trial["symptom"], trial["started"], trial["called"], findings)

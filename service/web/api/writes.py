@@ -137,7 +137,7 @@ def _fingerprint(request: Request, payload: BaseModel | None) -> str:
 
 
 def _claim(session: Session, actor: str, key: str, asked: str) -> KeptAnswer:
-    """The key's row, made by the first request of its name and locked until the answer is in it."""
+    """Return the key's row, made by its first request and locked until the answer is in it."""
     at = database_now(session)
     session.execute(delete(KeptAnswer).where(KeptAnswer.at < at - KEPT_FOR))
     insert = sqlite.insert if session.get_bind().dialect.name == "sqlite" else postgresql.insert

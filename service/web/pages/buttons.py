@@ -43,11 +43,7 @@ class ButtonPress:
     form: Mapping[str, str]
 
     @property
-    def build_id(self) -> int:
-        return self.number
-
-    @property
-    def number(self) -> int:
+    def row_id(self) -> int:
         """The subject as a row's id. Raises Problem 404."""
         if not (self.subject.isascii() and self.subject.isdigit() and len(self.subject) < 18):
             raise Problem(404, "There is no such build, and no such side tag.")
@@ -63,7 +59,7 @@ class ButtonPress:
     def build(self) -> board.BuildDetail:
         """Return the build that the button is on. Raises Problem 404."""
         with self.context.db.reader() as session:
-            return known_build(session, self.build_id)
+            return known_build(session, self.row_id)
 
 
 @dataclass(frozen=True)
@@ -112,8 +108,8 @@ def _strategies(press: ButtonPress) -> dict[str, dict[str, str]]:
 def _retry(press: ButtonPress, db: Database) -> Done:
     strategy = press.form.get("strategy") or None
     catalog = press.context.catalog
-    rebuilds.check_retry(db, catalog, press.build_id, strategy)
-    return _one(commands.request_build(db, catalog, press.build_id, strategy=strategy, **press.caller.by))
+    rebuilds.check_retry(db, catalog, press.row_id, strategy)
+    return _one(commands.request_build(db, catalog, press.row_id, strategy=strategy, **press.caller.by))
 
 
 def _one(done: commands.Requested) -> Done:
@@ -123,9 +119,7 @@ def _one(done: commands.Requested) -> Done:
 def _give_up(press: ButtonPress, db: Database) -> Done:
     why = press.why()
     seconds = 2 * press.context.settings.submit_doubt_seconds
-    return _one(
-        commands.give_up_build(db, press.build_id, why=why, surplus_seconds=seconds, **press.caller.by)
-    )
+    return _one(commands.give_up_build(db, press.row_id, why=why, surplus_seconds=seconds, **press.caller.by))
 
 
 RESOLUTIONS = {
@@ -142,9 +136,7 @@ def _resolve(press: ButtonPress, db: Database) -> Done:
     how = press.form.get("how", "")
     if not how or how not in RESOLUTIONS["how"]:
         raise Problem(422, "Choose how the conflict is settled.")
-    return _one(
-        resolve_conflict(db, press.context.catalog, press.build_id, Resolution(how), **press.caller.by)
-    )
+    return _one(resolve_conflict(db, press.context.catalog, press.row_id, Resolution(how), **press.caller.by))
 
 
 def _replay(press: ButtonPress, db: Database) -> Done:
@@ -232,14 +224,14 @@ CAUSE_CHOICES: Mapping[str, Mapping[str, str]] = {
 
 
 def _side_tag(press: ButtonPress) -> str:
-    tag = known_side_tag(press.context, press.number).side_tag
+    tag = known_side_tag(press.context, press.row_id).side_tag
     return f"side tag of {tag.set_id} {tag.stream} on {tag.branch}" + (f" ({tag.name})" if tag.name else "")
 
 
 def _of_side_tag(command: SideTagCommand) -> Callable[[ButtonPress, Database], Done]:
     def act(press: ButtonPress, db: Database) -> Done:
         why = press.why()
-        return asked_of_side_tag(command(db, press.number, why=why, **press.caller.by))
+        return asked_of_side_tag(command(db, press.row_id, why=why, **press.caller.by))
 
     return act
 
@@ -261,13 +253,13 @@ BUTTONS = (
     Button(
         "build-cancel", "builds:write", "Cancel the build",
         lambda press: f"The end of {_cell(press)} is asked for; the next step carries it out, at the build system too.",
-        lambda press, db: _one(commands.request_cancel(db, press.build_id, **press.caller.by)), _to_build,
+        lambda press, db: _one(commands.request_cancel(db, press.row_id, **press.caller.by)), _to_build,
     ),
     Button(
         "build-resume", "builds:write", "Let it go on",
         lambda press: f"{_cell(press)} goes on. If it was handed over before, it is looked for first: never two.",
         lambda press, db: _one(
-            commands.resume_build(db, press.context.catalog, press.build_id, **press.caller.by)
+            commands.resume_build(db, press.context.catalog, press.row_id, **press.caller.by)
         ),
         _to_build,
     ),

@@ -1,4 +1,4 @@
-"""What a request may cost: rate, type, size and time; tags that spare an answer."""
+"""Limits on requests: rate, type, size and time of a body; ETags that spare an answer."""
 
 from __future__ import annotations
 
