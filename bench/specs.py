@@ -16,9 +16,8 @@ from service.domain.fedora import Branch
 from service.domain.reports import Srpm
 from service.domain.specs import SpecFile
 from workers.packaging import offline
-from workers.packaging.spec_check import check_spec, check_text
-from workers.packaging.spec_lint import NOT_INSTALLED, lint_spec
-from workers.packaging.srpm import build_srpm
+from workers.packaging.rpm_commands import build_srpm
+from workers.packaging.spec_check import NOT_INSTALLED, check_spec, check_text, lint_spec
 
 TAG = "v1.35.6"
 SOURCE_BYTES = 12 * 1024 * 1024

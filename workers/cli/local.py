@@ -1,4 +1,4 @@
-"""The service on this machine, as the command line sees it: the same answers as the API's, without a server."""
+"""The command line's access to the service on this machine: the API's answers, read from the database itself."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from service.sidetags.commands import SideTagAsked, give_up_side_tag, go_on_side
 from workers.cli.output import plain
 from workers.context import Context
 
-# The state that a resource is asked about by the word before the dot.
+# What each action changes of a target, stream or branch.
 CHANGES: Mapping[str, Mapping[str, Any]] = {
     "target.pause": {"enabled": False},
     "target.resume": {"enabled": True},
@@ -29,7 +29,7 @@ CHANGES: Mapping[str, Mapping[str, Any]] = {
 
 
 class LocalService:
-    """Reads and commands on the database itself. Raises CommandRefused and its like, as the commands do."""
+    """Reads and commands on this machine's database. Raises CommandRefused and DomainError, as the commands do."""
 
     def __init__(self, ctx: Context) -> None:
         self._ctx = ctx

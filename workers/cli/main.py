@@ -16,14 +16,15 @@ from workers.builds import deliveries
 from workers.cli.builds import builds_app
 from workers.cli.catalog import branches_app, catalog_app, streams_app, targets_app
 from workers.cli.causes import causes_app
-from workers.cli.output import Json, context, fail, print_json, print_table, told
+from workers.cli.output import Json, fail, print_json, print_table
 from workers.cli.rules import rules_app
-from workers.cli.service import choose, service
+from workers.cli.service import choose, context, service, told
 from workers.cli.side_tags import side_tags_app
 from workers.cli.specs import render, srpm
 from workers.cli.tokens import audit, tokens_app
 from workers.context import load_catalog
 from workers.machine import sample, supervisor
+from workers.machine.bootstrap import running_settings
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -116,7 +117,7 @@ def beat() -> None:
 def migrate() -> None:
     """Bring the database to the newest schema; safe to repeat."""
     with told():
-        migrations.upgrade(supervisor.running_settings(load_settings()).database())
+        migrations.upgrade(running_settings(load_settings()).database())
     typer.echo("the database has the newest schema")
 
 
@@ -131,7 +132,7 @@ def send_release(
 ) -> None:
     """Send a signed GitHub release delivery to a running service, as GitHub would."""
     with told():
-        settings = supervisor.running_settings(load_settings())
+        settings = running_settings(load_settings())
         if not settings.secrets():
             fail("CRYOPACK_GITHUB_WEBHOOK_SECRETS is empty: there is nothing to sign with")
         answer = sample.deliver(

@@ -1,4 +1,4 @@
-"""A service elsewhere, as the command line sees it: its API over HTTP, with a token where one is given."""
+"""The command line's access to a service elsewhere: its API over HTTP, with a token where one is given."""
 
 from __future__ import annotations
 
@@ -10,14 +10,17 @@ from urllib.parse import quote
 import httpx2
 
 from service.settings import Settings
-from workers.cli.failures import RemoteFailed
 
 TIMEOUT = httpx2.Timeout(30.0, connect=5.0)
 PAGE = 200
 
 
+class RemoteFailed(Exception):
+    """The service elsewhere refused, or did not answer; ``str(error)`` is one line that says which and what to do."""
+
+
 class RemoteService:
-    """The same questions and commands as LocalService, asked at ``settings.server``. Raises RemoteFailed."""
+    """The methods of LocalService, carried out by the API of ``settings.server``. Raises RemoteFailed."""
 
     def __init__(self, settings: Settings) -> None:
         token = settings.token.get_secret_value()

@@ -1,12 +1,14 @@
-"""License expressions: checked as SPDX, and computed from a source with go-vendor-tools where it is installed."""
+"""Check SPDX license expressions, and compute one from a source with go-vendor-tools where it is installed."""
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import sys
 import tarfile
 import tempfile
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -29,7 +31,7 @@ class BadLicense(Exception):
 
 @dataclass(frozen=True)
 class Computed:
-    """``expression`` is empty where nobody could compute it; ``by`` is the tool and its detector, or why not."""
+    """A computed license: ``expression``, empty where that failed; ``by`` is the tool and detector, or the reason."""
 
     expression: str
     by: str
@@ -37,7 +39,7 @@ class Computed:
 
 @lru_cache(maxsize=256)
 def checked(expression: str) -> str:
-    """An SPDX expression in its normal writing. Raises BadLicense."""
+    """Return an SPDX expression in its normal spelling. Raises BadLicense."""
     try:
         parsed = _SPDX.parse(expression, validate=True, strict=True)
     except ExpressionError as error:
@@ -48,7 +50,7 @@ def checked(expression: str) -> str:
 
 
 def same(one: str, other: str) -> bool:
-    """Whether two expressions mean the same, whatever their order. Texts that are no expressions differ."""
+    """Return whether two expressions mean the same, in any order. Texts that are no expressions differ."""
     try:
         return bool(_SPDX.is_equivalent(checked(one), checked(other)))
     except BadLicense:
@@ -56,10 +58,10 @@ def same(one: str, other: str) -> bool:
 
 
 def compute(archive: Path, root: str, *, folder: Path, seconds: float = SECONDS) -> Computed:
-    """What go-vendor-tools finds in an archive that ``workers.sources.archives.inspect`` has passed.
+    """Compute the license of an archive that ``workers.sources.archives.inspect`` has passed, with go-vendor-tools.
 
     ``root`` is its one folder; it is unpacked below ``folder`` and removed again. Raises OSError for our disk's
-    sake; a missing tool or detector, and what it could not tell, is an answer and no error.
+    sake; a missing tool or detector and a failed detection are an answer and no error.
     """
     tool = _tool()
     if tool is None:
@@ -88,8 +90,25 @@ def compute(archive: Path, root: str, *, folder: Path, seconds: float = SECONDS)
     return Computed("", f"no detector answered ({why})")
 
 
+def compute_once(archive: Path, root: str, sha256: str) -> Computed:
+    """Compute as ``compute`` does, and keep the answer beside the archive for the next call with the same ``sha256``.
+
+    It takes minutes, and several targets of a release want it. Raises OSError.
+    """
+    note = archive.with_name(f"{archive.name}.license.json")
+    with suppress(OSError, ValueError, TypeError, KeyError):
+        known = json.loads(note.read_text(encoding="utf-8"))
+        if known["sha256"] == sha256:
+            return Computed(str(known["expression"]), str(known["by"]))
+    found = compute(archive, root, folder=archive.parent)
+    if found.expression:
+        text = json.dumps({"sha256": sha256, "expression": found.expression, "by": found.by})
+        note.write_text(text, encoding="utf-8")
+    return found
+
+
 def _tool() -> str | None:
-    """The command beside our own Python, else on PATH."""
+    """Return the command beside our own Python, else the one on PATH."""
     own = Path(sys.executable).parent / TOOL
     return str(own) if os.access(own, os.X_OK) else shutil.which(TOOL)
 

@@ -8,13 +8,12 @@ from typing import cast
 
 import pytest
 
-from service.builds.follow_ups import FollowUpWork
+from service.builds.follow_ups import Again, Done, FollowUpWork, NotYet
 from service.builds.shipping import ShippedWork
 from service.domain.reports import BuildRef, PollProblem, Tagging, TagReport
 from service.domain.shipping import fedora_tags
 from service.settings import Settings
 from workers.context import Context
-from workers.outcomes import Again, Done, NotYet
 from workers.results.shipping import judge_answer
 
 NOW = datetime(2026, 11, 26, 12, 0, tzinfo=UTC)

@@ -13,15 +13,8 @@ import pytest
 
 from tests.workers.sources.archives import LAYOUT, VERSION, Made
 from tests.workers.sources.upstream import Answer, Handler, Upstream, broken_off, status, whole
-from workers.sources.fetch import (
-    FetchedSource,
-    FetchLimits,
-    SourceChanged,
-    SourceRefused,
-    SourceUnavailable,
-    fetch,
-    inspect,
-)
+from workers.sources.archives import SourceRefused, inspect
+from workers.sources.fetch import FetchedSource, FetchLimits, SourceChanged, SourceUnavailable, fetch
 
 # Random bytes do not pack, so that the archive is large enough to break off in.
 CONTENT = Made().add("cri-o-1.32.1/random", content=os.urandom(600_000)).packed()
