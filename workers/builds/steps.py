@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import structlog
 
-from service.builds.claims import back_off, claim_build, end_build, permit_submission
+from service.builds.claims import BuildWork, back_off, claim_build, end_build, permit_submission
 from service.builds.follow_ups import Done, FollowUpWork, NotYet, surplus_work
 from service.builds.submissions import (
     begin_resubmit,
@@ -20,7 +20,6 @@ from service.builds.submissions import (
     note_doubt,
     record_submission,
 )
-from service.builds.work import BuildWork
 from service.contacts import record_contact
 from service.domain.reports import BuildRef, Fence, ScmCommit, Srpm, SubmissionKey
 from service.domain.specs import SpecFile

@@ -12,15 +12,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from service.builds.claims import back_off, end_build
+from service.builds.claims import BuildWork, back_off, end_build
 from service.builds.follow_ups import Done, FollowUpWork, NotYet
-from service.builds.work import BuildWork
 from service.distgit.changes import (
     Change,
     OtherChange,
     begin_change,
     find_change,
-    go_on,
+    go_on_after_repository,
     hold_for_conflict,
     hold_for_repository,
     last_generated,
@@ -34,18 +33,19 @@ from service.domain.distgit import (
     Delivery,
     DistGitPolicy,
     FilePiece,
+    PullState,
     Resolution,
+    SpecEvr,
     commit_message,
     decide,
     merge_sources,
+    push_refusal,
     settle,
     source_line,
 )
 from service.domain.errors import BadName
 from service.domain.fedora import Branch
-from service.domain.pull_requests import PullState
 from service.domain.reports import ScmCommit
-from service.domain.rpm_versions import SpecEvr, push_refusal
 from service.domain.specs import SpecFile
 from service.domain.states import BuildState
 from workers.context import Context
@@ -452,4 +452,5 @@ def look_for_repository(ctx: Context, work: FollowUpWork) -> Done:
             f"dist-git's {package} has no branch {branch} yet", retry_after=look_seconds(ctx), spend_try=False
         )
     appeared = f"{package} with its branch {branch} is in dist-git now"
-    return Done(f"{appeared}; the build goes on" if go_on(ctx.db, work.build_id, why=appeared) else appeared)
+    restarted = go_on_after_repository(ctx.db, work.build_id, why=appeared)
+    return Done(f"{appeared}; the build goes on" if restarted else appeared)

@@ -9,9 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from service.builds.claims import back_off, end_build
+from service.builds.claims import BuildWork, back_off, end_build
 from service.builds.follow_ups import Done, FollowUpWork, NotYet
-from service.builds.work import BuildWork
 from service.distgit.changes import Change
 from service.distgit.pull_requests import (
     Followed,
@@ -26,8 +25,9 @@ from service.distgit.pull_requests import (
     seconds_since,
     show_trouble,
 )
-from service.domain.distgit import Decision, DistGitPolicy
-from service.domain.pull_requests import (
+from service.domain.distgit import (
+    Decision,
+    DistGitPolicy,
     ForgePolicy,
     PullRequest,
     PullState,

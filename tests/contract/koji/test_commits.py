@@ -1,4 +1,4 @@
-"""What a commit of dist-git is called at the sandbox's hub: its own spec says it, or the source step fails."""
+"""Tests the NVR that a commit of dist-git gets at the sandbox's hub, or the failure of its source step."""
 
 from __future__ import annotations
 
