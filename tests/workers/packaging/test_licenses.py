@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.workers.packaging.scripts import replace_license_tool
 from tests.workers.sources.archives import ROOT, Made
-from workers.packaging import licenses
 from workers.packaging.licenses import BadLicense, Computed, checked, compute, same
 
 Tool = Callable[[str], None]
@@ -17,17 +17,7 @@ Tool = Callable[[str], None]
 @pytest.fixture
 def tool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tool:
     """Puts a script in go_vendor_license's place; its words are $*."""
-    folder = tmp_path / "tools"
-    folder.mkdir()
-    monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
-    monkeypatch.setattr(licenses.sys, "executable", str(tmp_path / "nowhere" / "python"))
-
-    def put(script: str) -> None:
-        program = folder / licenses.TOOL
-        program.write_text(f"#!/bin/sh\n{script}\n")
-        program.chmod(0o755)
-
-    return put
+    return replace_license_tool(tmp_path, monkeypatch)
 
 
 @pytest.fixture
