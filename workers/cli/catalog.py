@@ -9,7 +9,7 @@ import typer
 
 from service.settings import load_settings
 from workers.cli.output import Json, fail, print_json, print_table
-from workers.cli.service import service, told
+from workers.cli.service import report_errors, service
 from workers.context import NO_OWNER
 from workers.packaging import offline
 from workers.packaging.spec_check import SpecRefused
@@ -106,7 +106,7 @@ def drop(override_id: Annotated[int, typer.Argument(min=1, help="The override's 
 @catalog_app.command()
 def check() -> None:
     """Load the catalogue's files and render and parse every spec that they can make."""
-    with told(SpecRefused):
+    with report_errors(SpecRefused):
         settings = load_settings()
         catalog, notes = offline.check_catalog(
             settings.catalog_dir,

@@ -67,7 +67,7 @@ def age(then: datetime | None, now: datetime) -> str:
     return f"{int(seconds)} s"
 
 
-def existing(path: Path) -> Path:
+def existing_file(path: Path) -> Path:
     """Return a path that is a file; exit with status 1 if it is not."""
     if not path.is_file():
         fail(f"there is no file {path}")

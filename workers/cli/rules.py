@@ -15,7 +15,7 @@ from service.domain.proofs import MEANINGS, Proved, Toolchain, Trial, Verdict, i
 from service.proofs import record_proofs
 from service.settings import load_settings
 from workers.cli.output import Json, fail, plain, print_json, print_table
-from workers.cli.service import context, told
+from workers.cli.service import context, report_errors
 from workers.context import load_catalog
 from workers.proofs import NoToolchain
 from workers.proofs import prove as prove_rows
@@ -56,7 +56,7 @@ def prove(
 
     Status 1 where a row makes it worse or could not be tried.
     """
-    with told():
+    with report_errors():
         settings = load_settings()
         catalog = load_catalog(settings)
         unknown = sorted(set(row or ()) - {each.id for each in catalog.workarounds})

@@ -36,7 +36,7 @@ def choose(
 
 
 @contextmanager
-def told(*refusals: type[Exception]) -> Iterator[None]:
+def report_errors(*refusals: type[Exception]) -> Iterator[None]:
     """Turn expected errors, and those of ``refusals``, into one line on stderr and exit status 1."""
     expected: tuple[type[Exception], ...] = (
         DomainError,
@@ -60,8 +60,8 @@ def told(*refusals: type[Exception]) -> Iterator[None]:
 
 @contextmanager
 def context() -> Iterator[Context]:
-    """Open the context of the service that ``up`` runs here, else of the environment's; errors as in ``told``."""
-    with told():
+    """Open the context of the service that ``up`` runs here, else of the environment's; errors are reported."""
+    with report_errors():
         made = Context.create(running_settings(load_settings()))
         try:
             yield made
@@ -71,8 +71,8 @@ def context() -> Iterator[Context]:
 
 @contextmanager
 def service() -> Iterator[LocalService | RemoteService]:
-    """Open the chosen service, and close it at the end; errors as in ``told``."""
-    with told():
+    """Open the chosen service, and close it at the end; errors are reported."""
+    with report_errors():
         settings = load_settings(**_chosen)
         if settings.server:
             remote = RemoteService(settings)

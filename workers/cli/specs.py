@@ -10,8 +10,8 @@ from typing import Annotated
 import typer
 
 from service.settings import load_settings
-from workers.cli.output import existing, fail
-from workers.cli.service import told
+from workers.cli.output import existing_file, fail
+from workers.cli.service import report_errors
 from workers.context import load_catalog
 from workers.packaging import offline
 from workers.packaging.rpm_commands import SrpmFailed
@@ -54,9 +54,9 @@ def render(
     """Print a spec, or write it with the files that belong beside it: no server, no database, no network."""
     if against is not None and not diff:
         fail("--against says what --diff compares with: give both")
-    with told(*REFUSALS):
+    with report_errors(*REFUSALS):
         catalog = load_catalog(load_settings())
-        archive = existing(source) if source else None
+        archive = existing_file(source) if source else None
         made = offline.render(
             catalog, tag, family=family, branch=branch, strategy=strategy, style=style, source=archive
         )
@@ -91,12 +91,12 @@ def srpm(
     family: Family = "cri-o",
 ) -> None:
     """Make an SRPM from an archive: no server, no database, no network."""
-    with told(*REFUSALS):
+    with report_errors(*REFUSALS):
         catalog = load_catalog(load_settings())
         made = offline.srpm(
             catalog,
             tag,
-            source=existing(source),
+            source=existing_file(source),
             directory=output,
             family=family,
             branch=branch,

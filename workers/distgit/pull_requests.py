@@ -100,7 +100,7 @@ def propose(
 
     ``base`` is the head of the branch that it was compared with.
     """
-    pull = choose(fork.forge, work.package, fork.forge.find(work.package, fork.branch))
+    pull = choose_pull_request(fork.forge, work.package, fork.forge.find(work.package, fork.branch))
     if pull is None:
         pull = _open(ctx, work, change, fork, evr=evr, diffstat=diffstat, decision=decision)
     if pull is None:
@@ -116,7 +116,7 @@ def propose(
         cancel_closed(ctx.db, work.id, pull)
 
 
-def choose(forge: Forge, package: str, found: Sequence[PullRequest]) -> PullRequest | None:
+def choose_pull_request(forge: Forge, package: str, found: Sequence[PullRequest]) -> PullRequest | None:
     """Return the pull request that counts: a merged one, else the first open one. Other open ones are closed."""
     rank = {PullState.MERGED: 0, PullState.OPEN: 1, PullState.CLOSED: 2}
     chosen = min(found, key=lambda pull: (rank[pull.state], pull.number), default=None)
@@ -230,7 +230,7 @@ def watch_pull(ctx: Context, work: FollowUpWork) -> Done:
 def _look(ctx: Context, forge: Forge, seen: Followed) -> PullRequest | None:
     """Return the pull request as it is now. While a lost request may still arrive, all of the branch are searched."""
     if seen.pull is None or seen.asked_seconds < 2 * doubt_seconds(ctx):
-        return choose(forge, seen.package, forge.find(seen.package, fork_branch(seen.key)))
+        return choose_pull_request(forge, seen.package, forge.find(seen.package, fork_branch(seen.key)))
     return forge.get(seen.package, seen.pull.number)
 
 

@@ -46,7 +46,7 @@ class Server:
 
 
 @dataclass(frozen=True)
-class Surroundings:
+class MachineSetup:
     """Servers to start, and the settings (``CRYOPACK_…`` to text) that the children get on top of ours."""
 
     servers: tuple[Server, ...]
@@ -59,7 +59,7 @@ class Surroundings:
         return bool(self.mirror_url)
 
 
-def surround(settings: Settings, *, port: int, held_back_stream: str) -> Surroundings:
+def set_up_machine(settings: Settings, *, port: int, held_back_stream: str) -> MachineSetup:
     """Choose the servers to start, and write their addresses and secrets below the state directory.
 
     Ports stay the same from start to start while they are free. Tags of ``held_back_stream`` are not released yet when
@@ -90,7 +90,7 @@ def surround(settings: Settings, *, port: int, held_back_stream: str) -> Surroun
         if not given & {"catalog_dir", "distgit_url"}:
             environment |= _sandbox_dist_git(state, mirror_url, held_back_stream)
     write_private(state / "up.json", json.dumps(environment, indent=2) + "\n")
-    return Surroundings(tuple(servers), environment, mirror_url)
+    return MachineSetup(tuple(servers), environment, mirror_url)
 
 
 def running_settings(settings: Settings) -> Settings:

@@ -29,8 +29,8 @@ from service import wake
 from service.domain.versions import parse_tag
 from service.settings import Settings, SettingsError
 from workers.context import load_catalog
-from workers.machine import sample
-from workers.machine.bootstrap import Surroundings, answers, running_settings, surround
+from workers.machine.bootstrap import MachineSetup, answers, running_settings, set_up_machine
+from workers.machine.release_delivery import SAMPLE_REPOSITORY, SAMPLE_TAG, deliver
 
 READY_SECONDS = 60.0
 ANSWER_SECONDS = 5.0
@@ -42,7 +42,7 @@ SERVER_GRACE = 1.0
 SAME_SIGNAL_SECONDS = 0.5
 HOPELESS_ENDS = 3
 # The sample's id never changes, so that a second start's delivery would be the same one.
-SAMPLE_GUID = str(uuid.uuid5(uuid.NAMESPACE_URL, f"cryopack:{sample.SAMPLE_REPOSITORY}@{sample.SAMPLE_TAG}"))
+SAMPLE_GUID = str(uuid.uuid5(uuid.NAMESPACE_URL, f"cryopack:{SAMPLE_REPOSITORY}@{SAMPLE_TAG}"))
 PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
@@ -146,14 +146,12 @@ def run(settings: Settings, *, port: int = 8000, with_parent: bool = False) -> i
     began = time.monotonic()
     with _only_one(settings.state_dir):
         _check_port(port)
-        surroundings = surround(
-            settings, port=port, held_back_stream=str(parse_tag(sample.SAMPLE_TAG).stream)
-        )
+        setup = set_up_machine(settings, port=port, held_back_stream=str(parse_tag(SAMPLE_TAG).stream))
         try:
-            _start(supervisor, settings, surroundings, port)
+            _start(supervisor, settings, setup, port)
             base_url = running_settings(settings).base_url
             terminal.say(f"{base_url} is ready after {time.monotonic() - began:.1f} s; Ctrl-C stops it")
-            if surroundings.simulated:
+            if setup.simulated:
                 terminal.say(
                     "builds are simulated, replayed, or compiled where Go is at hand: CRYOPACK_COPR_OWNER is "
                     "not set, so a sandbox on this machine plays COPR and Koji"
@@ -170,26 +168,26 @@ def run(settings: Settings, *, port: int = 8000, with_parent: bool = False) -> i
     return 0
 
 
-def _start(supervisor: Supervisor, settings: Settings, surroundings: Surroundings, port: int) -> None:
+def _start(supervisor: Supervisor, settings: Settings, setup: MachineSetup, port: int) -> None:
     state = settings.state_dir.resolve()
     logs = state / "log"
     logs.mkdir(exist_ok=True)
-    environment = {**os.environ, **surroundings.environment}
+    environment = {**os.environ, **setup.environment}
 
     def add(name: str, command: Sequence[str], ready: Callable[[], bool] | None = None) -> None:
         supervisor.add(Child(name, command, environment, logs, ready))
 
     effective = running_settings(settings)
     load_catalog(effective)
-    for server in surroundings.servers:
+    for server in setup.servers:
         add(server.name, server.command, server.ready)
     migrations.upgrade(effective.database())
-    supervisor.wait_for(*(server.name for server in surroundings.servers))
+    supervisor.wait_for(*(server.name for server in setup.servers))
     add("web", web_command(port), lambda: answers(f"http://127.0.0.1:{port}/readyz", ANSWER_SECONDS))
     supervisor.wait_for("web")
-    if surroundings.simulated:
+    if setup.simulated:
         # Before the workers look at the mirror by themselves: the sample is to come in by its webhook.
-        deliver_sample(effective, f"http://127.0.0.1:{port}", surroundings.mirror_url, supervisor.terminal)
+        deliver_sample(effective, f"http://127.0.0.1:{port}", setup.mirror_url, supervisor.terminal)
     # Celery's notes of the last run hold nothing but times, and a kill may have left them half written.
     for leftover in state.glob("beat-schedule*"):
         leftover.unlink(missing_ok=True)
@@ -215,21 +213,28 @@ def celery_command(role: str, *options: str) -> list[str]:
 
 def deliver_sample(settings: Settings, base_url: str, mirror_url: str, terminal: Terminal) -> None:
     """Release the sample at the sandbox's mirror and deliver it, unless the service knows it already."""
-    version = parse_tag(sample.SAMPLE_TAG)
+    version = parse_tag(SAMPLE_TAG)
     if answers(f"{base_url}/api/v1/releases/cri-o/{version}", ANSWER_SECONDS):
         return
     try:
         httpx2.post(
-            f"{mirror_url}/_sandbox/releases", json={"tag": sample.SAMPLE_TAG}, timeout=10, trust_env=False
+            f"{mirror_url}/_sandbox/releases",
+            json={"tag": SAMPLE_TAG},
+            timeout=10,
+            trust_env=False,
         ).raise_for_status()
-        answer = sample.deliver(
-            base_url, settings.secrets()[0], sample.SAMPLE_REPOSITORY, sample.SAMPLE_TAG, guid=SAMPLE_GUID
+        answer = deliver(
+            base_url,
+            settings.secrets()[0],
+            SAMPLE_REPOSITORY,
+            SAMPLE_TAG,
+            guid=SAMPLE_GUID,
         )
     except (httpx2.HTTPError, ConnectionError) as error:
         terminal.say(f"the sample release could not be delivered ({type(error).__name__})")
         return
     if answer.status == 202:
-        terminal.say(f"delivered the sample release {sample.SAMPLE_REPOSITORY} {sample.SAMPLE_TAG}")
+        terminal.say(f"delivered the sample release {SAMPLE_REPOSITORY} {SAMPLE_TAG}")
     else:
         terminal.say(f"the sample release was not taken: HTTP {answer.status} {answer.body}")
 

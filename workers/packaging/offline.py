@@ -19,7 +19,7 @@ from service.domain.versions import Version, parse_tag
 from service.specs.render import catalogue_facts, check_templates, render_spec
 from workers.packaging.rpm_commands import build_srpm
 from workers.packaging.spec_check import check_spec, lint_spec
-from workers.sources.archives import inspect
+from workers.sources.archives import inspect_archive
 
 # Nobody is asked for the day of the release, so it is fixed: the bytes of a spec made offline are, too.
 UNKNOWN_DAY = date(2000, 1, 1)
@@ -60,7 +60,7 @@ def render(
     if source is None:
         facts = catalogue_facts(catalog, family, version)
     else:
-        facts = inspect(source, version, catalog.packaging[family].layout)
+        facts = inspect_archive(source, version, catalog.packaging[family].layout)
     request = SpecRequest(
         family=family,
         package=known.package(version.stream),

@@ -22,10 +22,10 @@ from service.domain.specs import ChangelogEntry, SpecFile, SpecRequest
 from service.domain.versions import Version
 from service.specs.render import render_spec
 from workers.context import Context
-from workers.packaging.licenses import compute_once, same
+from workers.packaging.licenses import compute_license_once, same_license
 from workers.packaging.rpm_commands import SrpmFailed, build_srpm
 from workers.packaging.spec_check import SpecRefused, check_spec, lint_spec
-from workers.sources.archives import SourceRefused, inspect
+from workers.sources.archives import SourceRefused, inspect_archive
 from workers.sources.fetch import SourceUnavailable, fetch
 
 log = structlog.get_logger()
@@ -125,12 +125,12 @@ def _sources(ctx: Context, work: BuildWork, version: Version) -> tuple[Path, Sou
     with locked(folder):
         fetched = fetch(url, folder / name, known_sha256=known)
         try:
-            facts = inspect(fetched.path, version, packaging.layout)
+            facts = inspect_archive(fetched.path, version, packaging.layout)
         except SourceRefused:
             # What was refused must not be taken for the release's source by the next attempt.
             fetched.path.unlink(missing_ok=True)
             raise
-        found = compute_once(fetched.path, packaging.layout.root_folder(version), fetched.sha256)
+        found = compute_license_once(fetched.path, packaging.layout.root_folder(version), fetched.sha256)
     facts = replace(
         facts,
         sha256=fetched.sha256,
@@ -144,7 +144,7 @@ def _sources(ctx: Context, work: BuildWork, version: Version) -> tuple[Path, Sou
     if recorded.contradiction:
         raise SourceRefused(recorded.contradiction)
     kept, before = computed_license(recorded.facts), recorded.license_before
-    question = license_question(recorded.facts, before, same=same(kept, before))
+    question = license_question(recorded.facts, before, same=same_license(kept, before))
     if question:
         note_license_question(ctx.db, work.release_id)
         raise LicenseQuestion(question)

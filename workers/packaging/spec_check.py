@@ -11,7 +11,7 @@ from pathlib import Path
 
 from service.domain.fedora import Branch
 from service.domain.specs import SpecFile
-from workers.packaging.licenses import BadLicense, checked
+from workers.packaging.licenses import BadLicense, check_expression
 from workers.packaging.rpm_commands import Finished, definitions, macro_files, run
 
 SECONDS = 30.0
@@ -202,7 +202,7 @@ def _check_license(place: str, expression: str) -> None:
     if _OPERATOR_LAST.search(expression):
         raise SpecRefused(f"{place}: License: nothing follows {expression.split()[-1]}")
     try:
-        checked(expression)
+        check_expression(expression)
     except BadLicense as error:
         raise SpecRefused(f"{place}: License: {error}") from error
 

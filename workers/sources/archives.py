@@ -54,7 +54,7 @@ class ArchiveLimits:
     ratio: int = 100
 
 
-def inspect(
+def inspect_archive(
     path: Path, version: Version, layout: SourceLayout, *, limits: ArchiveLimits | None = None
 ) -> SourceFacts:
     """Read the gzipped tar at ``path`` and return the facts of ``version``'s source.
