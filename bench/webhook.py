@@ -1,4 +1,4 @@
-"""Webhook acknowledgement: 10 kB signed deliveries, each with its own guid, by 1 to 64 clients."""
+"""Measure how fast webhooks are acknowledged: 10 kB signed deliveries, each with its own guid, by 1 to 64 clients."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def _attack(
 
 
 def _load(port: int, path: str, clients: int) -> str:
-    """Run the clients in a process of their own; requests per second and latencies as text."""
+    """Run the clients in a process of their own; return requests per second and latencies as text."""
     queue: multiprocessing.Queue[tuple[list[float], list[int]]] = multiprocessing.Queue()
     process = multiprocessing.Process(target=_attack, args=(port, path, clients, queue))
     process.start()

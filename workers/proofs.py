@@ -134,9 +134,9 @@ def prove(
         raise NoToolchain(f"skipped: no proof program for {toolchain.machine}, only {', '.join(MACHINES)}")
     wanted = set(rows) or {row.id for row in catalog.workarounds}
     with tempfile.TemporaryDirectory(prefix="cryopack-proof-") as name:
-        bench = _Bench(program, Path(name), cache or Path(name) / "cache", tell)
+        runner = _ProofRunner(program, Path(name), cache or Path(name) / "cache", tell)
         return tuple(
-            _prove_row(bench, catalog, row, fact, toolchain)
+            _prove_row(runner, catalog, row, fact, toolchain)
             for row in catalog.workarounds
             if row.id in wanted
             for fact in _variants(catalog, row)
@@ -156,13 +156,13 @@ def _variants(catalog: Catalog, row: Workaround) -> list[ToolchainFact | None]:
 
 
 def _prove_row(
-    bench: _Bench, catalog: Catalog, row: Workaround, fact: ToolchainFact | None, toolchain: Toolchain
+    runner: _ProofRunner, catalog: Catalog, row: Workaround, fact: ToolchainFact | None, toolchain: Toolchain
 ) -> Proved:
     by_id = {other.id: other for other in catalog.workarounds}
     beside = [by_id[name] for name in row.proof.beside]
     simulate = fact.simulate if fact is not None else ()
     without, with_row = (
-        bench.trial(_recipe(row, used, simulate)).seen_by(row) for used in (beside, [*beside, row])
+        runner.trial(_recipe(row, used, simulate)).seen_by(row) for used in (beside, [*beside, row])
     )
     found = verdict(without, with_row, reach=row.proof.reach, free_of=row.free_of)
     used_chain = replace(toolchain, simulates=fact.id if fact is not None else "")
@@ -195,7 +195,7 @@ class _Outcome:
         return replace(self.trial, symptom=first_match(row.symptoms, self.log)[:500])
 
 
-class _Bench:
+class _ProofRunner:
     """Links and runs programs in a folder of its own; each recipe only once."""
 
     def __init__(self, go: Path, folder: Path, cache: Path, tell: Callable[[str], None]) -> None:

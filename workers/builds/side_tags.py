@@ -38,7 +38,7 @@ log = structlog.get_logger()
 
 
 def advance_side_tag(ctx: Context, side_tag_id: int) -> None:
-    """Take one side tag as far as it goes now. Never raises for trouble of the outside: that becomes a reason."""
+    """Claim one side tag and carry out its step. Errors, also those of other systems, become its reason."""
     work = claim_side_tag(ctx.db, side_tag_id, lease_seconds=ctx.settings.step_lease_seconds)
     if work is None:
         return

@@ -63,7 +63,7 @@ class _Stored:
 
 
 def fetch_logs(ctx: Context, work: FollowUpWork) -> Done:
-    """Store the logs of one ended chroot, or of the source step. Raises NotYet.
+    """Follow-up: store the logs of one ended chroot, or of the source step. Raises NotYet.
 
     Each log is recorded as soon as it is stored, so that a worker that is killed repeats at most one.
     """

@@ -1,4 +1,4 @@
-"""Hints go to two queues, so that a worker that downloads for minutes keeps no running build from being asked after."""
+"""Hints go to two queues, so that a worker that downloads for minutes does not delay the polling of builds."""
 
 from __future__ import annotations
 

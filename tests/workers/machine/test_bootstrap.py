@@ -1,4 +1,4 @@
-"""What a machine gets that has no broker and no account, and what it keeps that has them."""
+"""``cryopack up`` starts a broker and a sandbox where none is configured, and keeps what is configured."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Children of a supervisor, with small stand-ins for the real programs."""
+"""The supervisor starts, restarts and stops its children, here small stand-ins for the real programs."""
 
 from __future__ import annotations
 

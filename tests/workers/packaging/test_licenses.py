@@ -1,4 +1,4 @@
-"""SPDX expressions, and go-vendor-tools' answers; a script stands in its place, since it is not on every machine."""
+"""SPDX expressions are checked, and go-vendor-tools computes them; a script is in its place on every machine."""
 
 from __future__ import annotations
 

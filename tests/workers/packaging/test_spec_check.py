@@ -1,4 +1,4 @@
-"""The real rpmspec judges every spec; what it lets pass in silence is looked for."""
+"""Specs are checked by the real rpmspec, and for errors that it lets pass in silence."""
 
 from __future__ import annotations
 

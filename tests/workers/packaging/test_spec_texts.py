@@ -1,4 +1,4 @@
-"""What is looked for in a spec's text, by the archive's name, and by rpmlint."""
+"""Specs are checked by their text, by the archive's name, and by rpmlint."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What one answer about tags comes to: again and when, done and why, or later because nobody answered."""
+"""An answer about a build's tags ends its follow-up, repeats it after a pause, or postpones it."""
 
 from __future__ import annotations
 

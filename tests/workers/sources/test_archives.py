@@ -1,4 +1,4 @@
-"""What an archive says of itself, and every archive that must not be believed."""
+"""Source archives are inspected for their facts, and unsafe or foreign ones are refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fetching from an upstream that is slow, gone, moved, hostile, or breaks off in the middle."""
+"""Source archives are fetched from an upstream that is slow, gone, moved, hostile, or breaks off."""
 
 from __future__ import annotations
 
