@@ -372,7 +372,7 @@ def rebuild(write: ForBuilds, wanted: RebuildBody) -> Response:
     A cell with a build under way is left alone. 409 where no cell can be built again.
     """
     context = write.context
-    wish = commands.RebuildRequest(
+    request = commands.RebuildRequest(
         family=wanted.family,
         stream=wanted.stream,
         version=wanted.version,
@@ -384,13 +384,13 @@ def rebuild(write: ForBuilds, wanted: RebuildBody) -> Response:
     )
     if wanted.dry_run:
         try:
-            found = commands.preview_rebuild(context.db, context.catalog, wish)
+            found = commands.preview_rebuild(context.db, context.catalog, request)
         except Exception as error:
             raise refused(error) from error
         return JSONResponse(_rebuilt(found, dry_run=True))
 
     def act(db: Database) -> Done:
-        done = commands.request_rebuild(db, context.catalog, wish, **write.caller.by)
+        done = commands.request_rebuild(db, context.catalog, request, **write.caller.by)
         return Done(_rebuilt(done, dry_run=False), builds=done.builds)
 
     return write.do(act, wanted)
