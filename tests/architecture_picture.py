@@ -9,21 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from tests.architecture_rules import Arrow
+from tests.architecture_rules import reach
+from tests.rooms import ARROWS, Arrow
 
 PAGE = Path(__file__).parents[1] / "docs" / "architecture.md"
 FLOORS = ("service", "workers", "sandbox")
-
-
-def reach(graph: Mapping[str, set[str]], start: str) -> set[str]:
-    """Every node to which a way leads from ``start``; ``start`` itself only in a circle."""
-    found: set[str] = set()
-    waiting = [start]
-    while waiting:
-        for after in graph.get(waiting.pop(), set()) - found:
-            found.add(after)
-            waiting.append(after)
-    return found
 
 
 def reduced(graph: Mapping[str, set[str]]) -> dict[str, set[str]]:
@@ -63,3 +53,7 @@ def drawn(page: str, arrows: Mapping[str, Arrow]) -> str:
             raise ValueError(f"the page lacks the marks '{begin}' and '{end}'")
         page = f"{before}{first}{picture(arrows, floor)}\n{end}{after}"
     return page
+
+
+if __name__ == "__main__":
+    PAGE.write_text(drawn(PAGE.read_text(encoding="utf-8"), ARROWS), encoding="utf-8")

@@ -1,12 +1,14 @@
-"""The rules of the house as functions over a parsed file; each gives the lines that break it."""
+"""The rules of CONTRIBUTING.md as functions over a parsed file; each returns the lines that break its rule."""
 
 from __future__ import annotations
 
 import ast
 import re
 import sys
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from functools import cache
+
+from tests.rooms import Arrow
 
 BANNED_NAMES = {"util", "utils", "helper", "helpers", "manager", "managers", "common", "misc"}
 # Names that a library gave to what we override.
@@ -19,19 +21,10 @@ MACHINE_PATH = re.compile("/" + r"(?:work|root|home)/(?=[\w.])")
 REGISTRY = re.compile("|".join(["pypi" + r"\.org", "files" + r"\.pythonhosted", "registry" + r"\.npmjs"]))
 
 
-@dataclass(frozen=True)
-class Arrow:
-    """What a room may import: other rooms, loose files, and third-party packages."""
-
-    ours: tuple[str, ...]
-    theirs: tuple[str, ...] = ()
-
-
-def import_nodes(tree: ast.AST) -> Iterator[ast.Import | ast.ImportFrom]:
-    """Yield every import of a file, also those that only a type checker sees."""
-    for node in ast.walk(tree):
-        if isinstance(node, (ast.Import, ast.ImportFrom)):
-            yield node
+@cache
+def import_nodes(tree: ast.AST) -> tuple[ast.Import | ast.ImportFrom, ...]:
+    """Return every import of a file, also those that only a type checker sees."""
+    return tuple(node for node in ast.walk(tree) if isinstance(node, (ast.Import, ast.ImportFrom)))
 
 
 def imported(tree: ast.AST, packages: frozenset[str] = frozenset()) -> list[tuple[int, str]]:
@@ -50,7 +43,7 @@ def imported(tree: ast.AST, packages: frozenset[str] = frozenset()) -> list[tupl
 
 
 def room_of(module: str, arrows: Mapping[str, Arrow]) -> str | None:
-    """The room or the loose file that ``module`` belongs to; None where the table names none."""
+    """Return the room or the loose file that ``module`` belongs to; None where the table names none."""
     parts = module.split(".")
     for end in range(len(parts), 0, -1):
         prefix = ".".join(parts[:end])
@@ -59,12 +52,42 @@ def room_of(module: str, arrows: Mapping[str, Arrow]) -> str | None:
     return None
 
 
+def is_placed(module: str, arrows: Mapping[str, Arrow]) -> bool:
+    """Tell whether a module stands in a room or is named itself; a folder below a room is none unless it is named."""
+    return module in arrows or module.rpartition(".")[0] in arrows
+
+
+def import_graph(modules: Mapping[str, ast.AST], packages: frozenset[str]) -> dict[str, set[str]]:
+    """Return which of the modules import which; a name that a package offers counts as the package itself."""
+
+    def known(name: str) -> str:
+        while name and name not in modules:
+            name = name.rpartition(".")[0]
+        return name
+
+    return {
+        module: {known(name) for _, name in imported(tree, packages)} - {"", module}
+        for module, tree in modules.items()
+    }
+
+
+def reach(graph: Mapping[str, set[str]], start: str) -> set[str]:
+    """Return every node to which a way leads from ``start``; ``start`` itself only where it lies in a circle."""
+    found: set[str] = set()
+    waiting = [start]
+    while waiting:
+        for after in graph.get(waiting.pop(), set()) - found:
+            found.add(after)
+            waiting.append(after)
+    return found
+
+
 def wrong_imports(
     module: str, tree: ast.AST, arrows: Mapping[str, Arrow], tops: frozenset[str], packages: frozenset[str]
 ) -> list[str]:
     """Imports of ``module`` that the table does not allow; ``tops`` are our own top-level packages."""
     own = room_of(module, arrows)
-    if own is None:
+    if own is None or not is_placed(module, arrows):
         return [f"{module} is in no room: name it, or its folder, in the table of arrows"]
     allowed = {own, *arrows[own].ours}
     wrong = []

@@ -6,198 +6,17 @@ import ast
 import re
 import subprocess
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
 from tests import architecture_rules as rules
-from tests.architecture_rules import Arrow
+from tests.architecture_picture import PAGE, drawn
+from tests.rooms import ARROWS
 
 ROOT = Path(__file__).parents[1]
 TOPS = frozenset({"service", "workers", "migrations", "sandbox", "tests", "bench"})
-
-CORE = ("service.domain", "service.catalog", "service.specs")
-# What the database holds and how it is read; the rooms of the service that act on it stand on these.
-KEPT = (*CORE, "service.store", "service.logs")
-SQL = ("sqlalchemy",)
-# What people may ask for, room by room.
-SERVICE_ACTS = tuple(
-    f"service.{name}"
-    for name in ("releases", "access", "builds", "overrides", "results", "distgit", "sidetags")
-)
-PORTS = ("workers.buildsystems", "workers.forges")
-# What one running sandbox is made of, below its stand-in servers.
-SANDBOX = ("sandbox.store", "sandbox.ground", "sandbox.building")
-WEB = ("fastapi", "starlette", "sqlalchemy")
-
-# Each room, and each file that stands loose on a floor: what it may import of ours, and of libraries. One may always
-# import one's own room. A file or folder that is not named here is in no room, and the test fails.
-ARROWS = {
-    # service: remembers and shows.
-    "service.domain": Arrow(()),
-    "service.catalog": Arrow(("service.domain",)),
-    "service.specs": Arrow(("service.domain", "service.catalog")),
-    "service.store": Arrow(("service.domain",), SQL),
-    "service.logs": Arrow(()),
-    "service.settings": Arrow((), ("pydantic", "pydantic_settings")),
-    "service.wake": Arrow(("service.settings",), ("celery", "structlog")),
-    "service.contacts": Arrow(("service.store",), SQL),
-    "service.proofs": Arrow(("service.domain", "service.store")),
-    "service.board": Arrow(KEPT, SQL),
-    "service.releases": Arrow((*KEPT, "service.board"), SQL),
-    "service.access": Arrow((*KEPT, "service.board", "service.releases"), SQL),
-    "service.builds": Arrow((*KEPT, "service.board", "service.releases", "service.access"), SQL),
-    "service.overrides": Arrow((*KEPT, "service.access"), SQL),
-    "service.results": Arrow((*KEPT, "service.releases", "service.access", "service.builds"), SQL),
-    "service.distgit": Arrow((*KEPT, "service.access", "service.builds"), SQL),
-    "service.sidetags": Arrow((*KEPT, "service.access", "service.builds"), SQL),
-    # The web: pages, then the API, then who calls, then what all need.
-    "service.web.base": Arrow(
-        (
-            *KEPT,
-            *(f"service.{name}" for name in ("settings", "wake", "overrides", "board", "releases", "access")),
-        ),
-        (
-            *WEB,
-            *("anyio", "httpx2", "jinja2", "joserfc", "limits", "markupsafe"),
-            *("prometheus_client", "pydantic", "structlog"),
-        ),
-    ),
-    "service.web.access": Arrow(("service.access", "service.web.base"), WEB),
-    "service.web.api": Arrow(
-        (*KEPT, *SERVICE_ACTS, "service.board", "service.web.base", "service.web.access"),
-        (*WEB, "pydantic", "markupsafe"),
-    ),
-    "service.web.pages": Arrow(
-        (*KEPT, *SERVICE_ACTS, "service.board", "service.web.base", "service.web.access", "service.web.api"),
-        WEB,
-    ),
-    "service.web.health": Arrow(
-        ("service.store", "service.board", "service.web.base"),
-        (*WEB, "anyio", "prometheus_client", "structlog"),
-    ),
-    "service.web.webhooks": Arrow(("service.releases", "service.web.base"), WEB),
-    "service.web.app": Arrow(
-        (
-            *(
-                "service.settings",
-                "service.board",
-                "service.web.health",
-                "service.web.webhooks",
-            ),
-            *("service.web.base", "service.web.access", "service.web.api", "service.web.pages"),
-        ),
-        (*WEB, "anyio", "structlog", "uvicorn"),
-    ),
-    "migrations": Arrow(("service.store",), ("alembic", "sqlalchemy")),
-    # workers: act.
-    "workers.binaries": Arrow(("service.domain",), ("elftools",)),
-    "workers.buildsystems": Arrow(("service.domain",), ("requests", "urllib3")),
-    "workers.buildsystems.copr": Arrow(
-        ("service.domain", "workers.buildsystems"), ("copr", "requests", "requests_toolbelt", "urllib3")
-    ),
-    "workers.buildsystems.koji": Arrow(("service.domain", "workers.buildsystems"), ("koji", "requests")),
-    "workers.forges": Arrow(
-        ("service.domain", "workers.buildsystems"), ("ogr", "pyforgejo", "httpx", "requests")
-    ),
-    "workers.context": Arrow(
-        (*KEPT, *("service.settings", "service.wake", "service.overrides"), *PORTS),
-    ),
-    "workers.sources": Arrow(
-        ("service.domain", "service.contacts", "service.releases", "workers.context"), ("httpx2", "structlog")
-    ),
-    "workers.packaging": Arrow(
-        (*CORE, "service.builds", "workers.context", "workers.sources"), ("license_expression", "structlog")
-    ),
-    "workers.distgit": Arrow(
-        (
-            *(*CORE, "service.builds", "service.distgit", *PORTS),
-            *("workers.context", "workers.sources", "workers.packaging"),
-        ),
-        ("httpx2",),
-    ),
-    "workers.results": Arrow(
-        (
-            *(*KEPT, "service.board", "service.builds", "service.results", "workers.buildsystems"),
-            *(
-                "workers.binaries",
-                "workers.context",
-                "workers.sources",
-                "workers.packaging",
-            ),
-        ),
-        ("sqlalchemy", "structlog"),
-    ),
-    "workers.builds": Arrow(
-        (
-            *(*CORE, "service.contacts", "service.releases", "service.builds", "service.sidetags"),
-            *("workers.buildsystems", "workers.context", "workers.sources"),
-            *("workers.packaging", "workers.distgit"),
-        ),
-        ("structlog",),
-    ),
-    "workers.follow_ups": Arrow(
-        (
-            *("service.builds", "workers.context"),
-            *("workers.distgit", "workers.results", "workers.builds"),
-        ),
-        ("structlog",),
-    ),
-    "workers.app": Arrow(
-        (
-            *("service.settings", "service.wake", "workers.context"),
-            *("workers.follow_ups", "workers.results", "workers.builds"),
-        ),
-        ("celery",),
-    ),
-    # A proof needs the table of workarounds and a toolchain, and neither database nor network.
-    "workers.proofs": Arrow(("service.domain", "service.catalog", "workers.binaries")),
-    "workers.machine": Arrow(
-        (*CORE, "migrations", "service.settings", "service.wake", "workers.context"), ("httpx2", "redis")
-    ),
-    "workers.cli": Arrow(
-        (
-            *(*KEPT, *SERVICE_ACTS, "service.board", "service.settings", "service.wake", "service.proofs"),
-            *("migrations", "workers.context", "workers.sources", "workers.packaging", "workers.proofs"),
-            *("workers.builds", "workers.machine"),
-        ),
-        ("httpx2", "sqlalchemy", "structlog", "typer"),
-    ),
-    # The sandbox is another world: it must not know our code, or it could agree with our mistakes.
-    "sandbox.store": Arrow(()),
-    "sandbox.multipart": Arrow(()),
-    "sandbox.ground": Arrow(("sandbox.store",)),
-    "sandbox.pages": Arrow((), ("starlette",)),
-    "sandbox.driver": Arrow(("sandbox.ground",)),
-    "sandbox.levers": Arrow(("sandbox.ground",), ("starlette",)),
-    "sandbox.mirror": Arrow(("sandbox.store", "sandbox.ground"), ("starlette",)),
-    "sandbox.building": Arrow(("sandbox.ground", "sandbox.mirror")),
-    "sandbox.copr": Arrow(
-        (*SANDBOX, "sandbox.driver", "sandbox.pages", "sandbox.multipart"), ("starlette", "httpx2")
-    ),
-    "sandbox.koji": Arrow((*SANDBOX, "sandbox.driver", "sandbox.pages", "sandbox.levers"), ("starlette",)),
-    "sandbox.forge": Arrow(
-        ("sandbox.store", "sandbox.ground", "sandbox.levers", "sandbox.multipart"), ("starlette",)
-    ),
-    "sandbox.faults": Arrow(("sandbox.store", "sandbox.ground"), ("starlette",)),
-    "sandbox.control": Arrow(
-        (*("sandbox.ground", "sandbox.levers", "sandbox.mirror", "sandbox.copr", "sandbox.faults"),),
-        ("starlette",),
-    ),
-    "sandbox.farm": Arrow((*SANDBOX, "sandbox.mirror", "sandbox.copr", "sandbox.koji", "sandbox.forge")),
-    "sandbox.command": Arrow(
-        (
-            *("sandbox.building", "sandbox.mirror", "sandbox.copr", "sandbox.koji", "sandbox.forge"),
-            *("sandbox.levers", "sandbox.faults", "sandbox.control", "sandbox.farm"),
-        ),
-        ("starlette", "uvicorn"),
-    ),
-    "sandbox.__main__": Arrow(()),
-    # What tests import to drive a sandbox that runs in a process of its own: nothing of the server.
-    "sandbox.koji.testing": Arrow(()),
-    "sandbox.forge.testing": Arrow(()),
-    "sandbox.testing": Arrow(("sandbox.koji.testing", "sandbox.forge.testing")),
-}
 
 # Beyond this a file may hold a second subject: a warning, never a failure.
 LONG = 500
@@ -224,6 +43,13 @@ def parse(path: Path) -> ast.Module:
 
 
 OURS = sources("service", "workers", "migrations", "deploy/sandbox")
+# Commands and steps that work on a machine without a service: not even through others may they import it.
+WITHOUT_SERVICE = (
+    "workers.packaging.offline",
+    "workers.sources.fetch",
+    "workers.sources.archives",
+    "workers.proofs",
+)
 # The packages that hold rooms and nothing of their own.
 FLOORS = ("service", "service.web", "workers", "sandbox")
 PACKAGES = frozenset(module_of(path) for path in OURS if path.name == "__init__.py")
@@ -236,38 +62,82 @@ def tracked() -> list[Path]:
     return [ROOT / name for name in listed.stdout.split("\0") if name and (ROOT / name).is_file()]
 
 
-def test_imports_follow_the_arrows() -> None:
-    assert len(MODULES) > 60
+def complaints(modules: Mapping[str, ast.Module]) -> list[str]:
+    """Everything that is wrong with how these modules are placed and import each other, a line each."""
     wrong = [
         line
-        for module, tree in MODULES.items()
+        for module, tree in modules.items()
         if module not in FLOORS
         for line in rules.wrong_imports(module, tree, ARROWS, TOPS, PACKAGES)
     ]
-    assert not wrong, "\n".join(wrong)
+    circle = rules.cycle(rules.import_graph(modules, PACKAGES))
+    return wrong + ([f"a circle of imports: {' → '.join(circle)}"] if circle else [])
 
 
-def imports(modules: dict[str, ast.Module]) -> dict[str, set[str]]:
-    """Which of these modules imports which others of them."""
-    return {
-        module: {name for _, name in rules.imported(tree, PACKAGES) if name in modules}
-        for module, tree in modules.items()
-    }
+def test_imports_follow_the_arrows_in_no_circle() -> None:
+    assert len(MODULES) > 60
+    assert complaints(MODULES) == []
 
 
-def test_modules_import_each_other_in_no_circle() -> None:
-    assert rules.cycle(imports(MODULES)) == []
+@pytest.mark.parametrize(
+    ("planted", "complaint"),
+    [
+        (
+            {"service.domain.planted": "from service.store import schema"},
+            "may not import service.store.schema",
+        ),
+        (
+            {"workers.sources.planted": "if TYPE_CHECKING:\n    from workers.builds import steps"},
+            "may not import workers.builds.steps",
+        ),
+        ({"sandbox.copr.planted": "from sandbox.koji import hub"}, "may not import sandbox.koji.hub"),
+        ({"service.store.planted": "import fastapi"}, "may not import the library fastapi"),
+        (
+            {
+                "service.builds.one": "from service.builds import two",
+                "service.builds.two": "if TYPE_CHECKING:\n    from service.builds.one import One",
+            },
+            "a circle of imports: service.builds.one → service.builds.two → service.builds.one",
+        ),
+        (
+            {
+                "sandbox.koji.one": "from sandbox.koji import two",
+                "sandbox.koji.two": "import sandbox.koji.one",
+            },
+            "a circle of imports: sandbox.koji.one → sandbox.koji.two → sandbox.koji.one",
+        ),
+        ({"service.stray": "import json"}, "service.stray is in no room"),
+        ({"service.attic.chest": "import json"}, "service.attic.chest is in no room"),
+        (
+            {"workers.buildsystems.obs.adapter": "import json"},
+            "workers.buildsystems.obs.adapter is in no room",
+        ),
+        ({"service.builds.attic.chest": "import json"}, "service.builds.attic.chest is in no room"),
+        ({"sandbox.stray": "import json"}, "sandbox.stray is in no room"),
+    ],
+)
+def test_a_planted_fault_is_complained_of(planted: dict[str, str], complaint: str) -> None:
+    found = complaints({**MODULES, **{name: ast.parse(text) for name, text in planted.items()}})
+    assert len(found) == 1 and complaint in found[0]
 
 
-def test_the_table_of_arrows_holds_no_circle() -> None:
+def test_the_table_of_arrows_holds_no_circle_and_no_room_that_is_gone() -> None:
     assert {room for arrow in ARROWS.values() for room in arrow.ours} <= set(ARROWS)
     assert rules.cycle({room: set(arrow.ours) for room, arrow in ARROWS.items()}) == []
+    assert set(ARROWS) == {rules.room_of(module, ARROWS) for module in MODULES if module not in FLOORS}
 
 
-def test_a_circle_that_only_a_type_checker_sees_is_one() -> None:
-    lower = "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from b import Upper"
-    graph = imports({"a": ast.parse(lower), "b": ast.parse("from a import Lower")})
-    assert rules.cycle(graph) == ["a", "b", "a"]
+def test_the_pictures_of_the_architecture_are_those_of_the_table() -> None:
+    page = PAGE.read_text(encoding="utf-8")
+    assert drawn(page, ARROWS) == page, "draw them again: python -m tests.architecture_picture"
+
+
+@pytest.mark.parametrize("start", WITHOUT_SERVICE)
+def test_specs_and_proofs_need_neither_database_nor_settings(start: str) -> None:
+    reached = rules.reach(rules.import_graph(MODULES, PACKAGES), start)
+    assert not {
+        name for name in reached if name.startswith(("service.store", "service.settings", "workers.context"))
+    }
 
 
 def test_the_pure_core_asks_no_clock_and_opens_no_file() -> None:
