@@ -16,6 +16,9 @@ INHERITED = {"proxy_manager_for"}
 CLOCKS = {"now", "utcnow", "today", "time", "monotonic", "time_ns", "perf_counter"}
 FILES = {"open", "read_text", "read_bytes", "write_text", "write_bytes", "getenv", "environ"}
 
+# A first line that begins so tells a riddle: the sentence after it has no subject that does something.
+QUESTION = re.compile(r"(?:What|Who|Whose|Where|How|Which|When|Whatever|Whoever)\b")
+
 # Named in pieces: this file must not hold what it looks for.
 MACHINE_PATH = re.compile("/" + r"(?:work|root|home)/(?=[\w.])")
 REGISTRY = re.compile("|".join(["pypi" + r"\.org", "files" + r"\.pythonhosted", "registry" + r"\.npmjs"]))
@@ -181,6 +184,17 @@ def undocumented(tree: ast.Module) -> list[str]:
         if not node.name.startswith("_") and not ast.get_docstring(node):
             found.append(node.name)
     return found
+
+
+def riddles(tree: ast.Module) -> list[str]:
+    """Return the module and the functions whose docstring begins with a question word instead of what they do."""
+    named: list[tuple[str, ast.Module | ast.FunctionDef | ast.AsyncFunctionDef]] = [("the module", tree)]
+    named += [
+        (node.name, node)
+        for node in ast.walk(tree)
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
+    ]
+    return [name for name, node in named if QUESTION.match(ast.get_docstring(node) or "")]
 
 
 def cycle(graph: Mapping[str, set[str]]) -> list[str]:

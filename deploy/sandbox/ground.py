@@ -1,4 +1,4 @@
-"""What all parts of one running sandbox share: its folders and database, pace and pause, addresses and chroots."""
+"""The state that all parts of one running sandbox share: folders, database, pace and pause, addresses, chroots."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Who may ask for what: tokens, sign-ins of the dashboard, and the audit trail."""
+"""Access: tokens with their scopes, sign-ins of the dashboard, and the audit trail."""

@@ -57,7 +57,7 @@ class Health:
 
     @property
     def overdue_seconds(self) -> float:
-        """How long the oldest row that is due has waited, 0 where nothing is due."""
+        """Return for how many seconds the oldest row that is due has waited; 0 where nothing is due."""
         return max((work.oldest_seconds for work in self.due), default=0.0)
 
     @property

@@ -1,1 +1,1 @@
-"""What is known of an ended build: its logs, its diagnosis, a remedy, the checks of its RPMs."""
+"""The facts of an ended build as rows: its logs, their diagnosis, a remedy, the checks of its RPMs."""
