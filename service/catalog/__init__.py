@@ -14,7 +14,6 @@ from pathlib import Path
 
 from service.catalog.checks import validate
 from service.catalog.diagnoses import read_causes
-from service.catalog.lines import located
 from service.catalog.model import (
     Catalog,
     Packaging,
@@ -25,8 +24,8 @@ from service.catalog.model import (
     Workaround,
 )
 from service.catalog.rules import read_toolchain, read_workarounds
-from service.catalog.tables import Table
-from service.catalog.targets import read_branches, read_side_tag_sets, read_target
+from service.catalog.tables import Table, located
+from service.catalog.targets import read_branches, read_side_tag_sets, read_targets
 from service.domain.errors import BadCatalog
 from service.domain.planning import Family, StreamPolicy
 from service.domain.specs import STYLES, SourceLayout
@@ -93,12 +92,12 @@ def _load(root: Traversable, accounts: Mapping[str, str]) -> Catalog:
     toolchain = read_toolchain(rows, branches)
     logs = Table.parse("diagnoses.toml", _read(root.joinpath("diagnoses.toml"), "diagnoses.toml"))
     sets = read_side_tag_sets(targets)
-    found = [read_target(row, branches, accounts, sets) for row in targets.rows("target")]
+    found, without_account = read_targets(targets, branches, accounts, sets)
     catalog = Catalog(
         families=families,
         packaging=packaging,
         branches=branches,
-        targets=tuple(target for target, _ in found),
+        targets=tuple(found),
         strategies=_read_strategies(rows),
         toolchain=toolchain,
         workarounds=read_workarounds(rows, branches, toolchain),
@@ -109,7 +108,7 @@ def _load(root: Traversable, accounts: Mapping[str, str]) -> Catalog:
     targets.done()
     rows.done()
     validate(catalog)
-    return replace(catalog, targets=tuple(target for target, has_account in found if has_account))
+    return replace(catalog, targets=tuple(target for target in found if target.id not in without_account))
 
 
 def _family_names(root: Traversable) -> list[str]:

@@ -39,7 +39,6 @@ def validate(catalog: Catalog) -> None:
         _check_family(file, family)
         _check_packaging(file, family, catalog.packaging[family.name])
     _no_repeats("families", "repository", [f.repository.lower() for f in catalog.families.values()])
-    _no_repeats("targets.toml", "target id", [target.id for target in catalog.targets])
     for family in catalog.families.values():
         unknown = sorted(set(family.strategies) - set(catalog.strategies))
         if unknown:
@@ -139,7 +138,6 @@ def _check_target(catalog: Catalog, target: BuildTarget) -> None:
     def wrong(key: str, complaint: str) -> BadCatalog:
         return BadCatalog(f"targets.toml: target {target.id}.{key}: {complaint}")
 
-    _matches("targets.toml", "target.id", _ID, target.id)
     if target.system not in catalog.systems:
         raise wrong("system", f"unknown build system {target.system[:40]!r}")
     strategy = catalog.strategies.get(target.strategy)

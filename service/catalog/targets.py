@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import timedelta
 
 from service.catalog.checks import NO_EPEL
-from service.catalog.tables import Table
+from service.catalog.tables import PLACEHOLDERS, Table, words_of
 from service.domain.causes import RemedyPolicy
 from service.domain.distgit import DistGitPolicy, holds_secret
 from service.domain.errors import BadName
@@ -44,16 +44,6 @@ def read_branches(targets: Table) -> Mapping[str, BranchPolicy]:
     return branches
 
 
-def known_branch(table: Table, key: str, branches: Mapping[str, BranchPolicy]) -> Branch | None:
-    """The branch that a key names, or None without one. Raises BadCatalog."""
-    if not table.has(key):
-        return None
-    name = table.text(key)
-    if name not in branches:
-        raise table.wrong(key, f"unknown branch {name[:40]!r}")
-    return branches[name].branch
-
-
 def read_side_tag_sets(targets: Table) -> Mapping[str, SideTagPolicy]:
     """The sets of families that can share a side tag, by id. Raises BadCatalog."""
     sets: dict[str, SideTagPolicy] = {}
@@ -68,22 +58,76 @@ def read_side_tag_sets(targets: Table) -> Mapping[str, SideTagPolicy]:
     return sets
 
 
-def read_target(
-    row: Table,
+def read_targets(
+    targets: Table,
     branches: Mapping[str, BranchPolicy],
     accounts: Mapping[str, str],
     sets: Mapping[str, SideTagPolicy],
+) -> tuple[list[BuildTarget], set[str]]:
+    """Return the targets of the rows ``[[target]]``, and the ids of those that name an account which is not set.
+
+    A row makes one target for each of its branches. Raises BadCatalog.
+    """
+    found: dict[str, BuildTarget] = {}
+    without_account = set()
+    for row in targets.rows("target"):
+        for branch, one in _rows_of_branches(row, branches):
+            identity = one.text("id")
+            if not _ID.fullmatch(identity):
+                raise one.wrong("id", f"{identity[:60]!r} does not have the expected form")
+            if identity in found:
+                raise one.wrong("id", f"'{identity}' is there twice")
+            one.place = f"target {identity}"
+            found[identity], has_account = _read_target(one, identity, branch, accounts, sets)
+            if not has_account:
+                without_account.add(identity)
+    return list(found.values()), without_account
+
+
+def _rows_of_branches(row: Table, branches: Mapping[str, BranchPolicy]) -> Iterator[tuple[Branch, Table]]:
+    """Yield each branch of a row, with the row as it is for that branch. Raises BadCatalog."""
+    names = _branch_names(row, branches)
+    differing = dict(row.named("per_branch")) if row.has("per_branch") else {}
+    for name, table in differing.items():
+        if name not in names:
+            known = ", ".join(names)
+            raise row.wrong(f"per_branch.{name}", f"the row does not name this branch; it names {known}")
+        for key in ("id", "branch", "branches", "per_branch"):
+            if table.has(key):
+                raise table.wrong(key, "cannot differ from the row's")
+    row.check_placeholders("id", set(PLACEHOLDERS), needed={"branch"} if len(names) > 1 else set())
+    nothing = Table(row.file, row.place, {})
+    for name in names:
+        branch = branches[name].branch
+        yield branch, differing.get(name, nothing).over(row, words_of(branch))
+
+
+def _branch_names(row: Table, branches: Mapping[str, BranchPolicy]) -> tuple[str, ...]:
+    how = 'give either branch = "f44" or branches = ["f44", "rawhide"]'
+    if row.has("branch") and row.has("branches"):
+        raise row.wrong("branches", f"{how}, not both")
+    if not row.has("branch") and not row.has("branches"):
+        raise row.wrong("branch", f"is missing: {how}")
+    key = "branch" if row.has("branch") else "branches"
+    names = (row.text(key),) if key == "branch" else row.texts(key)
+    if not names:
+        raise row.wrong(key, "must name a branch")
+    for name in names:
+        if name not in branches:
+            raise row.wrong(key, f"unknown branch {name[:40]!r}")
+    return names
+
+
+def _read_target(
+    row: Table, identity: str, branch: Branch, accounts: Mapping[str, str], sets: Mapping[str, SideTagPolicy]
 ) -> tuple[BuildTarget, bool]:
-    """A target, and whether every account that its project names is known. Raises BadCatalog."""
-    branch = known_branch(row, "branch", branches)
-    if branch is None:
-        raise row.wrong("branch", "is missing")
+    """Return a target, and whether every account that it names is set. Raises BadCatalog."""
     streams = row.streams()
     dist_git, has_site = _read_dist_git(row, accounts)
     pattern = row.pattern("project", {"owner", "profile"}, needed=set())
     has_account = has_site and all(known or f"{{{name}}}" not in pattern for name, known in accounts.items())
     target = BuildTarget(
-        id=row.text("id"),
+        id=identity,
         branch=branch,
         system=row.text("system"),
         project=pattern.format(owner=accounts["owner"], profile=accounts["profile"]),

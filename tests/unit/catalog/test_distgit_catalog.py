@@ -26,24 +26,22 @@ PLACES = {
 
 @pytest.fixture
 def targets(tmp_path: Path) -> Path:
-    """A copy of the catalogue with a single dist-git target, and the commented tags of it; its targets.toml."""
+    """The targets.toml of a copy of the catalogue, whose commented examples for dist-git targets are in force."""
     shutil.copytree(BUILT_IN, tmp_path / "catalog", ignore=shutil.ignore_patterns("*.py", "__pycache__"))
     file = tmp_path / "catalog" / "targets.toml"
     text = file.read_text()
-    start, end = (text.index(f'[[target]]\nid = "{branch}-dist-git"') for branch in ("f44", "f45"))
-    first = text.index('[[target]]\nid = "f43-dist-git"')
-    shipped = text[text.index("# [target.shipped]") :].splitlines()[:4]
-    tags = "".join(f"{line.removeprefix('# ')}\n" for line in shipped)
-    example = f'{text[start:end]}direct_push = ["cri-o1.35"]\n{tags}'
-    file.write_text(f"{text[:first]}{example}")
+    for start, lines in (("# direct_push = ", 1), ("# [target.shipped]", 4)):
+        for line in text[text.index(start) :].splitlines()[:lines]:
+            text = text.replace(line, line.removeprefix("# "))
+    file.write_text(text)
     return file
 
 
 def policy(targets: Path) -> DistGitPolicy:
     catalog = load(targets.parent, copr_owner="me", koji_profile="fedora", **PLACES)
-    (found,) = [target.dist_git for target in catalog.targets if target.dist_git]
-    assert found is not None
-    return found
+    found = catalog.target("f44-dist-git")
+    assert found is not None and found.dist_git is not None
+    return found.dist_git
 
 
 def test_a_target_of_fedoras(targets: Path) -> None:
@@ -65,7 +63,9 @@ def test_a_target_of_fedoras(targets: Path) -> None:
 
 def test_the_tags_that_the_example_names_are_those_without_one(targets: Path) -> None:
     catalog = load(targets.parent, copr_owner="me", koji_profile="fedora", **PLACES)
-    assert catalog.targets[-1].stages == fedora_tags(44)
+    named = {target.id: target.stages for target in catalog.targets if target.stages}
+    assert list(named) == ["f43-dist-git", "f44-dist-git", "f45-dist-git", "rawhide-dist-git"]
+    assert [named[f"f{number}-dist-git"] for number in (43, 44, 45)] == [fedora_tags(n) for n in (43, 44, 45)]
 
 
 def test_official_builds_are_off_until_dist_git_and_a_profile_are_known() -> None:
@@ -98,12 +98,16 @@ def test_official_builds_are_off_until_dist_git_and_a_profile_are_known() -> Non
             "must hold",
         ),
         (
-            'candidate = ["f44-updates-candidate", "f44-signing-pending"]',
+            'candidate = ["{branch}-updates-candidate", "{branch}-signing-pending"]',
             "candidate = []",
             "at least one tag",
         ),
-        ('["f44-updates", "f44"]', '["f44 updates"]', "is no name of a tag"),
-        ('["f44-updates", "f44"]', '["f44-updates-testing"]', "the tag f44-updates-testing means two stages"),
+        ('["{branch}-updates", "{branch}"]', '["f44 updates"]', "is no name of a tag"),
+        (
+            '["{branch}-updates", "{branch}"]',
+            '["f43-updates-testing"]',
+            "the tag f43-updates-testing means two",
+        ),
         ("stable = ", "released = ", "stable: is missing"),
         ('style = "dist-git"\ndeadline', 'style = "srpm"\ndeadline', "needs the style dist-git"),
     ],
