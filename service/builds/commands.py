@@ -13,14 +13,13 @@ from service.access.audit import note_audit
 from service.builds.follow_ups import look_for_surplus
 from service.catalog import Catalog
 from service.domain.errors import CommandRefused, NotFound
-from service.domain.facts import LICENSE_CHANGED
 from service.domain.planning import PlannedBuild, target_refusal
+from service.domain.sources import LICENSE_CHANGED
 from service.domain.states import ENDED_BUILD, BuildState, ChrootState, DeliveryState
 from service.domain.versions import parse_tag
 from service.releases.announce import BY_HAND, Announced, Announcement, add_attempt, announce, lock_stream
-from service.store.distgit import DistGitChange
 from service.store.options import deadline_of
-from service.store.schema import PackageBuild, UpstreamRelease, WebhookDelivery
+from service.store.schema import DistGitChange, PackageBuild, UpstreamRelease, WebhookDelivery
 from service.store.session import Database, database_now
 from service.store.transitions import move_build, move_chroot, move_delivery, note_event
 

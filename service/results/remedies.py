@@ -1,7 +1,7 @@
 """What is tried once after a failure whose cause is known. Part of the caller's transaction; it commits.
 
 A remedy never turns %check off and never changes a license: its kinds are another strategy, the same again later,
-and a wait for the branch (service/domain/causes.py).
+and a wait for the branch (service/domain/diagnosis.py).
 """
 
 from __future__ import annotations
@@ -15,16 +15,14 @@ from sqlalchemy.orm import Session
 
 from service.catalog import Catalog
 from service.domain.buildroots import go_is_enough
-from service.domain.causes import Cause, Remedy, RemedyKind, RemedyPolicy
+from service.domain.diagnosis import Cause, Remedy, RemedyKind, RemedyPolicy
 from service.domain.planning import BuildTarget, PlannedBuild, plan, superseded_by
 from service.domain.states import BuildState, ReleaseState
 from service.domain.versions import Version
 from service.releases.announce import add_attempt, lock_stream, planned_versions
 from service.results.diagnoses import rank_first
-from service.store.diagnoses import AppliedRemedy, Diagnosis
 from service.store.options import deadline_of
-from service.store.schema import PackageBuild
-from service.store.surroundings import Buildroot
+from service.store.schema import AppliedRemedy, Buildroot, Diagnosis, PackageBuild
 from service.store.transitions import move_build, note_event
 
 BY_ITSELF = "It goes on by itself"

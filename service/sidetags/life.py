@@ -16,8 +16,8 @@ from service.domain.reports import Fence
 from service.domain.side_tags import Adoption, TagSeen, judge
 from service.domain.states import SideTagState
 from service.sidetags.turns import members_of, title_of
+from service.store.schema import SideTag
 from service.store.session import Database, database_now
-from service.store.side_tags import SideTag
 from service.store.transitions import REASON_LIMIT, move_side_tag, note_side_tag
 
 

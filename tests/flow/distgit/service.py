@@ -15,8 +15,7 @@ from service.domain.fedora import Branch
 from service.domain.planning import BuildTarget
 from service.overrides import LiveCatalog
 from service.settings import Settings
-from service.store.distgit import DistGitChange
-from service.store.schema import FollowUp, PackageBuild
+from service.store.schema import DistGitChange, FollowUp, PackageBuild
 from tests.flow.house import House
 
 PACKAGE, BRANCH = "cri-o1.35", "f44"

@@ -33,9 +33,8 @@ from service.sidetags.life import (
     taken_names,
 )
 from service.sidetags.turns import Turn, Waiting, join, let_in, turn_of
-from service.store.schema import PackageBuild
+from service.store.schema import PackageBuild, SideTag, SideTagMember
 from service.store.session import Database, database_now
-from service.store.side_tags import SideTag, SideTagMember
 
 FENCE: Fence = {"session_id": 1, "user_id": 2, "known": []}
 BASE, NAME = "f44-candidate", "f44-build-side-7"
