@@ -1,4 +1,4 @@
-"""TOML tables read strictly: every key is known and of the right type, or named in the complaint."""
+"""Reads TOML tables, refuses unknown keys and wrong types, and finds the line of each mistake."""
 
 from __future__ import annotations
 
@@ -17,17 +17,35 @@ from service.domain.fedora import Branch
 from service.domain.versions import Stream
 
 E = TypeVar("E", bound=StrEnum)
+ID = re.compile(r"[a-z0-9][a-z0-9-]{0,39}", re.ASCII)
+"""The form of the ids of targets, sets, strategies, toolchain facts and workarounds."""
 PLACEHOLDERS = frozenset({"branch", "chroot_branch"})
-"""What may stand in braces in a row for several branches."""
+"""What may stand in braces in the texts of a row for several branches."""
 
-# The standard library's parser does not say on which line a key stands, so the lines are read once more.
+# The standard library's parser does not say on which line a key stands, so each line is looked at once more.
 _ROW = re.compile(r"\s*\[\[\s*([\w.-]+)\s*\]\]")
 _TABLE = re.compile(r"\s*\[\s*([\w.\"-]+)\s*\]")
 _KEY = re.compile(r"\s*([\w.\"-]+)\s*=\s*(.*)")
-# The keys of which one is what complaints call a row by, rather than by its number.
+# Errors call a row by the first of these keys that it has, where they do not number it.
 _NAMES = ("id", "stream", "file", "name")
 _COMPLAINT = re.compile(r"([\w./-]+\.toml): (.*)", re.DOTALL)
 _PARSER = re.compile(r"\s*\(at line (\d+), column (\d+)\)")
+
+
+def read_text(root: Traversable, file: str) -> str:
+    """Return the text of a file of the catalogue in ``root``. Raises BadCatalog."""
+    try:
+        return root.joinpath(file).read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise BadCatalog(f"{file}: is not UTF-8 text") from error
+    except OSError as error:
+        raise BadCatalog(f"{file}: cannot be read ({error.strerror or type(error).__name__})") from error
+
+
+def check_form(file: str, key: str, form: re.Pattern[str], text: str) -> None:
+    """Refuse a text that does not match ``form`` as a whole. Raises BadCatalog with file and key."""
+    if not form.fullmatch(text):
+        raise BadCatalog(f"{file}: {key}: {text[:80]!r} does not have the expected form")
 
 
 def words_of(branch: Branch) -> dict[str, str]:
@@ -36,7 +54,10 @@ def words_of(branch: Branch) -> dict[str, str]:
 
 
 class Table:
-    """One table of a file. Keys are taken out one by one; ``done()`` refuses what is left over.
+    """One table of a TOML file. Each method takes a key out; ``done()`` refuses the keys that are left.
+
+    ``place`` is what errors call the table: ``target[2]``, ``workaround ld-undefs``. Methods raise BadCatalog with
+    file, place and key for a key that is missing or has the wrong type.
 
     ``words`` are what the placeholders in its texts stand for, as ``{"branch": "f44"}`` for ``{branch}``. Where there
     are some, any other placeholder in a text is an error; without them, braces are plain characters.
@@ -51,15 +72,18 @@ class Table:
         self._words = dict(words or {})
 
     @classmethod
-    def parse(cls, file: str, text: str) -> Table:
-        """The top table of a TOML text. Raises BadCatalog with the parser's line and column."""
+    def read(cls, root: Traversable, file: str) -> Table:
+        """Return the top table of a TOML file of the catalogue in ``root``.
+
+        Raises BadCatalog, with the parser's line and column where the text is not TOML.
+        """
         try:
-            return cls(file, "", tomllib.loads(text))
+            return cls(file, "", tomllib.loads(read_text(root, file)))
         except tomllib.TOMLDecodeError as error:
             raise BadCatalog(f"{file}: {error}") from error
 
     def wrong(self, key: str, complaint: str) -> BadCatalog:
-        """The error to raise about ``key``."""
+        """Return the error to raise about ``key``."""
         where = ".".join(part for part in (self.place, key) if part)
         return BadCatalog(f"{self.file}: {where}: {complaint}")
 
@@ -71,7 +95,7 @@ class Table:
         return Table(below.file, below.place, _laid_over(below._left, self._left), words)
 
     def has(self, key: str) -> bool:
-        """Whether the key is there and not yet taken."""
+        """Return whether the key is there and not yet taken."""
         return key in self._left
 
     def drop(self, key: str) -> None:
@@ -79,11 +103,17 @@ class Table:
         self._left.pop(key, None)
 
     def text(self, key: str, default: str | None = None) -> str:
-        """A text that is not empty, or the default where the key is missing."""
+        """Return a text that is not empty, or the default where the key is missing."""
         return self._filled(key, self._text(key, default))
 
+    def fitting(self, key: str, form: re.Pattern[str]) -> str:
+        """Return a text that matches ``form`` as a whole."""
+        text = self.text(key)
+        check_form(self.file, self._below(key), form, text)
+        return text
+
     def word(self, key: str, kind: type[E], default: E | None = None) -> E:
-        """A word of a StrEnum, or the default where the key is missing."""
+        """Return a member of a StrEnum, or the default where the key is missing."""
         text = self.text(key, None if default is None else default.value)
         try:
             return kind(text)
@@ -109,17 +139,18 @@ class Table:
         self._need(key, self._parts(key, text, allowed), needed)
 
     def flag(self, key: str, default: bool | None = None) -> bool:
+        """Return true or false, or the default where the key is missing."""
         return bool(self._take(key, bool, default))
 
     def number(self, key: str, *, low: int, high: int, default: int | None = None) -> int:
-        """A whole number in an inclusive range."""
+        """Return a whole number from ``low`` to ``high``, both inclusive."""
         value = self._take(key, int, default)
         if isinstance(value, bool) or not low <= value <= high:
             raise self.wrong(key, f"must be a whole number from {low} to {high}, not {value}")
         return int(value)
 
     def day(self, key: str) -> datetime.date | None:
-        """A TOML date such as 2026-05-28, or None where the key is missing."""
+        """Return a TOML date such as 2026-05-28, or None where the key is missing."""
         value = self._left.pop(key, None)
         if value is None:
             return None
@@ -128,56 +159,57 @@ class Table:
         return value
 
     def texts(self, key: str, default: Iterable[str] | None = None) -> tuple[str, ...]:
-        """A list of texts without repeats."""
+        """Return a list of texts without repeats."""
         value = self._take(key, list, None if default is None else list(default))
         if not all(isinstance(item, str) and item for item in value):
             raise self.wrong(key, "must be a list of texts")
-        if len(set(value)) != len(value):
+        texts = tuple(self._filled(key, item) for item in value)
+        if len(set(texts)) != len(texts):
             raise self.wrong(key, "names something twice")
-        return tuple(self._filled(key, item) for item in value)
+        return texts
 
     def optional_stream(self, key: str) -> Stream | None:
-        """A stream, or None where the key is missing."""
+        """Return a stream, or None where the key is missing."""
         return self.stream(key) if self.has(key) else None
 
     def stream(self, key: str) -> Stream:
-        """A stream such as "1.32"."""
+        """Return a stream such as "1.32"."""
         try:
             return Stream.parse(self.text(key))
         except BadName as error:
             raise self.wrong(key, str(error)) from error
 
     def streams(self) -> StreamRange:
-        """The range that ``first_stream`` and ``last_stream`` make."""
+        """Return the range from ``first_stream`` to ``last_stream``."""
         first, last = self.optional_stream("first_stream"), self.optional_stream("last_stream")
         if first is not None and last is not None and first > last:
             raise self.wrong("last_stream", f"{last} is older than first_stream {first}")
         return StreamRange(first, last)
 
     def mapping(self, key: str) -> dict[str, Any]:
-        """A sub-table as it is, for data whose keys are free; empty where it is missing."""
+        """Return a sub-table whose keys may be any; empty where it is missing."""
         return {name: self._filled_within(key, value) for name, value in self._take(key, dict, {}).items()}
 
     def table(self, key: str) -> Table:
-        """The sub-table ``[key]``, which must be there."""
+        """Return the sub-table ``[key]``, which must be there."""
         return Table(self.file, self._below(key), self._take(key, dict, None), self._words)
 
     def named(self, key: str) -> Iterator[tuple[str, Table]]:
-        """The sub-tables ``[key.name]`` with their names."""
+        """Yield the sub-tables ``[key.name]`` with their names."""
         for name, value in self._take(key, dict, None).items():
             if not isinstance(value, dict):
                 raise self.wrong(f"{key}.{name}", "must be a table")
             yield name, Table(self.file, f"{self._below(key)}.{name}", value, self._words)
 
     def rows(self, key: str) -> Iterator[Table]:
-        """The rows ``[[key]]``, numbered from 1 in complaints."""
+        """Yield the rows ``[[key]]``, which errors number from 1."""
         for index, value in enumerate(self._take(key, list, []), start=1):
             if not isinstance(value, dict):
                 raise self.wrong(key, f"must be written as [[{key}]] tables")
             yield Table(self.file, f"{self._below(key)}[{index}]", value, self._words)
 
     def done(self) -> None:
-        """Refuse every key that nobody has taken: a misspelt key must not be silently without effect."""
+        """Raise BadCatalog for a key that was not taken: a misspelt key must not be silently without effect."""
         if self._left:
             key = min(self._left)
             raise self.wrong(key, "unknown key")
@@ -266,8 +298,8 @@ def located(complaint: str, root: Traversable) -> str:
     if parser:
         return f"{file}:{parser[1]}: column {parser[2]}: {_PARSER.sub('', rest)}"
     try:
-        text = root.joinpath(file).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError):
+        text = read_text(root, file)
+    except BadCatalog:
         return complaint
     line = Lines(text).find(rest.partition(": ")[0])
     return f"{file}:{line}: {rest}" if line else complaint
@@ -352,7 +384,7 @@ def _names_of(row: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _left_open(value: str) -> str:
-    """The quotes that end a text that began on this line and goes on below it; empty text otherwise."""
+    """Return the quotes that will end a text which goes on in the next line; an empty text if none does."""
     for quotes in ('"""', "'''"):
         if value.startswith(quotes) and value.count(quotes) == 1:
             return quotes
