@@ -6,7 +6,7 @@ import datetime
 import re
 import string
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from enum import StrEnum
 from importlib.resources.abc import Traversable
 from typing import Any, TypeVar
@@ -111,6 +111,13 @@ class Table:
         text = self.text(key)
         check_form(self.file, self._below(key), form, text)
         return text
+
+    def new_id(self, known: Container[str]) -> str:
+        """Return ``id``, which must have the form of ID and be none of ``known``."""
+        identity = self.fitting("id", ID)
+        if identity in known:
+            raise self.wrong("id", f"'{identity}' is there twice")
+        return identity
 
     def word(self, key: str, kind: type[E], default: E | None = None) -> E:
         """Return a member of a StrEnum, or the default where the key is missing."""

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from datetime import timedelta
 
 from service.catalog.model import Catalog
-from service.catalog.tables import ID, PLACEHOLDERS, Table, words_of
+from service.catalog.tables import PLACEHOLDERS, Table, words_of
 from service.domain.diagnosis import RemedyPolicy
 from service.domain.distgit import DistGitPolicy, ForgeKind, ForgePolicy, holds_secret
 from service.domain.errors import BadCatalog, BadName
@@ -60,9 +60,7 @@ def read_side_tag_sets(targets: Table) -> Mapping[str, SideTagPolicy]:
     """Return the rows ``[[side_tag_set]]`` by id: the families that can share a side tag. Raises BadCatalog."""
     sets: dict[str, SideTagPolicy] = {}
     for row in targets.rows("side_tag_set"):
-        policy = SideTagPolicy(row.fitting("id", ID), row.texts("families"))
-        if policy.set_id in sets:
-            raise row.wrong("id", f"'{policy.set_id}' is there twice")
+        policy = SideTagPolicy(row.new_id(sets), row.texts("families"))
         sets[policy.set_id] = policy
         row.done()
     return sets
@@ -82,9 +80,7 @@ def read_targets(
     without_account = set()
     for row in targets.rows("target"):
         for branch, one in _rows_of_branches(row, branches):
-            identity = one.fitting("id", ID)
-            if identity in found:
-                raise one.wrong("id", f"'{identity}' is there twice")
+            identity = one.new_id(found)
             one.place = f"target {identity}"
             found[identity], has_account = _read_target(one, identity, branch, accounts, sets)
             if not has_account:

@@ -61,15 +61,13 @@ def read_toolchain(rows: Table, branches: Mapping[str, BranchPolicy]) -> Mapping
     for row in rows.rows("toolchain"):
         first, last = _branches(row, branches)
         fact = ToolchainFact(
-            id=row.fitting("id", ID),
+            id=row.new_id(facts),
             first_branch=first,
             last_branch=last,
             simulate=_each_fitting(row, "simulate", _FLAG),
             why=row.text("why"),
             reference=row.fitting("reference", _ADDRESS),
         )
-        if fact.id in facts:
-            raise row.wrong("id", f"'{fact.id}' is there twice")
         facts[fact.id] = fact
         row.done()
     return facts
@@ -79,22 +77,20 @@ def read_workarounds(
     rows: Table, branches: Mapping[str, BranchPolicy], toolchain: Mapping[str, ToolchainFact]
 ) -> tuple[Workaround, ...]:
     """Return the ``[[workaround]]`` rows in the file's order. Raises BadCatalog, also for two that contradict."""
-    found: list[Workaround] = []
+    found: dict[str, Workaround] = {}
     for row in rows.rows("workaround"):
-        identity = row.fitting("id", ID)
-        if any(identity == other.id for other in found):
-            raise row.wrong("id", f"'{identity}' is there twice")
+        identity = row.new_id(found)
         row.place = f"workaround {identity}"
         workaround = _read_workaround(row, identity, branches, toolchain)
-        unknown = [name for name in workaround.proof.beside if name not in {other.id for other in found}]
+        unknown = [name for name in workaround.proof.beside if name not in found]
         if unknown:
             raise row.wrong("proof", f"beside: {unknown[0][:40]!r} is no row above this one")
-        for other in found:
+        for other in found.values():
             key, complaint = _contradiction(other, workaround)
             if complaint:
                 raise row.wrong(key, complaint)
-        found.append(workaround)
-    return tuple(found)
+        found[identity] = workaround
+    return tuple(found.values())
 
 
 def check_workaround(

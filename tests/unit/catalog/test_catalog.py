@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-import service.catalog
 from service.catalog import load
 from service.catalog.model import StreamRange
 from service.domain.diagnosis import RemedyPolicy
@@ -19,22 +18,9 @@ from service.domain.planning import plan
 from service.domain.versions import Stream, Version
 from service.specs.render import check_templates
 
-BUILT_IN = Path(service.catalog.__file__).parent
 TODAY = date(2026, 11, 24)
 
 Edit = Callable[[str, str, str], None]
-
-
-@pytest.fixture
-def own(tmp_path: Path) -> Path:
-    """A maintainer's catalogue: a copy of the built-in one."""
-    for name in ("families", "targets.toml", "workarounds.toml", "diagnoses.toml"):
-        source = BUILT_IN / name
-        if source.is_dir():
-            shutil.copytree(source, tmp_path / name)
-        else:
-            shutil.copy(source, tmp_path / name)
-    return tmp_path
 
 
 @pytest.fixture
