@@ -11,8 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from service.builds.claims import back_off, end_build
-from service.builds.work import BuildWork
+from service.builds.claims import BuildWork, back_off, end_build
 from service.distgit.changes import (
     Change,
     OtherChange,

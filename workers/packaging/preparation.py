@@ -14,8 +14,8 @@ from pathlib import Path
 
 import structlog
 
+from service.builds.claims import BuildWork
 from service.builds.submissions import note_license_question, record_source_facts, reserve_release_number
-from service.builds.work import BuildWork
 from service.domain.errors import DomainError
 from service.domain.reports import Srpm
 from service.domain.sources import SourceFacts, computed_license, license_question

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Body
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from service.builds import commands, rebuilds
+from service.builds import commands
 from service.distgit.changes import resolve_conflict
 from service.domain.distgit import Resolution
 from service.domain.versions import parse_tag
@@ -71,7 +71,7 @@ def retry_build(
     strategy = wanted.strategy if wanted else None
 
     def act(db: Database) -> Done:
-        rebuilds.check_retry(db, context.catalog, build_id, strategy)
+        commands.check_retry(db, context.catalog, build_id, strategy)
         done = commands.request_build(
             db, context.catalog, build_id, by=caller.name, strategy=strategy, address=caller.address
         )
@@ -157,7 +157,7 @@ def rebuild(
 
     A cell with a build under way is left alone. 409 where no cell can be built again.
     """
-    wish = rebuilds.Wish(
+    wish = commands.RebuildRequest(
         family=wanted.family,
         stream=wanted.stream,
         version=wanted.version,
@@ -169,13 +169,13 @@ def rebuild(
     )
     if wanted.dry_run:
         try:
-            found = rebuilds.preview_rebuild(context.db, context.catalog, wish)
+            found = commands.preview_rebuild(context.db, context.catalog, wish)
         except Exception as error:
             raise refused(error) from error
         return JSONResponse(_rebuilt(found, dry_run=True))
 
     def act(db: Database) -> Done:
-        done = rebuilds.request_rebuild(db, context.catalog, wish, by=caller.name, address=caller.address)
+        done = commands.request_rebuild(db, context.catalog, wish, by=caller.name, address=caller.address)
         return Done(_rebuilt(done, dry_run=False), builds=done.builds)
 
     return write(request, caller, key, act, wanted)
@@ -200,6 +200,6 @@ def _build(done: commands.Requested) -> Done:
     return Done({"build": done.build_id, "sentence": done.sentence}, builds=(done.build_id,))
 
 
-def _rebuilt(done: rebuilds.Rebuilt, *, dry_run: bool) -> dict[str, Any]:
+def _rebuilt(done: commands.Rebuilt, *, dry_run: bool) -> dict[str, Any]:
     cells = [shapes.RebuildCell.model_validate(cell).model_dump() for cell in done.cells]
     return {"dry_run": dry_run, "builds": list(done.builds), "cells": cells}

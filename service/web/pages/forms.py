@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from service import board, overrides
-from service.builds import commands, rebuilds
+from service.builds import commands
 from service.distgit.changes import resolve_conflict
 from service.domain.diagnosis import Fault, Retry
 from service.domain.distgit import Resolution
@@ -46,7 +46,7 @@ def _strategies(asked: Asked) -> dict[str, dict[str, str]]:
 def _retry(asked: Asked, db: Database) -> Done:
     strategy = asked.form.get("strategy") or None
     catalog = asked.context.catalog
-    rebuilds.check_retry(db, catalog, asked.build_id, strategy)
+    commands.check_retry(db, catalog, asked.build_id, strategy)
     return _one(commands.request_build(db, catalog, asked.build_id, strategy=strategy, **asked.by))
 
 
@@ -83,7 +83,7 @@ def _replay(asked: Asked, db: Database) -> Done:
     return Done({}, deliveries=(commands.replay_delivery(db, asked.subject, **asked.by),))
 
 
-def _wish(asked: Asked) -> rebuilds.Wish:
+def _wish(asked: Asked) -> commands.RebuildRequest:
     """``release/cri-o/1.35.6`` for what failed of a release, ``stream/cri-o/1.35``, ``branch/cri-o/f44``."""
     kind, family, name = [*asked.subject.split("/"), "", ""][:3]
     if kind not in ("release", "stream", "branch") or not name:
@@ -93,11 +93,11 @@ def _wish(asked: Asked) -> rebuilds.Wish:
         "stream": {"stream": name},
         "branch": {"branch": name},
     }
-    return rebuilds.Wish(family=family, strategy=asked.form.get("strategy") or None, **known[kind])  # type: ignore[arg-type]
+    return commands.RebuildRequest(family=family, strategy=asked.form.get("strategy") or None, **known[kind])  # type: ignore[arg-type]
 
 
 def _what_rebuild(asked: Asked) -> str:
-    found = rebuilds.preview_rebuild(asked.context.db, asked.context.catalog, _wish(asked))
+    found = commands.preview_rebuild(asked.context.db, asked.context.catalog, _wish(asked))
     ready = [f"{cell.package} {cell.version} on {cell.target}" for cell in found.cells if not cell.refusal]
     left = [f"{cell.package} on {cell.target}: {cell.refusal}" for cell in found.cells if cell.refusal]
     if not ready:
@@ -106,7 +106,7 @@ def _what_rebuild(asked: Asked) -> str:
 
 
 def _rebuild(asked: Asked, db: Database) -> Done:
-    done = rebuilds.request_rebuild(db, asked.context.catalog, _wish(asked), **asked.by)
+    done = commands.request_rebuild(db, asked.context.catalog, _wish(asked), **asked.by)
     return Done({}, builds=done.builds)
 
 

@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from service import board, overrides
-from service.sidetags import commands
+from service.sidetags import lifecycle
 from service.store.session import Database
 from service.web.access.auth import Caller, needs, page_needs
 from service.web.api import side_tag_shapes as shapes
@@ -90,7 +90,7 @@ def give_up_side_tag(
     key: IdempotencyKey = None,
 ) -> Response:
     """Have a side tag removed although its update was not pushed. What waits for its turn gets a new one."""
-    return _write(request, caller, key, commands.give_up_side_tag, side_tag_id, wanted)
+    return _write(request, caller, key, lifecycle.give_up_side_tag, side_tag_id, wanted)
 
 
 @router.post("/side-tags/{side_tag_id}/go-on", response_model=shapes.SideTagAskedShape, status_code=202,
@@ -103,10 +103,10 @@ def go_on_side_tag(
     key: IdempotencyKey = None,
 ) -> Response:
     """Let a held side tag go on, or the set without the builds that ended badly."""
-    return _write(request, caller, key, commands.go_on_side_tag, side_tag_id, wanted)
+    return _write(request, caller, key, lifecycle.go_on_side_tag, side_tag_id, wanted)
 
 
-Command = Callable[..., commands.SideTagAsked]
+Command = Callable[..., lifecycle.SideTagAsked]
 
 
 def _write(
@@ -124,7 +124,7 @@ def _write(
     )  # fmt: skip
 
 
-def _done(asked: commands.SideTagAsked) -> Done:
+def _done(asked: lifecycle.SideTagAsked) -> Done:
     body = {"side_tag": asked.side_tag_id, "sentence": asked.sentence}
     return Done(body, side_tags=(asked.side_tag_id,))
 
@@ -158,12 +158,12 @@ BUTTONS = (
         "side-tag-give-up", "builds:write", "Give the side tag up",
         lambda asked: _what(asked, "The {name} is removed at the build system with all that it holds, although its "
                                    "update was not pushed. Builds that wait for their turn get a new one."),
-        _act(commands.give_up_side_tag), lambda subject: f"/side-tags/{subject}", texts=(WHY,),
+        _act(lifecycle.give_up_side_tag), lambda subject: f"/side-tags/{subject}", texts=(WHY,),
     ),
     Button(
         "side-tag-go-on", "builds:write", "Let the set go on",
         lambda asked: _what(asked, "The {name} goes on: if it is held it is tried or looked at again, else the later "
                                    "builds of the set are made without those that ended badly."),
-        _act(commands.go_on_side_tag), lambda subject: f"/side-tags/{subject}", texts=(WHY,),
+        _act(lifecycle.go_on_side_tag), lambda subject: f"/side-tags/{subject}", texts=(WHY,),
     ),
 )  # fmt: skip

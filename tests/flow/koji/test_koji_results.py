@@ -138,7 +138,7 @@ def test_the_logs_of_every_architecture_are_followed_kept_and_understood(
     go_on = hold(monkeypatch, "logs")
     house.farm.pause()
     house.announce("v1.32.1")
-    house.run(lambda builds: bool(builds) and builds[0].state == "running")
+    house.run_to("running")
     (build,) = house.builds()
     task = int(build.external_id or 0)
     while not any(

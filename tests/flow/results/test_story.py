@@ -65,7 +65,7 @@ def test_the_whole_story(house: House, target: str) -> None:
     """Without the workaround it fails; the cause is read from the linker's own words; the remedy is sound."""
     aim(house, "none", target=target)
     house.announce("v1.32.1")
-    house.run(lambda builds: bool(builds) and builds[0].state == "failed", seconds=100)
+    house.run_to("failed", seconds=100)
     house.settle(60)
     first, second = house.builds()
     assert first.cause.startswith("wazero's assembly is not linked")

@@ -13,8 +13,7 @@ from service.builds.submissions import record_source_facts
 from service.catalog import Catalog
 from service.contacts import record_contact, store_answer, stored_answer
 from service.domain.sources import SourceFacts
-from service.releases.intake import Incoming, accept_deliveries, process_delivery
-from service.releases.payloads import read_time
+from service.releases.intake import Incoming, accept_deliveries, process_delivery, read_time
 from service.releases.reconcile import LOOK_UPS, ListedRelease, UpstreamList, reconcile_family, unlisted_tags
 from service.store.schema import Contact, UpstreamRelease, WebhookDelivery
 from service.store.session import Database, database_now

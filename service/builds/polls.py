@@ -1,16 +1,20 @@
-"""What polls and events saw, written down (T6): chroots, roll-up, the end. Each public function commits."""
+"""Claim the running builds of a project for one poll, and record what the poll saw of each (T6).
+
+A report becomes states of chroots, from which the build's state is rolled up; the end of a build or of a chroot adds
+its follow-ups in the same transaction. Functions that take a ``Database`` are one transaction and commit.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import or_, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from service.builds.claims import take_lease
-from service.builds.follow_ups import follow_ends, follow_tags, look_for_surplus
-from service.builds.work import PollWork
+from service.builds.claims import end_lease, lease_is_free, lock_claimed_row, note_retry, take_lease
+from service.builds.follow_ups import follow_ends, follow_tags, look_for_surplus, record_name
 from service.domain.reports import BuildRef, BuildReport, PollProblem
 from service.domain.states import ENDED_CHROOT, BuildState, ChrootState, rollup
 from service.domain.verification import other_build
@@ -23,13 +27,28 @@ POLL_LIMIT = 100
 UNREAD_GRACE = timedelta(hours=1)
 
 
+@dataclass(frozen=True)
+class PollWork:
+    """A running build that is leased for one poll.
+
+    ``long_past``: its deadline passed so long ago that it ends although it cannot be read.
+    """
+
+    build_id: int
+    token: str
+    ref: BuildRef
+    cancel_requested: str
+    past_deadline: bool
+    long_past: bool
+
+
 def claim_polls(
     db: Database, system: str, project: str, *, lease_seconds: float, max_tries: int
 ) -> list[PollWork]:
-    """Lease all running builds of one project that are due, so that one poll reads them together.
+    """Claim the running builds of one project that are due, so that one poll reads them together. Commits.
 
-    A build whose polls ended without an answer ``max_tries`` times is leased alone: it may be what kills its
-    worker, and its neighbours must not go down with it. After its deadline it is given up without another poll.
+    At most POLL_LIMIT builds. One that was claimed ``max_tries`` times without an answer is claimed alone, because it
+    may be what kills the worker; an hour after its deadline it is given up here without another poll.
     """
     with db.transaction() as session:
         now = database_now(session)
@@ -40,7 +59,7 @@ def claim_polls(
                 PackageBuild.system == system,
                 PackageBuild.project == project,
                 PackageBuild.due_at <= now,
-                or_(PackageBuild.lease_until.is_(None), PackageBuild.lease_until <= now),
+                lease_is_free(PackageBuild, now),
             )
             .order_by(PackageBuild.due_at)
             .limit(POLL_LIMIT)
@@ -66,7 +85,7 @@ def claim_polls(
 
 
 def ref_of(build: PackageBuild) -> BuildRef:
-    """The build at the other side. The row must have an external id."""
+    """Return the reference of a build at its build system. The row must have an external id."""
     chroots = tuple(build.options.get("chroots", ()))
     return BuildRef(build.system, build.project, build.external_id or "", build.web_url, chroots)
 
@@ -74,13 +93,15 @@ def ref_of(build: PackageBuild) -> BuildRef:
 def record_report(
     db: Database, poll: PollWork, report: BuildReport, *, poll_seconds: float
 ) -> BuildState | None:
-    """Write one report down: chroot states, the roll-up, the next poll or the end. None: the lease was lost.
+    """Record what the build system reports of one build, and return the build's state after it. Commits.
 
-    A terminal chroot never leaves its state; what an older report says of it is dropped. A build of another version
-    than was planned is no success, however well it ended.
+    Writes the states of the chroots, rolls the build's state up from them, and makes it due for the next poll, or ends
+    it and adds its follow-ups. A chroot that has ended keeps its state; what an older report says of it is dropped. A
+    build of another version than was planned is errored, however well it ended. Returns None if the lease was lost;
+    then nothing is written.
     """
     with db.transaction() as session:
-        build = _leased(session, poll)
+        build = _claimed(session, poll)
         if build is None:
             return None
         now = database_now(session)
@@ -102,7 +123,7 @@ def record_report(
             _next_poll(build, now, poll_seconds)
         else:
             if report.ended:
-                _close_chroots(session, build, state, report.reason, now)
+                close_chroots(session, build, state, report.reason, now)
             if other and state is BuildState.SUCCEEDED:
                 state = BuildState.ERRORED
             reason = "; ".join(filter(None, (_end_reason(build, state, report.reason), other)))
@@ -113,65 +134,63 @@ def record_report(
         return state
 
 
-def record_name(session: Session, build: PackageBuild, nvr: str, now: datetime) -> None:
-    """Keep what the build system calls a build (empty: it did not tell), with a line of history. The caller commits."""
-    if nvr and nvr != build.built_nvr:
-        build.built_nvr = nvr
-        note_event(session, build, at=now, kind="submission", text=f"{build.system} calls it {nvr}")
-
-
 def record_poll_problem(
     db: Database, poll: PollWork, problem: PollProblem, *, poll_seconds: float
 ) -> BuildState | None:
-    """Write down that one build could not be read: later again, or errored when the other side has lost it."""
+    """Record that a poll could not read one build, and return the build's state after it. Commits.
+
+    The build is polled again later, or ends as errored if the build system does not know it any more. Returns None if
+    the lease was lost.
+    """
     with db.transaction() as session:
-        build = _leased(session, poll)
+        build = _claimed(session, poll)
         if build is None:
             return None
         now = database_now(session)
         if problem.vanished:
             why = f"{build.system} does not know build {build.external_id} any more: {problem.reason}"
-            _close_chroots(session, build, BuildState.CANCELED, why, now)
+            close_chroots(session, build, BuildState.CANCELED, why, now)
             move_build(session, build, BuildState.ERRORED, at=now, reason=why)
             return BuildState.ERRORED
-        if build.reason != problem.reason:
-            note_event(session, build, at=now, kind="retry", text=problem.reason)
-        build.reason = problem.reason
+        note_retry(session, build, now, problem.reason)
         # What this round had no time for comes first in the next one, or the same few would be read for ever.
         _next_poll(build, now, 0.0 if problem.unread else poll_seconds)
         return BuildState.RUNNING
 
 
 def give_up_polling(db: Database, poll: PollWork, reason: str, *, cancel_confirmed: bool) -> bool:
-    """End a running build whose deadline has passed.
+    """End a running build as errored because its deadline has passed. Commits. Returns False if the lease was lost.
 
-    Where the other side has not confirmed the cancel, the build may go on there: a follow-up asks until it is
-    confirmed, and a new attempt at the cell waits for that.
+    If the build system has not confirmed the cancel, the build may go on there: a follow-up asks until it is confirmed,
+    and a new attempt at the cell waits for that.
     """
     with db.transaction() as session:
-        build = _leased(session, poll)
+        build = _claimed(session, poll)
         if build is None:
             return False
         now = database_now(session)
         if not cancel_confirmed:
             _abandon(session, build, now, reason)
             return True
-        _close_chroots(session, build, BuildState.CANCELED, reason, now)
+        close_chroots(session, build, BuildState.CANCELED, reason, now)
         move_build(session, build, BuildState.ERRORED, at=now, reason=reason)
         follow_ends(session, build, now)
         return True
 
 
 def _abandon(session: Session, build: PackageBuild, now: datetime, reason: str) -> None:
-    _close_chroots(session, build, BuildState.CANCELED, reason, now)
+    close_chroots(session, build, BuildState.CANCELED, reason, now)
     move_build(session, build, BuildState.ERRORED, at=now, reason=reason)
     look_for_surplus(session, build, now, delay_seconds=0)
 
 
 def note_cancel_sent(db: Database, poll: PollWork, text: str) -> None:
-    """Write into the history that the other side was asked to cancel; the next report tells the outcome."""
+    """Record in the history that the build system was asked to cancel a build. Commits.
+
+    The outcome comes with the next report.
+    """
     with db.transaction() as session:
-        build = _leased(session, poll)
+        build = _claimed(session, poll)
         if build is not None:
             note_event(session, build, at=database_now(session), kind="request", text=text)
 
@@ -179,7 +198,7 @@ def note_cancel_sent(db: Database, poll: PollWork, text: str) -> None:
 def _follow_instead(
     session: Session, build: PackageBuild, other: BuildRef, reason: str, now: datetime
 ) -> None:
-    """Adopt somebody else's build of the same thing, to which ours gave way."""
+    """Follow somebody else's build of the same commit from now on, to which ours gave way."""
     text = f"adopted: {other.system} build {other.external_id} instead of {build.external_id}: {reason}"
     build.external_id, build.web_url = other.external_id, other.web_url
     build.reason = ""
@@ -210,7 +229,7 @@ def _record_chroots(session: Session, build: PackageBuild, report: BuildReport, 
 
 
 def _close_unlisted(session: Session, build: PackageBuild, report: BuildReport, now: datetime) -> None:
-    """What the other side lists no more will never end by itself, and would be polled until the deadline."""
+    """Cancel the chroots that the build system does not list: they would be polled until the deadline."""
     listed = {seen.chroot for seen in report.chroots}
     why = f"{build.system} does not list this chroot in build {build.external_id}"
     for row in build.chroots:
@@ -220,10 +239,10 @@ def _close_unlisted(session: Session, build: PackageBuild, report: BuildReport, 
             row.ended_at = now
 
 
-def _close_chroots(
+def close_chroots(
     session: Session, build: PackageBuild, state: BuildState, reason: str, now: datetime
 ) -> None:
-    """The build has ended as a whole: nothing more will come for the chroots that are still open."""
+    """End the chroots that are still open, because their build ends in ``state`` as a whole. The caller commits."""
     to = ChrootState.FAILED if state is BuildState.FAILED else ChrootState.CANCELED
     for row in build.chroots:
         if move_chroot(session, build, row, to, at=now, reason=reason or f"the build is {state}"):
@@ -246,31 +265,22 @@ def _end_reason(build: PackageBuild, state: BuildState, told: str) -> str:
 
 
 def _next_poll(build: PackageBuild, now: datetime, poll_seconds: float) -> None:
-    build.due_at = now + timedelta(seconds=poll_seconds)
-    build.lease_token = None
-    build.lease_until = None
+    end_lease(build, now + timedelta(seconds=poll_seconds))
     build.tries = 0
 
 
-def _leased(session: Session, poll: PollWork) -> PackageBuild | None:
-    return session.scalars(
-        select(PackageBuild)
-        .where(
-            PackageBuild.id == poll.build_id,
-            PackageBuild.state == BuildState.RUNNING.value,
-            PackageBuild.lease_token == poll.token,
-        )
-        .with_for_update()
-    ).one_or_none()
+def _claimed(session: Session, poll: PollWork) -> PackageBuild | None:
+    running = PackageBuild.state == BuildState.RUNNING.value
+    return lock_claimed_row(session, PackageBuild, poll.build_id, poll.token, running)
 
 
 def renew_polls(db: Database, polls: Sequence[PollWork], *, lease_seconds: float) -> list[PollWork]:
-    """Lengthen the leases before the builds are read; those that are still ours."""
+    """Lengthen the leases of claimed builds before they are read, and return those that are still ours. Commits."""
     with db.transaction() as session:
         until = database_now(session) + timedelta(seconds=lease_seconds)
         kept = []
         for poll in polls:
-            build = _leased(session, poll)
+            build = _claimed(session, poll)
             if build is not None:
                 build.lease_until = build.due_at = until
                 kept.append(poll)
@@ -280,19 +290,18 @@ def renew_polls(db: Database, polls: Sequence[PollWork], *, lease_seconds: float
 def release_polls(
     db: Database, polls: Sequence[PollWork], reason: str, *, delay_seconds: float, spend_try: bool = False
 ) -> None:
-    """Give leased builds back when the whole other side is away: the same state, the reason shown, due later.
+    """Put claimed builds back, due again later, with the reason shown: the whole poll has failed. Commits.
 
-    ``spend_try`` keeps the count of claims: for trouble of our own, which one of the builds may be the cause of.
+    ``spend_try`` leaves the count of tries as it is, for trouble of our own, which one of the builds may cause; else
+    the count begins anew, because the build system is away.
     """
     with db.transaction() as session:
         now = database_now(session)
         for poll in polls:
-            build = _leased(session, poll)
+            build = _claimed(session, poll)
             if build is None:
                 continue
-            if build.reason != reason:
-                note_event(session, build, at=now, kind="retry", text=reason)
-            build.reason = reason
+            note_retry(session, build, now, reason)
             tries = build.tries
             _next_poll(build, now, delay_seconds)
             build.tries = tries if spend_try else 0

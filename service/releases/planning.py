@@ -1,4 +1,7 @@
-"""What we know of upstream's releases, and the builds that planning gives them. Repeatable at any time."""
+"""Store upstream's releases and plan their builds; mark withdrawn releases and moved tags.
+
+Planning can be repeated at any time: it adds only what is missing. The callers commit.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,6 @@ from service.catalog import Catalog
 from service.domain.planning import BuildTarget, Family, PlannedBuild, plan, superseded_by
 from service.domain.states import BuildState, ReleaseState
 from service.domain.versions import Stream, Version
-from service.releases.withdrawals import handed_over, note_commit
 from service.store.options import stored_options
 from service.store.schema import PackageBuild, PackageStream, UpstreamRelease
 from service.store.transitions import move_build, move_release, start_build
@@ -25,7 +27,7 @@ BY_HAND = "maintainer"
 
 @dataclass(frozen=True)
 class Announcement:
-    """What somebody said about a release: a webhook, upstream's list, or a maintainer (``origin``).
+    """What is told about a release by its ``origin``: a webhook, upstream's list, or a maintainer.
 
     ``bugs`` are the numbers in Fedora's Bugzilla that ask for the release; those told before stay.
     """
@@ -41,7 +43,7 @@ class Announcement:
 
 @dataclass(frozen=True)
 class Announced:
-    """The decision in one sentence, and the ids of builds that are now due."""
+    """The result of planning a release in one sentence, and the ids of builds that are now due."""
 
     sentence: str
     builds: tuple[int, ...] = ()
@@ -50,13 +52,9 @@ class Announced:
 def announce(
     session: Session, catalog: Catalog, family: Family, version: Version, told: Announcement, *, at: datetime
 ) -> Announced:
-    """Remember a release and plan it. A repeat changes nothing but facts that were missing. The caller commits."""
+    """Store a release and plan its builds; repeating it only adds facts that were missing. The caller commits."""
     lock_stream(session, family, version.stream)
-    release = session.scalars(
-        select(UpstreamRelease).where(
-            UpstreamRelease.family == family.name, UpstreamRelease.version == str(version)
-        )
-    ).one_or_none()
+    release = find_release(session, family, version)
     if release is None:
         release = UpstreamRelease(
             family=family.name,
@@ -93,10 +91,10 @@ def announce(
 def plan_release(
     session: Session, catalog: Catalog, family: Family, release: UpstreamRelease, *, at: datetime
 ) -> Announced:
-    """Give a release the builds that the catalogue wants and that it does not have. The caller commits.
+    """Add the builds of a release that the catalogue wants and that it does not have. The caller commits.
 
-    Existing builds stay whatever they are. An older patch than the newest planned one of its stream gets no work:
-    at its first planning its builds are written down as superseded, later nothing is added.
+    Existing builds stay as they are. A release that is older than the newest planned patch of its stream gets builds
+    in state superseded when it is planned first, and nothing later.
     """
     version = Version.parse(release.version)
     if release.state == ReleaseState.WITHDRAWN:
@@ -159,7 +157,10 @@ def _ended_unbegun(build: PackageBuild) -> bool:
 
 
 def lock_stream(session: Session, family: Family, stream: Stream) -> PackageStream:
-    """The stream's row, made if needed and locked until the transaction ends: plans of a stream queue up here."""
+    """Return the stream's row, added if it is missing and locked, so that a stream is planned by one at a time.
+
+    The lock lasts until the caller ends the transaction.
+    """
     insert = sqlite.insert if session.get_bind().dialect.name == "sqlite" else postgresql.insert
     session.execute(
         insert(PackageStream)
@@ -187,7 +188,10 @@ def add_attempt(
     at: datetime,
     requested_by: str | None,
 ) -> PackageBuild:
-    """A further attempt at a cell. The caller holds the stream's lock, has checked the state, and commits."""
+    """Add a further attempt at a cell, due now, and return it.
+
+    The caller holds the stream's lock, has checked that no attempt is live, and commits.
+    """
     last = session.scalar(
         select(func.max(PackageBuild.attempt)).where(
             PackageBuild.release_id == release.id, PackageBuild.target == planned.target.id
@@ -199,7 +203,7 @@ def add_attempt(
 
 
 def planned_versions(session: Session, family: Family, stream: Stream) -> Iterable[Version]:
-    """The versions of a stream that are planned."""
+    """Return the versions of a stream whose releases are planned. Reads only."""
     texts = session.scalars(
         select(UpstreamRelease.version).where(
             UpstreamRelease.family == family.name,
@@ -208,6 +212,61 @@ def planned_versions(session: Session, family: Family, stream: Stream) -> Iterab
         )
     )
     return [Version.parse(text) for text in texts]
+
+
+def find_release(
+    session: Session, family: Family, version: Version, *, lock: bool = False
+) -> UpstreamRelease | None:
+    """Return the release of a family with this version, or None if we do not know it. ``lock`` locks its row."""
+    r = UpstreamRelease
+    statement = select(r).where(r.family == family.name, r.version == str(version))
+    return session.scalars(statement.with_for_update() if lock else statement).one_or_none()
+
+
+def withdraw(session: Session, family: Family, version: Version, *, at: datetime, reason: str) -> bool:
+    """Mark a release as withdrawn and return whether we knew it. The caller commits.
+
+    Its builds stay. Those that have not begun are canceled with this reason when they are claimed.
+    """
+    release = find_release(session, family, version, lock=True)
+    if release is None:
+        return False
+    if release.state != ReleaseState.WITHDRAWN:
+        move_release(release, ReleaseState.WITHDRAWN, reason=reason)
+        release.mark = f"withdrawn {at:%Y-%m-%d %H:%M} UTC: {reason}"
+    return True
+
+
+def note_commit(release: UpstreamRelease, commit: str) -> bool:
+    """Store the commit of a release's tag, or mark that the tag has moved, and return whether it has.
+
+    Nothing is rebuilt for a moved tag. The caller commits.
+    """
+    if not release.commit:
+        release.commit = commit
+        return False
+    if release.commit == commit:
+        return False
+    if not release.facts.get("sha256"):
+        moved = f"tag moved from {release.commit[:12]} to {commit[:12]}"
+        release.mark = f"{moved} before its source was fetched; the new one counts"
+        release.commit = commit
+        return True
+    release.mark = (
+        f"tag moved from {release.commit[:12]} to {commit[:12]}; existing builds stay and nothing is rebuilt"
+    )
+    return True
+
+
+def handed_over(session: Session, release: UpstreamRelease) -> bool:
+    """Return whether any build of the release was ever submitted to a build system. Reads only."""
+    return bool(
+        session.scalar(
+            select(func.count())
+            .select_from(PackageBuild)
+            .where(PackageBuild.release_id == release.id, PackageBuild.submission_key.is_not(None))
+        )
+    )
 
 
 def _insert_build(
