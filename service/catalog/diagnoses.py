@@ -1,4 +1,4 @@
-"""Reading ``diagnoses.toml``: the rules by which logs are read, each checked before it meets a log."""
+"""Reads and checks ``diagnoses.toml``: the rules that find the cause of a failure in a log."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from service.domain.patterns import BadPattern
 
 _ID = re.compile(r"[a-z0-9][a-z0-9-]{1,39}", re.ASCII)
 _TEXT_LIMIT = 300
-MINUTES_MOST = 7 * 24 * 60
+_MINUTES_MOST = 7 * 24 * 60
 
 
 def read_causes(table: Table) -> tuple[Cause, ...]:
-    """The rows ``[[diagnosis]]`` in their order. Raises BadCatalog with row and key."""
+    """Return the rows ``[[diagnosis]]`` in their order. Raises BadCatalog with row and key."""
     causes: dict[str, Cause] = {}
     for row in table.rows("diagnosis"):
         cause = _read_cause(row)
@@ -36,7 +36,7 @@ def read_causes(table: Table) -> tuple[Cause, ...]:
 
 
 def check_remedies(causes: tuple[Cause, ...], strategies: set[str]) -> None:
-    """Every strategy that a remedy names must exist. Raises BadCatalog."""
+    """Check that every strategy that a remedy names is in ``strategies``. Raises BadCatalog."""
     for cause in causes:
         remedy = cause.remedy
         if remedy is not None and remedy.kind is RemedyKind.STRATEGY and remedy.strategy not in strategies:
@@ -72,7 +72,7 @@ def _read_cause(row: Table) -> Cause:
 
 
 def _check_groups(row: Table, key: str, text: str, cause: Cause) -> None:
-    """A group in the open must be set by every pattern, one in square brackets by some."""
+    """Check that each group named in a text is set by every pattern; by some, if it is in square brackets."""
     sets = [set(p.match.groupindex if p.match else ()) for p in cause.patterns]
     if missing := cause.groups(text, optional=False) - sets[0].intersection(*sets[1:]):
         name = min(missing)
@@ -93,7 +93,7 @@ def _read_pattern(line: Table) -> Pattern:
 def _read_remedy(table: Table) -> Remedy:
     kind = table.word("kind", RemedyKind)
     strategy = table.text("strategy") if kind is RemedyKind.STRATEGY else ""
-    minutes = table.number("minutes", low=1, high=MINUTES_MOST) if kind is RemedyKind.LATER else 0
+    minutes = table.number("minutes", low=1, high=_MINUTES_MOST) if kind is RemedyKind.LATER else 0
     table.done()
     return Remedy(kind, strategy, minutes)
 

@@ -1,4 +1,4 @@
-"""What the catalogue is made of, once its files have been read. Frozen, and free of TOML."""
+"""The catalogue as Python objects: families, targets, strategies, workarounds. Frozen; no TOML here."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from service.domain.sources import SourceLayout
 from service.domain.versions import Stream
 
 OPEN_END = 10_000
-"""Above any number of a Fedora branch."""
+"""A number above that of any Fedora branch, for ranges without an end."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class StreamRange:
         return above and (self.last is None or stream <= self.last)
 
     def meets(self, other: StreamRange) -> bool:
-        """Whether some stream may lie in both ranges."""
+        """Return whether some stream may lie in both ranges."""
         return _starts_before(self, other) and _starts_before(other, self)
 
 
@@ -40,7 +40,7 @@ def _starts_before(one: StreamRange, other: StreamRange) -> bool:
 
 @dataclass(frozen=True)
 class Template:
-    """One spec template and the streams that it serves."""
+    """A spec template and the streams that it is for."""
 
     file: str
     streams: StreamRange
@@ -49,7 +49,7 @@ class Template:
 
 @dataclass(frozen=True)
 class Packaging:
-    """How one family becomes a source package: archive, templates, small sources, signature.
+    """How a family becomes a source package: archive, spec templates, small sources, changelog author.
 
     ``files`` are sources of every SRPM; ``dist_git_files`` lie beside the spec in dist-git only, and their names
     may hold ``{package}``.
@@ -62,7 +62,7 @@ class Packaging:
     dist_git_files: Mapping[str, str] = field(default_factory=dict)
 
     def template(self, stream: Stream) -> Template:
-        """The template of ``stream``. Raises BadCatalog where none serves it."""
+        """Return the template of ``stream``. Raises BadCatalog where there is none."""
         for template in self.templates:
             if stream in template.streams:
                 return template
@@ -71,7 +71,7 @@ class Packaging:
 
 @dataclass(frozen=True)
 class Strategy:
-    """One way of meeting wazero's assembly, chosen per target.
+    """A way to link wazero's assembly; a target names one, and workarounds apply to some.
 
     ``guards`` says whether the spec's ``%check`` refuses an unsound binary. ``first_stream`` is the oldest
     stream that the strategy works for. ``without`` names vendored modules that a source must not have for it.
@@ -87,7 +87,7 @@ class Strategy:
 
 @dataclass(frozen=True)
 class ToolchainFact:
-    """Something that the compilers and linkers of some branches do, so that rows need not name the branches.
+    """Something that the compilers and linkers of some branches do. Workarounds refer to it instead of branches.
 
     Branches are Fedora numbers, inclusive, None is open. ``simulate`` are linker flags that make another linker
     behave alike, for proofs on other machines.
@@ -103,7 +103,7 @@ class ToolchainFact:
 
 @dataclass(frozen=True)
 class Workaround:
-    """One row of ``workarounds.toml``: when it applies, what it adds, why, and how it is proved.
+    """A row of ``workarounds.toml``: when it applies, what it adds to a spec, why, and how it is proved.
 
     ``requires`` names vendored modules (``wazero``, ``nri``); ``toolchain`` are facts that must hold on the
     branch. Branches are Fedora numbers, inclusive, None is open. ``macros``, ``linker_flags`` and ``build_tags``
@@ -130,14 +130,14 @@ class Workaround:
 
     @property
     def branch_range(self) -> tuple[int, int]:
-        """Fedora's numbers from and to which the row holds, both inclusive; empty where to is below from."""
+        """Return the first and the last Fedora number that the row applies to; none if the last is below the first."""
         ranges = [(self.first_branch, self.last_branch)]
         ranges += [(fact.first_branch, fact.last_branch) for fact in self.toolchain]
         return max(first or 0 for first, _ in ranges), min(last or OPEN_END for _, last in ranges)
 
     @property
     def sha256(self) -> str:
-        """Changes with everything that a proof of the row depends on, and not with its prose."""
+        """Return a hash of everything that a proof of the row depends on; its prose is not part of it."""
         parts = [
             sorted(self.macros.items()), self.linker_flags, self.build_tags, self.symptoms, sorted(self.free_of),
             [(fact.id, fact.simulate) for fact in self.toolchain], self.proof,
@@ -145,14 +145,14 @@ class Workaround:
         return hashlib.sha256(repr(parts).encode()).hexdigest()
 
     def holds_on(self, branch_number: int) -> bool:
-        """Whether the row applies on the branch with Fedora's number ``branch_number``."""
+        """Return whether the row applies on the branch with Fedora's number ``branch_number``."""
         first, last = self.branch_range
         return first <= branch_number <= last
 
 
 @dataclass(frozen=True)
 class Catalog:
-    """Everything that is data, in the files' order."""
+    """The whole catalogue; everything is in the order of the files."""
 
     families: Mapping[str, Family]
     packaging: Mapping[str, Packaging]
@@ -166,22 +166,22 @@ class Catalog:
     side_tag_sets: Mapping[str, SideTagPolicy] = field(default_factory=dict)
 
     def family_of(self, repository: str) -> Family | None:
-        """The family whose upstream is ``owner/name`` on GitHub (letter case aside), or None."""
+        """Return the family whose upstream is ``owner/name`` on GitHub, in any letter case, or None."""
         wanted = repository.lower()
         return next((f for f in self.families.values() if f.repository.lower() == wanted), None)
 
     def is_confirmed(self, family: str, stream: Stream) -> bool:
-        """Whether a person has looked at the stream; not so where the catalogue has no such stream at all."""
+        """Return whether a person has confirmed the stream; False where the catalogue has no such stream."""
         known = self.families.get(family)
         policy = known.policy(stream) if known else None
         return policy is not None and policy.confirmed
 
     def is_built(self, family: str) -> bool:
-        """Whether any target takes the family."""
+        """Return whether any target builds the family."""
         return any(family in target.families for target in self.targets)
 
     def strategy_refusal(self, family: Family, stream: Stream, wanted: str, vendored: Iterable[str]) -> str:
-        """Why a source of ``stream`` that vendors these modules cannot have a strategy; empty text if it can."""
+        """Return why a source of ``stream`` that vendors these modules cannot have a strategy; empty if it can."""
         strategy = self.strategies.get(wanted)
         if strategy is None:
             return f"the catalogue has no strategy {wanted[:40]!r}; it has {', '.join(self.strategies)}"
@@ -195,5 +195,5 @@ class Catalog:
         return ""
 
     def target(self, target_id: str) -> BuildTarget | None:
-        """The target with that id, or None."""
+        """Return the target with that id, or None."""
         return next((target for target in self.targets if target.id == target_id), None)

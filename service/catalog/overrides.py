@@ -1,4 +1,4 @@
-"""The catalogue as it holds: the files with what maintainers changed meanwhile. Pure, and checked like the files."""
+"""Lays what maintainers changed over the catalogue's files, and checks the outcome like the files. Pure."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from service.catalog.checks import validate
+from service.catalog.files import validate
 from service.catalog.model import Catalog
 from service.catalog.tables import Table
+from service.catalog.targets import DEADLINE_HOURS_MOST
 from service.domain.errors import BadCatalog, BadName
 from service.domain.planning import BranchPolicy, BuildTarget, Family, StreamPolicy
 from service.domain.versions import Stream
 
-# What may be changed without touching a file. What a thing is (its branch, its system, its facts) stays in the files.
+# The keys that may be overridden. What a target, branch or stream is (branch, system, facts) stays in the files.
 EDITABLE: Mapping[str, tuple[str, ...]] = {
     "target": ("enabled", "project", "chroots", "strategy", "first_stream", "last_stream", "deadline_hours"),
     "branch": ("eol",),
@@ -24,7 +25,7 @@ EDITABLE: Mapping[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class Override:
-    """Some keys of one target (``f44-copr``), branch (``f44``) or stream (``cri-o/1.38``), as JSON values."""
+    """Changed keys of one target (``f44-copr``), branch (``f44``) or stream (``cri-o/1.38``), as JSON values."""
 
     kind: str
     subject: str
@@ -37,14 +38,14 @@ class Override:
 
 @dataclass(frozen=True)
 class Effective:
-    """What holds now, and the overrides that do not fit the files any more, each with the complaint."""
+    """The catalogue with its overrides, and those that do not fit the files any more, each with the error."""
 
     catalog: Catalog
     refused: Mapping[tuple[str, str], str]
 
 
 def effective(files: Catalog, overrides: Iterable[Override]) -> Effective:
-    """Lay the overrides over the files one by one; one that does not fit is left out and named, never fatal."""
+    """Lay the overrides over the files one by one. One that does not fit is left out and named, never fatal."""
     catalog, refused = files, {}
     for override in sorted(overrides, key=lambda each: (each.kind, each.subject)):
         try:
@@ -55,16 +56,14 @@ def effective(files: Catalog, overrides: Iterable[Override]) -> Effective:
 
 
 def apply(catalog: Catalog, override: Override) -> Catalog:
-    """The catalogue with one override. Raises BadCatalog for a key or value that the catalogue's checks refuse."""
+    """Return the catalogue with one override. Raises BadCatalog for a key or value that its checks refuse."""
     table = Table(f"override of {override.kind} {override.subject}", "", override.changes)
     if override.kind == "target":
         old = _target(catalog, override.subject)
         new = _changed_target(old, override.changes, table)
         changed = replace(catalog, targets=tuple(new if t.id == old.id else t for t in catalog.targets))
     elif override.kind == "branch":
-        if override.subject not in catalog.branches:
-            raise BadCatalog(f"the catalogue has no branch {override.subject[:40]}")
-        policy = catalog.branches[override.subject]
+        policy = _branch(catalog, override.subject)
         policy = BranchPolicy(policy.branch, _day(table, "eol", override.changes, policy.eol))
         changed = replace(catalog, branches={**catalog.branches, override.subject: policy})
     elif override.kind == "stream":
@@ -86,7 +85,7 @@ def apply(catalog: Catalog, override: Override) -> Catalog:
 
 
 def values_of(catalog: Catalog, kind: str, subject: str) -> dict[str, Any]:
-    """What the catalogue says of the editable keys, as JSON values. Raises BadCatalog where there is no such thing."""
+    """Return the editable keys of a target, branch or stream as JSON values. Raises BadCatalog where it is unknown."""
     if kind == "target":
         target = _target(catalog, subject)
         return {
@@ -99,20 +98,13 @@ def values_of(catalog: Catalog, kind: str, subject: str) -> dict[str, Any]:
             "deadline_hours": int(target.deadline.total_seconds() // 3600),
         }
     if kind == "branch":
-        if subject not in catalog.branches:
-            raise BadCatalog(f"the catalogue has no branch {subject[:40]}")
-        return {"eol": _text(catalog.branches[subject].eol)}
+        return {"eol": _text(_branch(catalog, subject).eol)}
     _, policy = _stream(catalog, subject)
     return {"build": policy.build, "confirmed": policy.confirmed, "eol": _text(policy.eol)}
 
 
 def _changed_target(old: BuildTarget, changes: Mapping[str, Any], table: Table) -> BuildTarget:
     hours = int(old.deadline.total_seconds() // 3600)
-    given = Table(table.file, "", {key: changes[key] for key in ("first_stream", "last_stream")
-                                   if changes.get(key) is not None})  # fmt: skip
-    for key in ("first_stream", "last_stream"):
-        if table.has(key):
-            table.drop(key)
     project = table.text("project", old.project)
     if not project.isascii() or not project.isprintable() or " " in project or len(project) > 200:
         raise table.wrong("project", "must be one word of at most 200 characters")
@@ -122,9 +114,11 @@ def _changed_target(old: BuildTarget, changes: Mapping[str, Any], table: Table) 
         project=project,
         chroots=table.texts("chroots", old.chroots),
         strategy=table.text("strategy", old.strategy),
-        first_stream=given.optional_stream("first_stream") if "first_stream" in changes else old.first_stream,
-        last_stream=given.optional_stream("last_stream") if "last_stream" in changes else old.last_stream,
-        deadline=datetime.timedelta(hours=table.number("deadline_hours", low=1, high=24 * 30, default=hours)),
+        first_stream=_stream_end(table, "first_stream", changes, old.first_stream),
+        last_stream=_stream_end(table, "last_stream", changes, old.last_stream),
+        deadline=datetime.timedelta(
+            hours=table.number("deadline_hours", low=1, high=DEADLINE_HOURS_MOST, default=hours)
+        ),
     )
 
 
@@ -133,6 +127,12 @@ def _target(catalog: Catalog, target_id: str) -> BuildTarget:
     if target is None:
         raise BadCatalog(f"the catalogue has no target {target_id[:40]}")
     return target
+
+
+def _branch(catalog: Catalog, name: str) -> BranchPolicy:
+    if name not in catalog.branches:
+        raise BadCatalog(f"the catalogue has no branch {name[:40]}")
+    return catalog.branches[name]
 
 
 def _stream(catalog: Catalog, subject: str) -> tuple[Family, StreamPolicy]:
@@ -147,6 +147,14 @@ def _stream(catalog: Catalog, subject: str) -> tuple[Family, StreamPolicy]:
     if policy is None:
         raise BadCatalog(f"{name} has no stream {text}: it is neither in the catalogue nor newer than it")
     return family, policy
+
+
+def _stream_end(table: Table, key: str, changes: Mapping[str, Any], default: Stream | None) -> Stream | None:
+    """Return the changed end of a range of streams; null opens it, and a missing key leaves it as it was."""
+    if key in changes and changes[key] is None:
+        table.drop(key)
+        return None
+    return table.stream(key) if key in changes else default
 
 
 def _day(

@@ -16,6 +16,7 @@ from service.store.schema import FollowUp, PackageBuild, WebhookDelivery
 from service.store.session import Database, database_now
 from tests.flow.house import House
 from tests.flow.processes import Worker, wait_for
+from workers.machine.bootstrap import for_one_branch
 
 SECONDS = 140
 
@@ -122,6 +123,7 @@ def one_target(folder: Path, target: str) -> None:
     source = Path(service.catalog.__file__).parent
     shutil.copytree(source, folder, ignore=shutil.ignore_patterns("*.py", "__pycache__"))
     targets = folder / "targets.toml"
-    head, *rest = targets.read_text().split("[[target]]")
-    (kept,) = (part for part in rest if f'id = "{target}"' in part)
-    targets.write_text(head + "[[target]]" + kept)
+    branch, _, name = target.partition("-")
+    head, *rows = targets.read_text().split("[[target]]\n")
+    (row,) = (row for row in rows if f'id = "{{branch}}-{name}"' in row)
+    targets.write_text(head + "[[target]]\n" + for_one_branch(row, branch))

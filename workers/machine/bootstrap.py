@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import re
 import secrets
 import shutil
 import socket
@@ -257,17 +258,21 @@ def _sandbox_settings(settings: Settings, state: Path, mirror_url: str) -> dict[
     return environment
 
 
+def for_one_branch(row: str, branch: str) -> str:
+    """Return the text of a ``[[target]]`` row with ``branch`` in place of the branches that it names."""
+    tables_of_others = rf"(?m)^\[target\.per_branch\.(?!{branch}[\].]).*\n(?:[^\[\n].*\n)*"
+    return re.sub(r"(?m)^branches = .*$", f'branch = "{branch}"', re.sub(tables_of_others, "", row))
+
+
 def _sandbox_dist_git(state: Path, mirror_url: str, stream: str) -> dict[str, str]:
     """Return the settings for the sandbox's dist-git, and write a catalogue with one dist-git target for one stream."""
     folder = state / "catalog"
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(BUILT_IN, folder, ignore=shutil.ignore_patterns("*.py", "__pycache__"))
-    head, *targets = (folder / "targets.toml").read_text(encoding="utf-8").split("[[target]]\n")
+    head, *rows = (folder / "targets.toml").read_text(encoding="utf-8").split("[[target]]\n")
     only = f'first_stream = "{stream}"\nlast_stream = "{stream}"\n'
     shown = [
-        only + target if f'"{SANDBOX_DIST_GIT}-dist-git"' in target else target
-        for target in targets
-        if "[target.dist_git]" not in target or f'"{SANDBOX_DIST_GIT}-dist-git"' in target
+        only + for_one_branch(row, SANDBOX_DIST_GIT) if "[target.dist_git]" in row else row for row in rows
     ]
     # The token is in its file before the sandbox starts, because settings are read before that.
     token = state / "sandbox" / "forge-token"

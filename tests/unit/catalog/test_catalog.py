@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-import service.catalog
 from service.catalog import load
 from service.catalog.model import StreamRange
 from service.domain.diagnosis import RemedyPolicy
@@ -19,22 +18,9 @@ from service.domain.planning import plan
 from service.domain.versions import Stream, Version
 from service.specs.render import check_templates
 
-BUILT_IN = Path(service.catalog.__file__).parent
 TODAY = date(2026, 11, 24)
 
 Edit = Callable[[str, str, str], None]
-
-
-@pytest.fixture
-def own(tmp_path: Path) -> Path:
-    """A maintainer's catalogue: a copy of the built-in one."""
-    for name in ("families", "targets.toml", "workarounds.toml", "diagnoses.toml"):
-        source = BUILT_IN / name
-        if source.is_dir():
-            shutil.copytree(source, tmp_path / name)
-        else:
-            shutil.copy(source, tmp_path / name)
-    return tmp_path
 
 
 @pytest.fixture
@@ -116,8 +102,8 @@ def test_plans_from_the_built_in_catalogue(version: str, builds: int) -> None:
 
 
 def test_own_directory_replaces_the_built_in_one(own: Path, edit: Edit) -> None:
-    edit("targets.toml", 'id = "f43-copr"', 'id = "mine"')
-    assert load(own, copr_owner="x").targets[0].id == "mine"
+    edit("targets.toml", 'id = "{branch}-copr"', 'id = "{branch}-mine"')
+    assert load(own, copr_owner="x").targets[0].id == "f43-mine"
 
 
 @pytest.mark.parametrize("owner", ["", "a b", "a/b", "@", "{x}", "ö", "x" * 200])
@@ -137,21 +123,24 @@ BROKEN = [
     ("targets.toml", "eol = 2026-05-28", 'eol = "2026-05-28"', r"branches\.f42\.eol: must be a date"),
     ("targets.toml", "eol = 2026-05-28", "eol = 2026-05-28T10:00:00Z", r"branches\.f42\.eol: must be a date"),
     ("targets.toml", "eol = 2026-05-28", "end = 2026-05-28", r"branches\.f42\.end: unknown key"),
-    ("targets.toml", 'branch = "f43"', 'branch = "f41"', r"target\[1\]\.branch: unknown branch 'f41'"),
     ("targets.toml", 'system = "copr"', 'system = "obs"', "f43-copr.system: unknown build system 'obs'"),
     ("targets.toml", 'strategy = "default"', 'strategy = "best"', "f43-copr.strategy: unknown strategy"),
     ("targets.toml", 'strategy = "default"', 'strategy = "no-wasm"', "f43-copr.first_stream: .*1.35"),
-    ("targets.toml", 'id = "f44-copr"', 'id = "f43-copr"', "'f43-copr' is there twice"),
-    ("targets.toml", "fedora-43-aarch64", "fedora-44-aarch64", "not a chroot of branch f43"),
-    ("targets.toml", "fedora-43-aarch64", "epel-9-x86_64", "chroots: EPEL is refused: .* in mock"),
+    ("targets.toml", "fedora-{chroot_branch}-aarch64", "fedora-44-aarch64", "not a chroot of branch f43"),
+    (
+        "targets.toml",
+        "fedora-{chroot_branch}-aarch64",
+        "epel-9-x86_64",
+        "chroots: EPEL is refused: .* in mock",
+    ),
     ("targets.toml", "[branches.f45]", "[branches.f45x]", "not a Fedora branch"),
-    ("targets.toml", "fedora-43-aarch64", "fedora-x-aarch64", "not a Fedora chroot"),
+    ("targets.toml", "fedora-{chroot_branch}-aarch64", "fedora-x-aarch64", "not a Fedora chroot"),
     ("targets.toml", 'strategy = "default"', 'style = "git"', "f43-copr.style: must be srpm or dist-git"),
     ("targets.toml", 'strategy = "default"', 'style = "dist-git"', "f43-copr.style: .* needs the style srpm"),
     ("targets.toml", 'families = ["cri-o"]', 'families = ["podman"]', "unknown family 'podman'"),
     ("targets.toml", 'families = ["cri-o"]', "families = []", "must name a family"),
-    ("targets.toml", "{owner}/cri-o", "{user}/cri-o", "project: may hold only {owner}"),
-    ("targets.toml", "{owner}/cri-o", "{owner.x}/cri-o", "project: may hold only {owner}"),
+    ("targets.toml", "{owner}/cri-o", "{user}/cri-o", "project: may hold only .*, {owner}, "),
+    ("targets.toml", "{owner}/cri-o", "{owner.x}/cri-o", "project: may hold only .*, {owner}, "),
     ("targets.toml", "{owner}/cri-o", "{owner", "project: unbalanced"),
     ("targets.toml", "deadline_hours = 24", "deadline_hours = 0", "deadline_hours: must be .* from 1"),
     ("targets.toml", "deadline_hours = 24", "deadline = 24", "unknown key"),
@@ -315,6 +304,6 @@ def test_what_targets_allow(own: Path, edit: Edit) -> None:
     }
     edit("targets.toml", 'remedy = "auto"\n', "")
     assert load(own, copr_owner="x").targets[0].remedy is RemedyPolicy.SUGGEST
-    edit("targets.toml", 'remedy = "auto"', 'remedy = "always"')
+    edit("targets.toml", "deadline_hours = 24\n", 'deadline_hours = 24\nremedy = "always"\n')
     with pytest.raises(BadCatalog, match="remedy: must be one of auto, suggest, off"):
         load(own, copr_owner="x")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -52,11 +53,11 @@ def carry_out(recipe: str, folder: Path) -> int:
         elif before.startswith("Append to"):
             path = folder / names[0]
             path.write_text(path.read_text() + "\n" + text)
-        elif before.endswith("Replace"):
-            old, replaced = text, folder / names[0]
+        elif before.endswith(("Replace", "Replace everywhere")):
+            old, replaced, times = text, folder / names[0], -1 if before.endswith("everywhere") else 1
         elif before == "with":
-            assert old in replaced.read_text()
-            replaced.write_text(replaced.read_text().replace(old, text, 1))
+            assert old.strip() in replaced.read_text()
+            replaced.write_text(replaced.read_text().replace(old.strip(), text.strip(), times))
         else:
             raise AssertionError(f"what is to be done with the block after {before!r}?")
     for source, target in re.findall(r"^Copy `(\S+)` to `(\S+)`", section, re.MULTILINE):
@@ -91,6 +92,22 @@ def test_another_template_for_new_streams(own: Path) -> None:
     made = offline.render(catalog, "v2.2.0", family="hello")
     assert offline.neighbour_tag(made) == "v2.1.0"
     offline.check(catalog, made, branch="f44")
+
+
+def test_a_new_fedora_branch(own: Path) -> None:
+    before = load(None, copr_owner="x", koji_profile="fedora").targets
+    assert carry_out("a new Fedora branch", own) == 6
+    catalog = load(own, copr_owner="x", koji_profile="fedora")
+    assert catalog.branches["rawhide"].branch.number == 47
+    new = [target for target in catalog.targets if target.branch.name == "f46"]
+    assert [
+        (target.id, target.chroots, target.options.get("koji_target"), target.deadline) for target in new
+    ] == [
+        ("f46-copr", ("fedora-46-x86_64", "fedora-46-aarch64"), None, timedelta(hours=24)),
+        ("f46-koji", ("fedora-46-x86_64", "fedora-46-aarch64"), "f46-candidate", timedelta(hours=72)),
+    ]
+    others = [target for target in catalog.targets if target.branch.name not in {"f46", "rawhide"}]
+    assert others == [target for target in before if target.branch.name != "rawhide"]
 
 
 def test_another_rule(own: Path) -> None:

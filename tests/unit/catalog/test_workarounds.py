@@ -2,31 +2,20 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import pytest
 
-import service.catalog
 from service.catalog import load
-from service.catalog.lines import Lines
 from service.domain.errors import BadCatalog
 from service.domain.patterns import first_match
 from service.domain.proofs import Reach, Scenario
 
-BUILT_IN = Path(service.catalog.__file__).parent
 RULES = "workarounds.toml"
 UNDEFS = 'linker_flags = ["-Wl,-z,undefs"]'
 NOTEXT = 'linker_flags = ["-Wl,-z,notext"]'
 R2 = 'symptoms = ["read-only segment has dynamic relocations"]'
 CALLS = 'proof = { scenario = "linkname", reach = "call" }'
-
-
-@pytest.fixture
-def own(tmp_path: Path) -> Path:
-    """A maintainer's catalogue: a copy of the built-in one."""
-    shutil.copytree(BUILT_IN, tmp_path / "own", ignore=shutil.ignore_patterns("*.py", "__pycache__"))
-    return tmp_path / "own"
 
 
 def refusal(own: Path, old: str, new: str) -> str:
@@ -144,23 +133,6 @@ def test_a_broken_file_is_refused_at_the_parsers_line(own: Path) -> None:
     said = refusal(own, "guards = true", "guards = maybe")
     number = line_of(own, "guards = maybe")
     assert said.startswith(f"{RULES}:{number}: column ")
-
-
-def test_a_target_that_is_wrong_is_named_with_its_line(own: Path) -> None:
-    path = own / "targets.toml"
-    path.write_text(path.read_text().replace('"fedora-44-aarch64"', '"fedora-43-aarch64"'))
-    number = next(n for n, line in enumerate(path.read_text().splitlines(), 1) if "fedora-44-x86_64" in line)
-    with pytest.raises(BadCatalog, match=rf"^targets\.toml:{number}: target f44-copr\.chroots: "):
-        load(own, copr_owner="x")
-
-
-def test_lines_are_found_by_number_by_name_and_by_what_is_around() -> None:
-    lines = Lines(
-        'a = 1\n[b.c]\nd = """\nkey = 2\n"""\n[[row]]\nx = 1\nid = "one"\n[[row]]\nid = "two"\ny = 2\n'
-    )
-    places = ["a", "b.c", "b.c.d", "row[1].x", "row one", "row one.x", "row[2].y", "row two.y", "row two.z"]
-    assert [lines.find(place) for place in places] == [1, 2, 3, 7, 6, 7, 11, 11, 9]
-    assert lines.find("nothing.here") == 0
 
 
 def test_symptoms_fit_what_the_linkers_really_write() -> None:

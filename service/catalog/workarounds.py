@@ -1,4 +1,4 @@
-"""``workarounds.toml``: facts about toolchains and the rows that meet them, read and checked row by row.
+"""Reads and checks ``workarounds.toml``: strategies, facts about toolchains, and workarounds.
 
 Rows apply in the order of the file, and so do their flags: of two contradicting ``-z`` flags the linker obeys
 the last one. Two rows that can meet in one spec and contradict each other are refused here.
@@ -10,8 +10,9 @@ import itertools
 import re
 from collections.abc import Mapping
 
-from service.catalog.model import OPEN_END, ToolchainFact, Workaround
-from service.catalog.tables import Table
+from service.catalog.model import OPEN_END, Strategy, ToolchainFact, Workaround
+from service.catalog.tables import ID, Table, check_form
+from service.catalog.targets import known_branch
 from service.domain.binaries import FINDINGS
 from service.domain.errors import BadCatalog
 from service.domain.patterns import BadPattern, safe_pattern
@@ -19,9 +20,8 @@ from service.domain.planning import BranchPolicy
 from service.domain.proofs import Proof, Reach, Scenario
 
 REQUIRABLE = frozenset({"wazero", "nri"})
-"""Vendored modules that a row may require of the source."""
+"""The vendored modules that a workaround may require of the source, and a strategy forbid."""
 
-_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,39}", re.ASCII)
 _MACRO = re.compile(r"[A-Za-z_]\w{2,59}", re.ASCII)
 _MACRO_VALUE = re.compile(r"[\w ,.:=/+-]{1,200}", re.ASCII)
 _FLAG = re.compile(r"-[\w,.=/+-]{1,100}", re.ASCII)
@@ -36,21 +36,38 @@ _OPPOSITES = {
 }
 
 
+def read_strategies(rows: Table) -> Mapping[str, Strategy]:
+    """Return the ``[[strategy]]`` rows by id. Raises BadCatalog."""
+    strategies: dict[str, Strategy] = {}
+    for row in rows.rows("strategy"):
+        strategy = Strategy(
+            id=row.text("id"),
+            why=row.text("why"),
+            guards=row.flag("guards"),
+            first_stream=row.optional_stream("first_stream"),
+            without=frozenset(row.texts("without", ())),
+            reference=row.text("reference", ""),
+        )
+        if strategy.id in strategies:
+            raise row.wrong("id", f"'{strategy.id}' is there twice")
+        strategies[strategy.id] = strategy
+        row.done()
+    return strategies
+
+
 def read_toolchain(rows: Table, branches: Mapping[str, BranchPolicy]) -> Mapping[str, ToolchainFact]:
-    """The ``[[toolchain]]`` rows by id. Raises BadCatalog."""
+    """Return the ``[[toolchain]]`` rows by id. Raises BadCatalog."""
     facts: dict[str, ToolchainFact] = {}
     for row in rows.rows("toolchain"):
         first, last = _branches(row, branches)
         fact = ToolchainFact(
-            id=_fitting(row, "id", _ID),
+            id=row.new_id(facts),
             first_branch=first,
             last_branch=last,
             simulate=_each_fitting(row, "simulate", _FLAG),
             why=row.text("why"),
-            reference=_fitting(row, "reference", _ADDRESS),
+            reference=row.fitting("reference", _ADDRESS),
         )
-        if fact.id in facts:
-            raise row.wrong("id", f"'{fact.id}' is there twice")
         facts[fact.id] = fact
         row.done()
     return facts
@@ -59,29 +76,27 @@ def read_toolchain(rows: Table, branches: Mapping[str, BranchPolicy]) -> Mapping
 def read_workarounds(
     rows: Table, branches: Mapping[str, BranchPolicy], toolchain: Mapping[str, ToolchainFact]
 ) -> tuple[Workaround, ...]:
-    """The ``[[workaround]]`` rows in the file's order. Raises BadCatalog, also for two rows that contradict."""
-    found: list[Workaround] = []
+    """Return the ``[[workaround]]`` rows in the file's order. Raises BadCatalog, also for two that contradict."""
+    found: dict[str, Workaround] = {}
     for row in rows.rows("workaround"):
-        identity = _fitting(row, "id", _ID)
-        if any(identity == other.id for other in found):
-            raise row.wrong("id", f"'{identity}' is there twice")
+        identity = row.new_id(found)
         row.place = f"workaround {identity}"
         workaround = _read_workaround(row, identity, branches, toolchain)
-        unknown = [name for name in workaround.proof.beside if name not in {other.id for other in found}]
+        unknown = [name for name in workaround.proof.beside if name not in found]
         if unknown:
             raise row.wrong("proof", f"beside: {unknown[0][:40]!r} is no row above this one")
-        for other in found:
+        for other in found.values():
             key, complaint = _contradiction(other, workaround)
             if complaint:
                 raise row.wrong(key, complaint)
-        found.append(workaround)
-    return tuple(found)
+        found[identity] = workaround
+    return tuple(found.values())
 
 
 def check_workaround(
     row: Workaround, families: Mapping[str, object], strategies: Mapping[str, object]
 ) -> None:
-    """Check what a row names in the other parts of the catalogue. Raises BadCatalog."""
+    """Check that the families and strategies of a workaround exist. Raises BadCatalog."""
     for key, given, known in (
         ("families", row.families, families),
         ("strategies", row.strategies, strategies),
@@ -89,6 +104,17 @@ def check_workaround(
         unknown = sorted(given - set(known))
         if unknown:
             raise BadCatalog(f"workarounds.toml: workaround {row.id}.{key}: unknown: {unknown[0][:40]!r}")
+
+
+def check_strategy(strategy: Strategy) -> None:
+    """Check the texts of a strategy, and that it forbids known modules only. Raises BadCatalog."""
+    place = f"strategy {strategy.id}"
+    check_form("workarounds.toml", f"{place}.id", ID, strategy.id)
+    if strategy.reference:
+        check_form("workarounds.toml", f"{place}.reference", _ADDRESS, strategy.reference)
+    unknown = sorted(strategy.without - REQUIRABLE)
+    if unknown:
+        raise BadCatalog(f"workarounds.toml: {place}.without: unknown: {unknown[0][:40]!r}")
 
 
 def _read_workaround(
@@ -114,7 +140,7 @@ def _read_workaround(
         free_of=frozenset(_each_known(row, "free_of", FINDINGS)),
         proof=_proof(row),
         why=row.text("why"),
-        reference=_fitting(row, "reference", _ADDRESS),
+        reference=row.fitting("reference", _ADDRESS),
     )
     if not (workaround.macros or workaround.linker_flags or workaround.build_tags):
         raise row.wrong("macros", "the row adds nothing: give macros, linker_flags or build_tags")
@@ -128,15 +154,13 @@ def _read_workaround(
 
 
 def _branches(row: Table, branches: Mapping[str, BranchPolicy]) -> tuple[int | None, int | None]:
+    """Return the Fedora numbers of ``first_branch`` and ``last_branch``, each None where it is missing."""
     numbers: list[int | None] = []
     for key in ("first_branch", "last_branch"):
         if not row.has(key):
             numbers.append(None)
             continue
-        name = row.text(key)
-        if name not in branches:
-            raise row.wrong(key, f"unknown branch {name[:40]!r}")
-        numbers.append(branches[name].branch.number)
+        numbers.append(known_branch(row, key, row.text(key), branches).number)
     first, last = numbers
     if first is not None and last is not None and first > last:
         raise row.wrong("last_branch", "is older than first_branch")
@@ -180,7 +204,7 @@ def _proof(row: Table) -> Proof:
 
 
 def _contradiction(one: Workaround, other: Workaround) -> tuple[str, str]:
-    """The key of ``other`` that contradicts ``one``, and how; two empty texts where they agree."""
+    """Return the key of ``other`` that contradicts ``one``, and how; two empty texts where they agree."""
     if not _can_meet(one, other):
         return "", ""
     for macro in sorted(set(one.macros) & set(other.macros)):
@@ -201,6 +225,7 @@ def _contradiction(one: Workaround, other: Workaround) -> tuple[str, str]:
 
 
 def _can_meet(one: Workaround, other: Workaround) -> bool:
+    """Return whether both may apply to one spec."""
     (one_first, one_last), (other_first, other_last) = one.branch_range, other.branch_range
     return bool(
         one.families & other.families
@@ -208,13 +233,6 @@ def _can_meet(one: Workaround, other: Workaround) -> bool:
         and one.streams.meets(other.streams)
         and max(one_first, other_first) <= min(one_last, other_last, OPEN_END)
     )
-
-
-def _fitting(row: Table, key: str, form: re.Pattern[str]) -> str:
-    text = row.text(key)
-    if not form.fullmatch(text):
-        raise row.wrong(key, f"{text[:80]!r} does not have the expected form")
-    return text
 
 
 def _each_fitting(row: Table, key: str, form: re.Pattern[str]) -> tuple[str, ...]:
