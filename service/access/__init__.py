@@ -1,1 +1,1 @@
-"""Who may ask for what: tokens, sign-ins of the dashboard, and the audit trail."""
+"""Access to the service: API tokens, sessions of the dashboard, and the audit trail."""

@@ -21,7 +21,7 @@ from service.store.options import stored_options
 from service.store.schema import PackageBuild, PackageStream, UpstreamRelease
 from service.store.transitions import move_build, move_release, start_build
 
-# The origin of a release that a maintainer asked for, whoever else told of it before or later.
+# The origin of a release that a maintainer asked for; a webhook or the list does not change it.
 BY_HAND = "maintainer"
 
 
@@ -115,7 +115,7 @@ def plan_release(
         elif release.state == ReleaseState.UNSUPPORTED:
             release.reason = decision.reason
         elif release.prerelease and not handed_over(session, release):
-            # Upstream says only now that it is a pre-release: what has not begun is left to its claim to cancel.
+            # Upstream says only now that it is a pre-release: builds that have not begun are canceled at their claim.
             move_release(release, decision.state, reason=decision.reason)
         return Announced(f"{version.tag} is not built: {decision.reason}")
     if first_time:
@@ -324,7 +324,7 @@ def _supersede_older(
             PackageBuild.target.in_([planned.target.id for planned in builds]),
             PackageBuild.state.in_([BuildState.PENDING.value, BuildState.HELD.value]),
             PackageBuild.requested_by.is_(None),
-            # A held build that was handed over may exist at the other side: a person decides about it.
+            # A held build that was submitted may exist at the build system: a person decides about it.
             PackageBuild.submission_key.is_(None),
         )
         .order_by(PackageBuild.id)

@@ -1,1 +1,1 @@
-"""What is known of an ended build: its logs, its diagnosis, a remedy, the checks of its RPMs."""
+"""Results of ended builds: stored logs, diagnoses of failures, remedies, and checks of the built RPMs."""
