@@ -16,7 +16,7 @@ from service.access.audit import note_audit
 from service.catalog import Catalog
 from service.catalog.overrides import EDITABLE, Effective, Override, apply, effective, values_of
 from service.domain.errors import BadCatalog, CommandRefused, NotFound
-from service.store.overrides import CatalogOverride
+from service.store.schema import CatalogOverride
 from service.store.session import Database, database_now
 
 WHY_LIMIT = 500

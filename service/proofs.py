@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from service.domain.proofs import Proved, Trial
-from service.store.rules import RuleProof
+from service.store.schema import RuleProof
 from service.store.session import Database, database_now
 
 

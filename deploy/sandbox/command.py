@@ -22,7 +22,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from sandbox import control
+from sandbox import control, levers
 from sandbox.building.real_build import Toolchain
 from sandbox.copr import accounts as copr_accounts
 from sandbox.copr import api as copr_api
@@ -66,6 +66,7 @@ API_MODULES = (
     copr_packages,
     copr_permissions,
     copr_projects,
+    control,
     forge_control,
     koji_builds,
     koji_control,
@@ -122,14 +123,15 @@ async def _missing(request: Request, error: Exception) -> Response:
 def application(sandbox: Sandbox) -> Faults:
     """The ASGI application of one sandbox."""
     routes: list[BaseRoute] = [
-        *control.ROUTES, *copr_api.ROUTES, *copr_pages.ROUTES, *koji_hub.ROUTES, *koji_files.ROUTES,
+        *levers.ROUTES, *copr_api.ROUTES, *copr_pages.ROUTES, *koji_hub.ROUTES, *koji_files.ROUTES,
         *forge_pagure.ROUTES, *forge_forgejo.ROUTES, *forge_pages.ROUTES, *lookaside.ROUTES,
         *forge_git.ROUTES, *mirror.ROUTES,
     ]  # fmt: skip
     app = Starlette(routes=routes, exception_handlers={404: _missing, 405: _missing, 500: _missing})
     app.router.redirect_slashes = False
-    app.state.sandbox = sandbox
-    app.state.faults = Faults(app, sandbox)
+    app.state.ground = sandbox.ground
+    app.state.copr_life, app.state.koji_life = sandbox.life, sandbox.koji_life
+    app.state.faults = Faults(app, sandbox.ground)
     faults: Faults = app.state.faults
     return faults
 
@@ -170,12 +172,12 @@ async def serve(sandbox: Sandbox, listeners: Sequence[socket.socket], *, stop_at
         asyncio.get_running_loop().add_reader(sys.stdin.fileno(), server.handle_eof)
     life = asyncio.create_task(sandbox.run(), name="build-life")
     ready = {
-        "copr_url": sandbox.copr_url,
-        "mirror_url": sandbox.mirror_url,
+        "copr_url": sandbox.ground.copr_url,
+        "mirror_url": sandbox.ground.mirror_url,
         "copr_config": str(sandbox.write_client_config()),
-        "koji_url": sandbox.koji_url,
+        "koji_url": sandbox.ground.koji_url,
         "koji_config": str(sandbox.write_koji_config()),
-        "pace": sandbox.pace,
+        "pace": sandbox.ground.pace,
     }
     sandbox.write_forge_token()
     # The sockets listen already: whoever reads this line can connect, and waits at most for the loop.
@@ -272,7 +274,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     for name in options.grant:
         package, _, branch = name.partition("/")
         DistGit(options.state_dir / "dist-git").grant(package, branch)
-    sandbox.copr_url, sandbox.koji_url, sandbox.mirror_url = _url(copr), _url(koji), _url(mirrored)
+    ground = sandbox.ground
+    ground.copr_url, ground.koji_url, ground.mirror_url = _url(copr), _url(koji), _url(mirrored)
     try:
         asyncio.run(serve(sandbox, [copr, koji, mirrored], stop_at_eof=options.stop_at_eof))
     finally:

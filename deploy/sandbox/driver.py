@@ -6,10 +6,8 @@ import asyncio
 import contextlib
 import logging
 import time
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from sandbox.farm import Sandbox
+from sandbox.ground import Ground
 
 LONGEST_WAIT = 60.0
 log = logging.getLogger("sandbox.life")
@@ -20,10 +18,11 @@ class Driver:
 
     table = ""
 
-    def __init__(self, sandbox: Sandbox) -> None:
-        self.sandbox = sandbox
-        self.store = sandbox.store
+    def __init__(self, ground: Ground) -> None:
+        self.ground = ground
+        self.store = ground.store
         self.woken = asyncio.Event()
+        ground.wake_events.append(self.woken)
         self._busy: set[int] = set()
 
     async def step(self, row_id: int) -> None:
@@ -35,7 +34,7 @@ class Driver:
         while True:
             self.woken.clear()
             wait = LONGEST_WAIT
-            if not self.sandbox.paused:
+            if not self.ground.paused:
                 now = time.time()
                 for row in self.store.all(f"SELECT id FROM {self.table} WHERE due_at <= ? ORDER BY id", now):
                     try:

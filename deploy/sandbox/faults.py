@@ -12,16 +12,14 @@ import json
 import re
 import time
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import parse_qs
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from sandbox.fault_answers import ANSWERS, Answer, custom
+from sandbox.ground import Ground
 from sandbox.store import Row
-
-if TYPE_CHECKING:
-    from sandbox.farm import Sandbox
 
 CONTROL = "/_sandbox"
 KOJI = "/kojihub"
@@ -53,9 +51,9 @@ CUT_BYTES = 512
 class Faults:
     """The outermost ASGI layer. It also remembers the newest requests, for tests that count them."""
 
-    def __init__(self, app: ASGIApp, sandbox: Sandbox) -> None:
+    def __init__(self, app: ASGIApp, ground: Ground) -> None:
         self.app = app
-        self.sandbox = sandbox
+        self.ground = ground
         self.seen: deque[dict[str, Any]] = deque(maxlen=5000)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -89,7 +87,7 @@ class Faults:
 
     def take(self, method: str, path: str) -> Row | None:
         """The oldest rule that spoils this request, already counted."""
-        store = self.sandbox.store
+        store = self.ground.store
         for rule in store.all("SELECT * FROM fault ORDER BY id"):
             if not fnmatch.fnmatchcase(method, rule["method"]) or not fnmatch.fnmatchcase(path, rule["path"]):
                 continue
@@ -142,7 +140,7 @@ class Faults:
         else:
             if options.get("when") == "after":
                 await self._handle(scope, body)
-            answer = custom(options) if kind == "answer" else ANSWERS[kind](self.sandbox.copr_url)
+            answer = custom(options) if kind == "answer" else ANSWERS[kind](self.ground.copr_url)
             await _send_whole(send, answer.start(), answer.body)
 
     async def _handle(self, scope: Scope, body: bytes) -> list[Message]:
@@ -162,7 +160,7 @@ class Faults:
     def _shift(self, scope: Scope, by: int) -> None:
         """Builds of somebody else, cancelled before they began, push the others towards later pages."""
         query = parse_qs(scope["query_string"].decode())
-        store = self.sandbox.store
+        store = self.ground.store
         project = store.one(
             "SELECT * FROM project WHERE owner = ? AND name = ?",
             query.get("ownername", [""])[0],

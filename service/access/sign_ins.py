@@ -15,7 +15,7 @@ from hashlib import sha256
 from sqlalchemy import delete, select
 
 from service.access.tokens import active_token, implied
-from service.store.access import SignIn
+from service.store.schema import SignIn
 from service.store.session import Database, database_now
 
 _TEXT = re.compile(r"[A-Za-z0-9_-]{43}", re.ASCII)

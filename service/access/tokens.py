@@ -19,7 +19,7 @@ from sqlalchemy.orm import Session
 
 from service.access.audit import note_audit
 from service.domain.errors import CommandRefused, NotFound
-from service.store.access import AccessToken
+from service.store.schema import AccessToken
 from service.store.session import Database, database_now
 
 SCOPES = ("read", "builds:write", "releases:write", "catalog:write", "admin")

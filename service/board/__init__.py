@@ -1,4 +1,4 @@
-"""What people and programs look at: SQL to frozen rows, in as few statements as possible. Reads only."""
+"""Reads what pages, API and command line show: SQL into frozen rows, in as few statements as possible."""
 
 from __future__ import annotations
 
@@ -6,8 +6,11 @@ from service.board.audit import AuditRow, list_audit
 from service.board.builds import (
     BuildDetail,
     BuildFilter,
+    BuildRow,
+    ChrootRow,
     EndedBuild,
     EventRow,
+    arch_of,
     build_detail,
     latest_ends,
     list_builds,
@@ -24,12 +27,23 @@ from service.board.causes import (
     list_causes,
     remedies_of,
 )
-from service.board.cells import columns_of, matrix, only_branch, streams
+from service.board.changes import Spec, SpecChange, spec_beside, spec_change, spec_of
 from service.board.deliveries import DeliveryDetail, DeliveryRow, delivery_detail, list_deliveries
 from service.board.distgit import ChangeRow, changes_of
-from service.board.grid import FAILING, Cell, Column, Good, Matrix, StreamRow
 from service.board.health import ContactRow, DueWork, Health, health
-from service.board.pages import LIMIT, LIMIT_MAX, BadCursor, Page
+from service.board.matrix import (
+    FAILING,
+    Cell,
+    Column,
+    Good,
+    Matrix,
+    StreamRow,
+    columns_of,
+    matrix,
+    only_branch,
+    streams,
+)
+from service.board.pagination import LIMIT, LIMIT_MAX, BadCursor, Page
 from service.board.releases import (
     ReleaseDetail,
     ReleaseRow,
@@ -40,7 +54,6 @@ from service.board.releases import (
     release_detail,
     status_of,
 )
-from service.board.rows import BuildRow, ChrootRow, arch_of
 from service.board.rules import ProofRow, RuleRow, StoredTrial, rules
 from service.board.side_tags import (
     SideTagBuildRow,
@@ -52,7 +65,6 @@ from service.board.side_tags import (
     side_tag_detail,
     side_tags_of,
 )
-from service.board.specs import Spec, SpecChange, spec_beside, spec_change, spec_of
 
 __all__ = [
     "FAILING",

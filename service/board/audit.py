@@ -1,4 +1,4 @@
-"""What people asked for, newest first. Reads only."""
+"""Reads the audit trail: who asked for what, newest first."""
 
 from __future__ import annotations
 
@@ -10,13 +10,15 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from service.board.pages import LIMIT, Page, cut, read_cursor
+from service.board.pagination import LIMIT, Page, newest_first
 from service.store.schema import AuditEntry
 
 
 @dataclass(frozen=True)
 class AuditRow:
-    """Who asked for what: ``action`` is a word such as ``build.retry``, ``subject`` the row that it was done to.
+    """One entry of the audit trail.
+
+    ``action`` is a word such as ``build.retry``, ``subject`` the row that it was done to.
 
     ``address`` is empty for what was asked on this machine.
     """
@@ -42,7 +44,7 @@ def list_audit(
     cursor: str | None = None,
     limit: int = LIMIT,
 ) -> Page[AuditRow]:
-    """Audit entries, newest first; the filters compose. Raises BadCursor."""
+    """Return a page of audit entries, newest first; the filters compose. Raises BadCursor."""
     e = AuditEntry
     statement = select(e.id, e.at, e.actor, e.action, e.subject, e.detail, e.address, e.before, e.after)
     for column, value in ((e.actor, actor), (e.action, action), (e.subject, subject)):
@@ -50,8 +52,5 @@ def list_audit(
             statement = statement.where(column == value)
     if since is not None:
         statement = statement.where(e.at >= since)
-    after = read_cursor(cursor)
-    if after is not None:
-        statement = statement.where(e.id < after)
-    rows = [AuditRow(*row) for row in session.execute(statement.order_by(e.id.desc()).limit(limit + 1))]
-    return cut(rows, [row.id for row in rows], limit)
+    page = newest_first(session, statement, e.id, cursor, limit)
+    return Page(tuple(AuditRow(*row) for row in page.items), page.next)

@@ -1,19 +1,21 @@
-"""Lists of builds, and everything about one build. Reads only."""
+"""Reads lists of builds, and everything about one build: chroots, history, attempts."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Select, and_, or_, select
+from sqlalchemy import Row, Select, and_, or_, select
 from sqlalchemy.orm import Session
 
 from service.board.distgit import ChangeRow, changes_of
-from service.board.pages import LIMIT, Page, cut, read_cursor
-from service.board.rows import BUILD_COLUMNS, BuildRow, build_row, build_rows, chroots_of
-from service.domain.states import BuildState
+from service.board.pagination import LIMIT, Page, cut, newest_first, read_cursor
+from service.domain.errors import DomainError
+from service.domain.fedora import Chroot
+from service.domain.states import LIVE_BUILD, BuildState, ChrootState
+from service.domain.versions import Nvr, Version
 from service.store.schema import BuildEvent, ChrootBuild, FollowUp, PackageBuild, UpstreamRelease
 
 ATTEMPTS_SHOWN = 50
@@ -21,8 +23,63 @@ EVENTS_SHOWN = 500
 
 
 @dataclass(frozen=True)
+class ChrootRow:
+    """One chroot of a build. ``arch`` is the last word of its name."""
+
+    chroot: str
+    arch: str
+    state: str
+    reason: str = ""
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    result_url: str = ""
+    log_url: str = ""
+
+
+@dataclass(frozen=True)
+class BuildRow:
+    """One attempt to build one release for one target.
+
+    ``nvr`` is what the build system calls the build, or what our SRPM is called; empty while neither is known.
+    """
+
+    id: int
+    family: str
+    stream: str
+    package: str
+    version: str
+    nvr: str
+    target: str
+    branch: str
+    system: str
+    project: str
+    attempt: int
+    state: str
+    reason: str
+    note: str
+    cause: str
+    soundness: str
+    shipped: str
+    shipped_at: datetime | None
+    external_id: str | None
+    web_url: str
+    requested_by: str | None
+    created_at: datetime
+    submitted_at: datetime | None
+    ended_at: datetime | None
+    spec_sha256: str | None
+    srpm_name: str | None
+    srpm_sha256: str | None
+    chroots: tuple[ChrootRow, ...] = ()
+
+    @property
+    def is_live(self) -> bool:
+        return self.state in LIVE_BUILD
+
+
+@dataclass(frozen=True)
 class BuildFilter:
-    """What a list of builds is cut down to; None takes everything.
+    """The filters of a list of builds; None takes everything.
 
     ``arch`` asks for builds that have a chroot of it. ``ids`` is a given choice of builds.
     """
@@ -54,7 +111,7 @@ class EventRow:
 
 @dataclass(frozen=True)
 class ShippingLook:
-    """What the last look at the tags of a build saw, and when the next one is due; None after the last."""
+    """The outcome of the last look at a build's tags, and when the next one is due; None after the last."""
 
     text: str
     due_at: datetime | None
@@ -62,7 +119,7 @@ class ShippingLook:
 
 @dataclass(frozen=True)
 class BuildDetail:
-    """One build with what its page needs. ``events`` are oldest first, and ``attempts`` newest first.
+    """One build with everything that its page shows. ``events`` are oldest first, and ``attempts`` newest first.
 
     ``last_good`` is the newest build of the same package and target that succeeded before this one. ``partial``
     says what the source archive lacks; empty for a whole one. ``dist_git`` is there for builds from dist-git.
@@ -88,16 +145,84 @@ class BuildDetail:
     dist_git: ChangeRow | None = None
 
 
+_B = PackageBuild
+BUILD_COLUMNS = (
+    _B.id, _B.family, _B.stream, _B.package, _B.version, _B.built_nvr, _B.release_number, _B.dist, _B.target, _B.branch,
+    _B.system, _B.project, _B.attempt, _B.state, _B.reason, _B.note, _B.cause, _B.soundness,
+    _B.shipped, _B.shipped_at, _B.external_id, _B.web_url, _B.requested_by, _B.created_at, _B.submitted_at,
+    _B.ended_at, _B.options,
+    _B.spec_sha256, _B.srpm_name, _B.srpm_sha256,
+)  # fmt: skip
+
+
+def build_row(row: Row[Any] | Mapping[str, Any], chroots: Iterable[ChrootRow] = ()) -> BuildRow:
+    """Make a BuildRow from a row of BUILD_COLUMNS; a live build without chroots gets the planned ones."""
+    values = dict(row._mapping) if isinstance(row, Row) else dict(row)
+    options = values.pop("options") or {}
+    told = values.pop("built_nvr"), values.pop("release_number"), values.pop("dist")
+    found = tuple(chroots)
+    if not found and values["state"] in LIVE_BUILD:
+        found = planned_chroots(options)
+    return BuildRow(nvr=nvr_text(values["package"], values["version"], *told), chroots=found, **values)
+
+
+def build_rows(session: Session, rows: Iterable[Row[Any]]) -> tuple[BuildRow, ...]:
+    """Make BuildRows with their chroots from rows of BUILD_COLUMNS, in one further statement for all."""
+    found = list(rows)
+    chroots = chroots_of(session, [row.id for row in found])
+    return tuple(build_row(row, chroots.get(row.id, ())) for row in found)
+
+
+def chroots_of(session: Session, build_ids: Iterable[int]) -> dict[int, list[ChrootRow]]:
+    """Return the chroots of several builds, by build, in the order of their names."""
+    ids = list(build_ids)
+    chroots: dict[int, list[ChrootRow]] = {}
+    if not ids:
+        return chroots
+    c = ChrootBuild
+    statement = (
+        select(
+            c.build_id, c.chroot, c.state, c.reason, c.started_at, c.ended_at, c.result_url, c.log_url
+        )
+        .where(c.build_id.in_(ids))
+        .order_by(c.build_id, c.chroot)
+    )  # fmt: skip
+    for build_id, chroot, state, reason, started_at, ended_at, result_url, log_url in session.execute(
+        statement
+    ):
+        chroots.setdefault(build_id, []).append(
+            ChrootRow(chroot, arch_of(chroot), state, reason, started_at, ended_at, result_url, log_url)
+        )
+    return chroots
+
+
+def planned_chroots(options: Mapping[str, Any]) -> tuple[ChrootRow, ...]:
+    """Return the chroots that a build was planned for, as pending."""
+    names = options.get("chroots") or ()
+    return tuple(ChrootRow(name, arch_of(name), ChrootState.PENDING.value) for name in sorted(names))
+
+
+def arch_of(chroot: str) -> str:
+    """Return the architecture of a chroot's name, ``x86_64`` of ``fedora-43-x86_64``; other names stay whole."""
+    try:
+        return Chroot.parse(chroot).arch
+    except DomainError:
+        return chroot
+
+
+def nvr_text(package: str, version: str, built: str, number: int | None, dist: str) -> str:
+    """Return a build's NVR: the build system's, else that of our SRPM with Release ``0.<number>``, else empty."""
+    if built or number is None:
+        return built
+    return str(Nvr(package, Version.parse(version).rpm, f"0.{number}{dist}"))
+
+
 def list_builds(
     session: Session, wanted: BuildFilter, *, cursor: str | None = None, limit: int = LIMIT
 ) -> Page[BuildRow]:
-    """Builds that fit, newest first. Raises BadCursor."""
+    """Return a page of the builds that match, newest first. Raises BadCursor."""
     statement = _cut_down(select(*BUILD_COLUMNS), wanted)
-    after = read_cursor(cursor)
-    if after is not None:
-        statement = statement.where(PackageBuild.id < after)
-    rows = session.execute(statement.order_by(PackageBuild.id.desc()).limit(limit + 1)).all()
-    page = cut(rows, [row.id for row in rows], limit)
+    page = newest_first(session, statement, PackageBuild.id, cursor, limit)
     return Page(build_rows(session, page.items), page.next)
 
 
@@ -125,7 +250,7 @@ def _cut_down(statement: Select[Any], wanted: BuildFilter) -> Select[Any]:
 
 
 def build_detail(session: Session, build_id: int) -> BuildDetail | None:
-    """One build, or None where there is none of that id."""
+    """Return one build, or None where there is none of that id."""
     b = PackageBuild
     row = session.execute(
         select(
@@ -186,7 +311,7 @@ def build_detail(session: Session, build_id: int) -> BuildDetail | None:
 def build_events(
     session: Session, build_id: int, *, after: int | None = None, limit: int = LIMIT
 ) -> tuple[EventRow, ...]:
-    """A build's history, oldest first, of at most ``limit`` lines after the line ``after``."""
+    """Return a build's history, oldest first: at most ``limit`` events with an id over ``after``."""
     e = BuildEvent
     statement = select(e.id, e.at, e.kind, e.old_state, e.new_state, e.text, e.chroot).where(
         e.build_id == build_id
@@ -199,14 +324,14 @@ def build_events(
 def list_events(
     session: Session, build_id: int, *, cursor: str | None = None, limit: int = LIMIT
 ) -> Page[EventRow]:
-    """A page of a build's history, oldest first. Raises BadCursor."""
+    """Return a page of a build's history, oldest first. Raises BadCursor."""
     events = build_events(session, build_id, after=read_cursor(cursor), limit=limit + 1)
     return cut(events, [event.id for event in events], limit)
 
 
 @dataclass(frozen=True)
 class EndedBuild:
-    """A build at one of its ends, or held, with the time of that."""
+    """A build that ended or was held, with the time of that."""
 
     at: datetime
     state: str
@@ -216,7 +341,7 @@ class EndedBuild:
 
 
 def latest_ends(session: Session, *, limit: int = LIMIT) -> tuple[EndedBuild, ...]:
-    """What ended or was held last, newest first: what a feed tells."""
+    """Return the builds that ended or were held last, newest first, for the Atom feed."""
     e = BuildEvent
     told = [
         BuildState.SUCCEEDED.value, BuildState.FAILED.value, BuildState.ERRORED.value,

@@ -1,4 +1,4 @@
-"""Causes: what the logs of one build say, and how often which cause was met. Reads only."""
+"""Reads causes of failures: the diagnoses of one build, and how often each cause was met."""
 
 from __future__ import annotations
 
@@ -11,9 +11,8 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from service.catalog import Catalog
-from service.domain.causes import Cause
-from service.store.diagnoses import AppliedRemedy, Diagnosis, NamedCause
-from service.store.schema import PackageBuild
+from service.domain.diagnosis import Cause
+from service.store.schema import AppliedRemedy, Diagnosis, NamedCause, PackageBuild
 
 CLUSTERS_SHOWN = 100
 NAMED = "named-"
@@ -30,7 +29,7 @@ class ExcerptRow:
 
 @dataclass(frozen=True)
 class DiagnosisRow:
-    """What one chroot's logs say. ``rule`` is empty for an unknown cause, whose cluster is ``fingerprint``.
+    """The diagnosis of one chroot. ``rule`` is empty for an unknown cause, whose cluster is ``fingerprint``.
 
     ``fault`` and ``retry`` are empty where the cause is unknown or its rule is gone from the catalogue.
     """
@@ -53,7 +52,7 @@ class DiagnosisRow:
 
 @dataclass(frozen=True)
 class RemedyRow:
-    """What was decided about a failed build: ``attempt_id`` is the build that it became, None for a suggestion."""
+    """The remedy decided for a failed build: ``attempt_id`` is the build that it became, None for a suggestion."""
 
     failed_id: int
     attempt_id: int | None
@@ -75,7 +74,7 @@ class Counts:
 
 @dataclass(frozen=True)
 class CauseRuleRow:
-    """One rule with how often it was met. ``named_by`` and ``why`` are set for those that people made."""
+    """One rule with how often it matched. ``named_by`` and ``why`` are set for those that people made."""
 
     id: str
     cause: str
@@ -105,7 +104,7 @@ class ClusterRow:
 
 @dataclass(frozen=True)
 class Causes:
-    """Unknown clusters, newest first; people's rules; the catalogue's rules in their order."""
+    """All known causes: clusters without a name, newest first; people's rules; the catalogue's in their order."""
 
     clusters: tuple[ClusterRow, ...]
     named: tuple[CauseRuleRow, ...]
@@ -113,7 +112,7 @@ class Causes:
 
 
 def diagnoses_of(session: Session, catalog: Catalog, build_id: int) -> tuple[DiagnosisRow, ...]:
-    """What the logs of a build's chroots say, by chroot."""
+    """Return the diagnoses of a build, by chroot."""
     rows = session.scalars(
         select(Diagnosis).where(Diagnosis.build_id == build_id).order_by(Diagnosis.chroot)
     ).all()
@@ -123,7 +122,7 @@ def diagnoses_of(session: Session, catalog: Catalog, build_id: int) -> tuple[Dia
 
 
 def remedies_of(session: Session, build_id: int) -> tuple[RemedyRow | None, RemedyRow | None]:
-    """The remedy of a build's failure, and the remedy that the build itself is; None where there is none."""
+    """Return the remedy of a build's failure, and the remedy that the build itself is; None where there is none."""
     found = session.scalars(
         select(AppliedRemedy).where(
             (AppliedRemedy.failed_id == build_id) | (AppliedRemedy.attempt_id == build_id)
@@ -138,7 +137,7 @@ def remedies_of(session: Session, build_id: int) -> tuple[RemedyRow | None, Reme
 
 
 def list_causes(session: Session, catalog: Catalog) -> Causes:
-    """Every rule with its counts, and the clusters that have no name yet."""
+    """Return every rule with its counts, and the clusters that have no name yet."""
     d = Diagnosis
     counted = session.execute(
         select(d.rule, func.count(), func.count(d.build_id.distinct()), func.max(d.at))
@@ -155,7 +154,7 @@ def list_causes(session: Session, catalog: Catalog) -> Causes:
 
 
 def cluster_of(session: Session, fingerprint: str) -> ClusterRow | None:
-    """One cluster of unknown failures; None where there is none, or where it has a name."""
+    """Return one cluster of unknown failures, or None where there is none, or where it has a name."""
     return next(iter(_clusters(session, fingerprint)), None)
 
 

@@ -1,27 +1,130 @@
-"""What changed since the last good build of the same cell: spec, sources, modules, tools. Reads only."""
+"""Reads how a build differs from earlier ones: its spec, source, vendored modules and tools."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import and_, case, or_, select
 from sqlalchemy.orm import Session
 
 from service.board.builds import BuildDetail
-from service.board.specs import spec_of
-from service.store.schema import PackageBuild, UpstreamRelease
-from service.store.surroundings import Buildroot, VendoredModules
+from service.domain.versions import Stream, Version
+from service.store.schema import Buildroot, PackageBuild, UpstreamRelease, VendoredModules
 
+CONTEXT_LINES = 3
+CONTEXT_LINES_SINCE_GOOD = 2
 SOURCE_FACTS = (("go", "Go that go.mod asks for"), ("commit", "Commit"), ("sha256", "Source archive, sha256"))
-CONTEXT_LINES = 2
+_B = PackageBuild
+_COLUMNS = (_B.id, _B.package, _B.version, _B.target, _B.attempt, _B.spec_sha256, _B.spec_text)
+
+
+@dataclass(frozen=True)
+class Spec:
+    """The rendered spec of a build, as it was submitted."""
+
+    build_id: int
+    package: str
+    version: str
+    target: str
+    attempt: int
+    sha256: str
+    text: str
+
+
+@dataclass(frozen=True)
+class SpecChange:
+    """A spec and its unified diff from another one (``previous``); None and empty where there is no other."""
+
+    spec: Spec
+    previous: Spec | None
+    diff: tuple[str, ...]
+
+
+def spec_of(session: Session, build_id: int) -> Spec | None:
+    """Return the spec of a build, or None while it has none, or where there is no such build."""
+    b = PackageBuild
+    row = session.execute(select(*_COLUMNS).where(b.id == build_id, b.spec_text.is_not(None))).one_or_none()
+    return _spec(tuple(row)) if row is not None else None
+
+
+def spec_change(session: Session, build_id: int) -> SpecChange | None:
+    """Return the spec of a build with its diff from the one before it in its cell, or None while it has none."""
+    spec = spec_of(session, build_id)
+    if spec is None:
+        return None
+    b = PackageBuild
+    sort_key = session.scalar(select(b.sort_key).where(b.id == build_id))
+    row = session.execute(
+        select(*_COLUMNS)
+        .where(
+            b.package == spec.package,
+            b.target == spec.target,
+            or_(b.sort_key < sort_key, and_(b.sort_key == sort_key, b.attempt < spec.attempt)),
+            b.spec_text.is_not(None),
+        )
+        .order_by(b.sort_key.desc(), b.attempt.desc())
+        .limit(1)
+    ).one_or_none()
+    return _change(spec, _spec(tuple(row)) if row is not None else None)
+
+
+def spec_beside(session: Session, build_id: int) -> SpecChange | None:
+    """Return the spec of a build with its diff from that of the same patch in the nearest other stream and target.
+
+    The stream before it is preferred to the one after it; where it has no such patch, its newest one with a spec
+    is taken. None while the build has no spec, or where no other stream has one.
+    """
+    spec = spec_of(session, build_id)
+    if spec is None:
+        return None
+    b = PackageBuild
+    family, stream = session.execute(select(b.family, b.stream).where(b.id == build_id)).one()
+    there = (
+        b.family == family,
+        b.target == spec.target,
+        b.stream != stream,
+        b.spec_text.is_not(None),
+    )
+    own = Stream.parse(stream)
+    others = [Stream.parse(text) for text in session.scalars(select(b.stream).where(*there).distinct())]
+    older = [other for other in others if other < own]
+    if not others:
+        return None
+    nearest = max(older) if older else min(others)
+    patch = Version.parse(spec.version).patch
+    row = session.execute(
+        select(*_COLUMNS)
+        .where(*there, b.stream == str(nearest))
+        .order_by(case((b.version == f"{nearest}.{patch}", 0), else_=1), b.sort_key.desc(), b.attempt.desc())
+        .limit(1)
+    ).one()
+    return _change(spec, _spec(tuple(row)))
+
+
+def _change(spec: Spec, other: Spec | None) -> SpecChange:
+    if other is None:
+        return SpecChange(spec, None, ())
+    diff = difflib.unified_diff(
+        other.text.splitlines(),
+        spec.text.splitlines(),
+        fromfile=f"{other.package}.spec ({other.version}, build {other.build_id})",
+        tofile=f"{spec.package}.spec ({spec.version}, build {spec.build_id})",
+        lineterm="",
+        n=CONTEXT_LINES,
+    )
+    return SpecChange(spec, other, tuple(diff))
+
+
+def _spec(values: Sequence[Any]) -> Spec:
+    return Spec(*values)
 
 
 @dataclass(frozen=True)
 class Difference:
-    """One thing before and now; empty text where it was not there, or is not known."""
+    """One value before and now; empty text where it was not there, or is not known."""
 
     what: str
     before: str
@@ -34,9 +137,10 @@ class Difference:
 
 @dataclass(frozen=True)
 class Changes:
-    """A build beside the last good one. ``modules`` and ``tools`` hold what differs only; ``known`` what could be told.
+    """How a build differs from the last good one. ``modules`` and ``tools`` hold what differs only.
 
-    ``tools`` are by chroot and tool. ``spec`` is a unified diff.
+    ``tools`` are by chroot and tool. ``spec`` is a unified diff. ``modules_known`` and ``tools_known`` say whether
+    those of both builds are recorded.
     """
 
     build_id: int
@@ -50,7 +154,7 @@ class Changes:
 
 
 def changes_since_good(session: Session, detail: BuildDetail) -> Changes | None:
-    """The build beside the last good one; None where there is none."""
+    """Return how a build differs from the last good one of its cell, or None where there is no good one."""
     good = detail.last_good
     if good is None:
         return None
@@ -112,7 +216,7 @@ def _spec_diff(session: Session, old_id: int, new_id: int) -> tuple[str, ...]:
         return ()
     return tuple(
         difflib.unified_diff(
-            old.text.splitlines(), new.text.splitlines(), lineterm="", n=CONTEXT_LINES,
+            old.text.splitlines(), new.text.splitlines(), lineterm="", n=CONTEXT_LINES_SINCE_GOOD,
             fromfile=f"build {old_id}", tofile=f"build {new_id}",
         )
     )  # fmt: skip

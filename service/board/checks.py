@@ -1,4 +1,4 @@
-"""What verification found in a build. Reads only."""
+"""Reads what verification found in a build's RPMs."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from datetime import datetime
 from sqlalchemy import case, select
 from sqlalchemy.orm import Session
 
-from service.store.checks import GRADES, BuiltRpm, CheckFinding, ChrootCheck
+from service.store.schema import GRADES, BuiltRpm, CheckFinding, ChrootCheck
 
 
 @dataclass(frozen=True)
 class FindingRow:
-    """One thing that was found. ``grade`` is unsound, weak or note; ``file`` is empty for an RPM's header."""
+    """One finding. ``grade`` is unsound, weak or note; ``file`` is empty for an RPM's header."""
 
     chroot: str
     rpm: str
@@ -47,7 +47,7 @@ class RpmRow:
 
 @dataclass(frozen=True)
 class BuildChecks:
-    """Everything that verification wrote down of a build; findings worst first."""
+    """All results of verification for a build; findings worst first."""
 
     chroots: tuple[CheckRow, ...]
     rpms: tuple[RpmRow, ...]
@@ -55,7 +55,7 @@ class BuildChecks:
 
 
 def build_checks(session: Session, build_id: int) -> BuildChecks:
-    """The verdicts, RPMs and findings of a build; empty where nothing was looked at (yet)."""
+    """Return the verdicts, RPMs and findings of a build; empty where nothing was looked at (yet)."""
     c, r, f = ChrootCheck, BuiltRpm, CheckFinding
     worst = case({grade: rank for rank, grade in enumerate(GRADES)}, value=f.grade)
     checks = session.execute(

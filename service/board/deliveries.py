@@ -1,4 +1,4 @@
-"""The webhook inbox as a list, and one delivery with its payload. Reads only."""
+"""Reads webhook deliveries: the list, and one with its payload."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import Any
 from sqlalchemy import LargeBinary, func, select
 from sqlalchemy.orm import Session
 
-from service.board.pages import LIMIT, Page, cut, read_cursor
+from service.board.pagination import LIMIT, Page, newest_first
 from service.catalog import Catalog
 from service.store.schema import UpstreamRelease, WebhookDelivery
 
 
 @dataclass(frozen=True)
 class DeliveryRow:
-    """One delivery and what became of it. ``repeats`` counts further arrivals of the same guid."""
+    """One webhook delivery and its state. ``repeats`` counts further arrivals of the same guid."""
 
     id: int
     guid: str
@@ -60,21 +60,18 @@ def list_deliveries(
     cursor: str | None = None,
     limit: int = LIMIT,
 ) -> Page[DeliveryRow]:
-    """Deliveries, newest first. Raises BadCursor."""
+    """Return a page of deliveries, newest first. Raises BadCursor."""
     statement = select(*_COLUMNS)
     if state is not None:
         statement = statement.where(_D.state == state)
     if event is not None:
         statement = statement.where(_D.event == event)
-    after = read_cursor(cursor)
-    if after is not None:
-        statement = statement.where(_D.id < after)
-    rows = [_row(row) for row in session.execute(statement.order_by(_D.id.desc()).limit(limit + 1))]
-    return cut(rows, [row.id for row in rows], limit)
+    page = newest_first(session, statement, _D.id, cursor, limit)
+    return Page(tuple(_row(row) for row in page.items), page.next)
 
 
 def delivery_row(session: Session, delivery_id: int) -> DeliveryRow | None:
-    """One delivery without its payload, by our own id."""
+    """Return one delivery without its payload, by the id of its row, or None."""
     row = session.execute(select(*_COLUMNS).where(_D.id == delivery_id)).one_or_none()
     return _row(row) if row is not None else None
 
@@ -82,7 +79,7 @@ def delivery_row(session: Session, delivery_id: int) -> DeliveryRow | None:
 def delivery_detail(
     session: Session, catalog: Catalog, guid: str, *, payload_limit: int
 ) -> DeliveryDetail | None:
-    """One delivery with at most ``payload_limit`` bytes of its payload; None for an unknown guid."""
+    """Return one delivery with at most ``payload_limit`` bytes of its payload, or None for an unknown guid."""
     payload = func.substr(_D.payload, 1, payload_limit, type_=LargeBinary)
     row = session.execute(
         select(*_COLUMNS, func.length(_D.payload), payload).where(_D.guid == guid)

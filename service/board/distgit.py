@@ -1,4 +1,4 @@
-"""What a page shows of a build's change of dist-git. Reads only."""
+"""Reads the dist-git changes of builds: commit, conflict and pull request."""
 
 from __future__ import annotations
 
@@ -9,11 +9,9 @@ from datetime import datetime
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from service.domain.distgit import ChecklistStep, Resolution, new_stream_checklist
-from service.domain.pull_requests import PullState
+from service.domain.distgit import ChecklistStep, PullState, Resolution, new_stream_checklist
 from service.domain.states import BuildState
-from service.store.distgit import DistGitChange
-from service.store.schema import PackageBuild
+from service.store.schema import DistGitChange, PackageBuild
 
 WAYS = tuple(way.value for way in Resolution if way)
 
@@ -46,7 +44,7 @@ class ChangeRow:
 
 
 def changes_of(session: Session, build_ids: Collection[int]) -> tuple[ChangeRow, ...]:
-    """The changes of these builds, oldest first; builds that are not made from dist-git have none."""
+    """Return the dist-git changes of these builds, oldest first; builds made from an SRPM have none."""
     if not build_ids:
         return ()
     rows = session.execute(

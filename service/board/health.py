@@ -1,4 +1,4 @@
-"""What is due and overdue, who was reached when, and how many rows are in which state. Reads only."""
+"""Reads the health of the service: due and overdue work, the last contact with others, and counts by state."""
 
 from __future__ import annotations
 
@@ -11,9 +11,8 @@ from sqlalchemy import ColumnElement, case, func, select
 from sqlalchemy.orm import Session
 
 from service.domain.states import LIVE_BUILD, BuildState, DeliveryState, SideTagState
-from service.store.schema import Contact, FollowUp, PackageBuild, WebhookDelivery
+from service.store.schema import Contact, FollowUp, PackageBuild, SideTag, WebhookDelivery
 from service.store.session import database_now
-from service.store.side_tags import SideTag
 
 # A row that is due waits for the next sweep or a free worker; after this long nobody seems to be there.
 OVERDUE = timedelta(minutes=1)
@@ -21,7 +20,7 @@ OVERDUE = timedelta(minutes=1)
 
 @dataclass(frozen=True)
 class DueWork:
-    """One kind of work: rows that wait, rows that are due, rows that have been due for more than OVERDUE.
+    """Counts of one kind of work: rows that wait, that are due, and that have been due for more than OVERDUE.
 
     ``oldest_seconds`` is how long the oldest has been due. ``retrying`` rows were tried at least once since
     they last made progress. ``next_at`` is what is due next.
@@ -38,7 +37,7 @@ class DueWork:
 
 @dataclass(frozen=True)
 class ContactRow:
-    """Another side, as last reached. ``problem`` is empty while the last try worked."""
+    """The last contact with another service. ``problem`` is empty while the last try worked."""
 
     name: str
     ok_at: datetime | None
@@ -67,7 +66,7 @@ class Health:
 
 
 def health(session: Session) -> Health:
-    """Counts, due work and contacts."""
+    """Return counts, due work and contacts, as of the database's clock."""
     now = database_now(session)
     return Health(
         now=now,
@@ -84,7 +83,7 @@ def health(session: Session) -> Health:
 
 
 def due_work(session: Session, now: datetime) -> tuple[DueWork, ...]:
-    """What waits, kind by kind, over the partial indexes of what is due."""
+    """Return the work that waits, by kind; reads over the partial indexes of due_at."""
     waiting_build = PackageBuild.state.in_(sorted(LIVE_BUILD - {BuildState.HELD, BuildState.RUNNING}))
     return (
         _due(

@@ -1,4 +1,4 @@
-"""What is stored of a build's logs. Reads only."""
+"""Reads which logs of a build are stored, and the tails of logs that still grow."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ from sqlalchemy.orm import Session
 from service.logs.blocks import Block
 from service.logs.reader import LogReader
 from service.logs.store import LogStore, log_key
-from service.store.logs import LOG_KINDS, BuildLog, LogTail
-from service.store.schema import FollowUp
+from service.store.schema import LOG_KINDS, BuildLog, FollowUp, LogTail
 
 
 @dataclass(frozen=True)
@@ -48,7 +47,7 @@ class StoredLog:
     blocks: tuple[Block, ...]
 
     def open(self, store: LogStore) -> LogReader:
-        """A reader of it. Its reads raise LogGone where the file is missing."""
+        """Return a reader of the log. Its reads raise LogGone where the file is missing."""
         key = log_key(self.build_id, self.row.sha256)
         return LogReader(store, key, self.blocks, self.row.stored_size, self.row.plain_size)
 
@@ -71,7 +70,7 @@ _COLUMNS = (
 
 
 def logs_of(session: Session, build_id: int, chroot: str | None = None) -> tuple[LogRow, ...]:
-    """The logs of a build, by chroot, the builder's first."""
+    """Return the logs of a build or of one chroot, by chroot, the builder's first."""
     statement = select(*_COLUMNS).where(_L.build_id == build_id)
     if chroot is not None:
         statement = statement.where(_L.chroot == chroot)
@@ -80,7 +79,7 @@ def logs_of(session: Session, build_id: int, chroot: str | None = None) -> tuple
 
 
 def stored_log(session: Session, build_id: int, chroot: str, kind: str) -> StoredLog | None:
-    """One stored log with its index; None where it is not stored (any more)."""
+    """Return one stored log with its index, or None where it is not stored (any more)."""
     row = session.execute(
         select(*_COLUMNS, _L.blocks).where(
             _L.build_id == build_id, _L.chroot == chroot, _L.kind == kind,
@@ -94,7 +93,7 @@ def stored_log(session: Session, build_id: int, chroot: str, kind: str) -> Store
 
 
 def log_tail(session: Session, build_id: int, chroot: str) -> TailRow | None:
-    """The end of a growing log as last fetched; None where nobody has looked yet."""
+    """Return the end of a growing log as last fetched, or None where nobody has looked yet."""
     row = session.execute(
         select(LogTail.tail, LogTail.size, LogTail.problem, LogTail.fetched_at).where(
             LogTail.build_id == build_id, LogTail.chroot == chroot
@@ -104,7 +103,7 @@ def log_tail(session: Session, build_id: int, chroot: str) -> TailRow | None:
 
 
 def fetching(session: Session, build_id: int, chroot: str) -> str | None:
-    """Why the logs are not stored yet, while a worker is still to fetch them; None where none is."""
+    """Return why the logs are not stored yet while a worker is still to fetch them, or None where none is."""
     row = session.execute(
         select(FollowUp.outcome).where(
             FollowUp.build_id == build_id, FollowUp.kind == "logs", FollowUp.subject == chroot,

@@ -1,4 +1,4 @@
-"""Upstream's releases with the status that their builds give them, and everything about one. Reads only."""
+"""Reads upstream's releases with the status of their builds, one release in full, and a package's SRPMs."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from service.board.builds import BUILD_COLUMNS, BuildRow, build_rows
 from service.board.deliveries import DeliveryRow, delivery_row
-from service.board.pages import LIMIT, Page, cut, read_cursor
-from service.board.rows import BUILD_COLUMNS, BuildRow, build_rows
+from service.board.pagination import LIMIT, Page, newest_first
 from service.catalog import Catalog
-from service.domain.facts import Disagreement, disagreements
 from service.domain.planning import NotPlanned, plan
+from service.domain.sources import Disagreement, disagreements
 from service.domain.states import LIVE_BUILD, BuildState, ReleaseState
 from service.domain.versions import Stream, Version
 from service.store.schema import PackageBuild, PackageSrpm, UpstreamRelease
@@ -24,7 +24,10 @@ from service.store.schema import PackageBuild, PackageSrpm, UpstreamRelease
 
 @dataclass(frozen=True)
 class ReleaseRow:
-    """One upstream release. ``state`` is our decision; ``status`` what its builds make of it."""
+    """One upstream release. ``state`` is our decision; ``status`` sums up its builds.
+
+    ``builds`` counts the latest attempts of its targets by state.
+    """
 
     id: int
     family: str
@@ -89,7 +92,7 @@ _COLUMNS = (
 
 
 def status_of(states: Iterable[str]) -> str:
-    """One word for a release from the latest attempts on its targets; ``planned`` where it has none yet.
+    """Sum up the states of a release's latest builds in one word; ``planned`` where it has none yet.
 
     What needs somebody comes first: work under way, then held, failed, errored, canceled; success last.
     """
@@ -113,16 +116,12 @@ def list_releases(
     cursor: str | None = None,
     limit: int = LIMIT,
 ) -> Page[ReleaseRow]:
-    """Releases with their status, last seen first. Raises BadCursor."""
+    """Return a page of releases with their status, last seen first. Raises BadCursor."""
     statement = select(*_COLUMNS)
     for column, value in ((_R.family, family), (_R.stream, stream), (_R.state, state)):
         if value is not None:
             statement = statement.where(column == value)
-    after = read_cursor(cursor)
-    if after is not None:
-        statement = statement.where(_R.id < after)
-    rows = session.execute(statement.order_by(_R.id.desc()).limit(limit + 1)).all()
-    page = cut(rows, [row.id for row in rows], limit)
+    page = newest_first(session, statement, _R.id, cursor, limit)
     states = _latest_states(session, [row.id for row in page.items])
     return Page(tuple(_release_row(row, states.get(row.id, ())) for row in page.items), page.next)
 
@@ -130,7 +129,7 @@ def list_releases(
 def newest_of_stream(
     session: Session, family: str, stream: str, *, limit: int = LIMIT
 ) -> tuple[ReleaseRow, ...]:
-    """The stream's releases, highest version first."""
+    """Return the releases of a stream, highest version first."""
     rows = session.execute(
         select(*_COLUMNS)
         .where(_R.family == family, _R.stream == stream)
@@ -144,7 +143,7 @@ def newest_of_stream(
 def release_detail(
     session: Session, catalog: Catalog, now: datetime, family: str, version: str
 ) -> ReleaseDetail | None:
-    """One release, or None where we do not know it."""
+    """Return one release with its builds, or None where we do not know it."""
     row = session.execute(
         select(*_COLUMNS, _R.facts, _R.delivery_id, _R.bugs).where(_R.family == family, _R.version == version)
     ).one_or_none()
@@ -185,7 +184,7 @@ def _disagreements(
 
 
 def _decision(release: ReleaseRow, catalog: Catalog, now: datetime) -> tuple[str, tuple[NotPlanned, ...]]:
-    """The package's name, and what the catalogue would leave out today; empty where it has no such family."""
+    """Return the package's name, and the targets that would not build the release today; empty without a family."""
     family = catalog.families.get(release.family)
     if family is None:
         return "", ()
@@ -209,7 +208,7 @@ def _release_row(values: Sequence[Any], states: Iterable[str]) -> ReleaseRow:
 
 
 def list_srpms(session: Session, package: str, *, limit: int = LIMIT) -> tuple[SrpmRow, ...]:
-    """The contents of a package's SRPM, newest first."""
+    """Return the contents of a package's SRPM, newest first."""
     p = PackageSrpm
     rows = session.execute(
         select(p.number, p.version, p.made_on, p.why)
@@ -221,7 +220,7 @@ def list_srpms(session: Session, package: str, *, limit: int = LIMIT) -> tuple[S
 
 
 def _latest_states(session: Session, release_ids: list[int]) -> dict[int, tuple[str, ...]]:
-    """For each release the states of the latest attempts on its targets, over the unique index."""
+    """Return for each release the states of the latest attempts on its targets; reads over the unique index."""
     if not release_ids:
         return {}
     b = PackageBuild

@@ -1,4 +1,4 @@
-"""The table of workarounds with what its proofs found. Reads only."""
+"""Reads the catalogue's workarounds with the latest verdict of their proofs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from service.catalog import Catalog, Workaround
 from service.domain.proofs import Toolchain, Verdict, may_be_retired
-from service.store.rules import RuleProof
+from service.store.schema import RuleProof
 
 StoredTrial = Mapping[str, Any]
 """A ``service.domain.proofs.Trial`` as it came out of JSON."""
@@ -49,7 +49,7 @@ class RuleRow:
 
 
 def rules(session: Session, catalog: Catalog) -> tuple[RuleRow, ...]:
-    """Every workaround of the catalogue in its order, with its latest proofs; two statements."""
+    """Return every workaround of the catalogue in its order, with its latest proofs."""
     p = RuleProof
     newest = select(func.max(p.id)).group_by(p.rule, p.go, p.linker, p.machine, p.simulates)
     found: dict[str, list[RuleProof]] = {}

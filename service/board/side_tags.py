@@ -1,4 +1,4 @@
-"""Side tags for pages and programs: where each stands, and its set's builds in their order. Reads only."""
+"""Reads side tags: their state, their set's builds in build order, and their history."""
 
 from __future__ import annotations
 
@@ -10,11 +10,10 @@ from typing import Any
 from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 
-from service.board.pages import LIMIT, Page, cut, read_cursor
+from service.board.pagination import LIMIT, Page, cut, read_cursor
 from service.domain.side_tags import SideTagPolicy
 from service.domain.states import LIVE_BUILD, SideTagState
-from service.store.schema import PackageBuild
-from service.store.side_tags import SideTag, SideTagEvent, SideTagMember
+from service.store.schema import PackageBuild, SideTag, SideTagEvent, SideTagMember
 
 EVENTS_SHOWN = 200
 
@@ -103,7 +102,7 @@ def list_side_tags(
     cursor: str | None = None,
     limit: int = LIMIT,
 ) -> Page[SideTagRow]:
-    """Side tags that fit, newest first. Raises BadCursor."""
+    """Return a page of the side tags that match, newest first. Raises BadCursor."""
     statement = select(SideTag)
     wanted = ((SideTag.branch, branch), (SideTag.stream, stream), (SideTag.state, state))
     for column, value in wanted:
@@ -118,13 +117,13 @@ def list_side_tags(
 
 
 def live_side_tags(session: Session, *, branch: str) -> tuple[SideTagRow, ...]:
-    """The side tags of a branch that are not removed, newest first."""
+    """Return the side tags of a branch that are not removed, newest first."""
     found = select(SideTag).where(SideTag.branch == branch, SideTag.state != SideTagState.REMOVED.value)
     return _all(session, found)
 
 
 def side_tags_of(session: Session, build_ids: Collection[int]) -> tuple[SideTagRow, ...]:
-    """The side tags that these builds joined, newest first."""
+    """Return the side tags that these builds joined, newest first."""
     if not build_ids:
         return ()
     joined = select(SideTagMember.side_tag_id).where(SideTagMember.build_id.in_(build_ids))
@@ -132,7 +131,7 @@ def side_tags_of(session: Session, build_ids: Collection[int]) -> tuple[SideTagR
 
 
 def side_tag_detail(session: Session, side_tag_id: int) -> SideTagDetail | None:
-    """One side tag, or None where there is none of that id."""
+    """Return one side tag with its history, or None where there is none of that id."""
     tag = session.get(SideTag, side_tag_id)
     if tag is None:
         return None

@@ -20,9 +20,8 @@ from service.domain.planning import BuildTarget, superseded_by
 from service.domain.states import BuildState, DeliveryState, ReleaseState, SideTagState
 from service.domain.versions import Version
 from service.store.options import deadline_of, target_of
-from service.store.schema import FollowUp, PackageBuild, UpstreamRelease, WebhookDelivery
+from service.store.schema import FollowUp, PackageBuild, SideTag, UpstreamRelease, WebhookDelivery
 from service.store.session import Database, database_now
-from service.store.side_tags import SideTag
 from service.store.transitions import move_build, move_delivery, note_event
 
 Leased = WebhookDelivery | PackageBuild | FollowUp | SideTag

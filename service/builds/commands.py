@@ -19,14 +19,13 @@ from service.builds.follow_ups import look_for_surplus
 from service.builds.polls import close_chroots
 from service.catalog import Catalog
 from service.domain.errors import BadName, CommandRefused, NotFound
-from service.domain.facts import LICENSE_CHANGED
 from service.domain.planning import BuildTarget, Family, PlannedBuild, plan, target_refusal
+from service.domain.sources import LICENSE_CHANGED
 from service.domain.states import ENDED_BUILD, LIVE_BUILD, BuildState, DeliveryState, ReleaseState
 from service.domain.versions import Stream, Version, parse_tag
 from service.releases.planning import BY_HAND, Announced, Announcement, add_attempt, announce, lock_stream
-from service.store.distgit import DistGitChange
 from service.store.options import deadline_of
-from service.store.schema import PackageBuild, UpstreamRelease, WebhookDelivery
+from service.store.schema import DistGitChange, PackageBuild, UpstreamRelease, WebhookDelivery
 from service.store.session import Database, database_now
 from service.store.transitions import move_build, move_delivery, note_event
 

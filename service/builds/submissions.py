@@ -16,9 +16,9 @@ from sqlalchemy.orm import Session
 
 from service.builds.claims import BuildWork, claimed_build, take_lease, work_of
 from service.builds.follow_ups import look_for_surplus
-from service.domain.facts import NOT_COMPUTED, computed_license, license_holds
 from service.domain.reports import BuildRef, SubmissionKey
-from service.domain.specs import ChangelogEntry, SourceFacts, SpecFile
+from service.domain.sources import NOT_COMPUTED, SourceFacts, computed_license, license_holds
+from service.domain.specs import ChangelogEntry, SpecFile
 from service.domain.states import BuildState, ChrootState
 from service.releases.planning import note_commit
 from service.store.schema import (
@@ -27,9 +27,9 @@ from service.store.schema import (
     PackageSrpm,
     PackageStream,
     UpstreamRelease,
+    VendoredModules,
 )
 from service.store.session import Database, database_now
-from service.store.surroundings import keep_modules
 from service.store.transitions import move_build, move_chroot, note_event
 
 CHANGELOG_LENGTH = 15
@@ -91,8 +91,15 @@ def record_source_facts(db: Database, release_id: int, facts: SourceFacts) -> Re
             "partial": facts.partial, "released_on": day.isoformat(),
             "license": facts.license or NOT_COMPUTED, "licensed_by": facts.licensed_by, **told,
         }  # fmt: skip
-        keep_modules(session, release.id, facts.modules)
+        _keep_modules(session, release.id, facts.modules)
         return RecordedSource("", day, release.facts, license_before(session, release))
+
+
+def _keep_modules(session: Session, release_id: int, modules: Mapping[str, str]) -> None:
+    """Record once which modules a release vendors. The release's row must be locked; the caller commits."""
+    known = select(VendoredModules.id).where(VendoredModules.release_id == release_id)
+    if modules and session.scalar(known) is None:
+        session.add(VendoredModules(release_id=release_id, modules=dict(modules)))
 
 
 def license_before(session: Session, release: UpstreamRelease) -> str:

@@ -17,14 +17,12 @@ from service.builds.claims import BuildWork, claimed_build, restart_held
 from service.builds.commands import Requested, resume_build
 from service.builds.follow_ups import PULL_REQUEST, hasten_watch, wait_for_repository
 from service.catalog import Catalog
-from service.domain.distgit import Decision, DistGitPolicy, Resolution
+from service.domain.distgit import Decision, DistGitPolicy, PullRequest, PullState, Resolution
 from service.domain.errors import CommandRefused, NotFound
-from service.domain.pull_requests import PullRequest, PullState
 from service.domain.reports import SubmissionKey
 from service.domain.states import LIVE_BUILD, BuildState
-from service.store.distgit import DistGitChange
 from service.store.options import deadline_of, target_of
-from service.store.schema import FollowUp, PackageBuild, PackageStream
+from service.store.schema import DistGitChange, FollowUp, PackageBuild, PackageStream
 from service.store.session import Database, database_now
 from service.store.transitions import move_build, note_event
 

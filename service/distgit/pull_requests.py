@@ -13,12 +13,10 @@ from sqlalchemy.orm import Session
 from service.builds.claims import BuildWork, claimed_build, newer_planned, restart_held
 from service.builds.follow_ups import watch_pull_request
 from service.distgit.changes import change_row, pull_in
-from service.domain.distgit import DistGitPolicy
-from service.domain.pull_requests import WAITS_FOR_MERGE, PullRequest, waits_for_merge, with_trouble
+from service.domain.distgit import WAITS_FOR_MERGE, DistGitPolicy, PullRequest, waits_for_merge, with_trouble
 from service.domain.states import ENDED_BUILD, BuildState
-from service.store.distgit import DistGitChange
 from service.store.options import target_of
-from service.store.schema import PackageBuild
+from service.store.schema import DistGitChange, PackageBuild
 from service.store.session import Database, database_now
 from service.store.transitions import REASON_LIMIT, move_build, note_event
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 
-from service.domain.rpm_versions import compare_versions
+from service.domain.versions import compare_versions
 
 TOOLS = frozenset(
     {

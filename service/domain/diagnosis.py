@@ -1,15 +1,192 @@
-"""Reading a log once, line by line, for the lines that decide. Memory and time are bounded, whatever the log holds."""
+"""Finds the cause of a failed build in its log: the rules (causes), the reading by them, fingerprints of the unknown.
+
+Reading goes once over the lines; its memory and time are bounded, whatever the log holds. Pure.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 
-from service.domain.causes import Cause, Pattern, compile_pattern, in_words
-from service.domain.fingerprints import bare, fingerprint
-from service.domain.patterns import LINE_LIMIT
+from service.domain.patterns import LINE_LIMIT, SHORTEST, BadPattern, safe_pattern
+
+_NAME = re.compile(r"\{(\w{1,30})\}")
+_OPTIONAL = re.compile(r"\[([^\[\]]{1,200})\]")
+
+
+class Fault(StrEnum):
+    """Whose fault a cause is."""
+
+    PACKAGE = "package"
+    INFRASTRUCTURE = "infrastructure"
+
+
+class Retry(StrEnum):
+    """Whether building the same again helps."""
+
+    YES = "yes"
+    NO = "no"
+    LATER = "later"
+
+
+class Outcome(StrEnum):
+    """Which logs a rule is for: of what failed, of what succeeded, or of both."""
+
+    FAILED = "failed"
+    SUCCEEDED = "succeeded"
+    ANY = "any"
+
+
+class RemedyKind(StrEnum):
+    """What a remedy does: another strategy, the same again later, or waiting until the branch can build it."""
+
+    STRATEGY = "strategy"
+    LATER = "later"
+    WAIT = "wait"
+
+
+class RemedyPolicy(StrEnum):
+    """What a target allows: apply remedies by itself, show them, or neither."""
+
+    AUTO = "auto"
+    SUGGEST = "suggest"
+    OFF = "off"
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """What a decisive line looks like: it holds ``has``, and ``match`` (if there is one) is found in it.
+
+    ``has`` is plain text that is searched first, which is what makes a log of any size cheap. The named groups of
+    ``match`` may stand in the rule's texts.
+    """
+
+    has: str
+    match: re.Pattern[str] | None = None
+
+    def find(self, line: str) -> dict[str, str] | None:
+        """The named groups of a decisive line, without those that took no part; None if the line is none."""
+        if self.has not in line:
+            return None
+        if self.match is None:
+            return {}
+        found = self.match.search(line[:LINE_LIMIT])
+        if found is None:
+            return None
+        return {name: text.strip() for name, text in found.groupdict().items() if text}
+
+
+@dataclass(frozen=True)
+class Remedy:
+    """What is tried once after a failure. ``strategy`` names the other one, ``minutes`` the wait before the next."""
+
+    kind: RemedyKind
+    strategy: str = ""
+    minutes: int = 0
+
+
+@dataclass(frozen=True)
+class Cause:
+    """One rule: how a cause shows in a log, and what is known about it.
+
+    ``cause`` is one line; both it and ``advice`` may name groups of the patterns in braces (see ``in_words``).
+    ``anywhere`` lets a line count that stands in a section of the log that ended well; without it, only the section
+    that failed counts. ``named_by`` is a person for a rule that was made from a cluster, else empty.
+    """
+
+    id: str
+    patterns: tuple[Pattern, ...]
+    cause: str
+    advice: str
+    reference: str
+    fault: Fault
+    retry: Retry
+    of: Outcome = Outcome.FAILED
+    anywhere: bool = False
+    remedy: Remedy | None = None
+    named_by: str = ""
+
+    def reads(self, *, succeeded: bool) -> bool:
+        """Whether the rule is for logs of this outcome."""
+        return self.of is Outcome.ANY or (self.of is Outcome.SUCCEEDED) == succeeded
+
+    def groups(self, text: str, *, optional: bool) -> set[str]:
+        """The groups that ``text`` names, with or without those in square brackets."""
+        return set(_NAME.findall(text if optional else _OPTIONAL.sub("", text)))
+
+
+def in_words(text: str, groups: Mapping[str, str]) -> str:
+    """``text`` with its groups put in. What stands in square brackets is left out where a group of it is missing."""
+
+    def fill(part: str) -> str:
+        return _NAME.sub(lambda name: groups.get(name[1], "?"), part)
+
+    def choose(part: re.Match[str]) -> str:
+        return fill(part[1]) if set(_NAME.findall(part[1])) <= set(groups) else ""
+
+    return fill(_OPTIONAL.sub(choose, text))
+
+
+def compile_pattern(has: str, match: str) -> Pattern:
+    """A pattern that is safe on any line. Raises BadPattern with the reason."""
+    if len(has) < SHORTEST or "\n" in has:
+        raise BadPattern(f"'has' must be one line of at least {SHORTEST} characters, not {has[:40]!r}")
+    if not match:
+        return Pattern(has)
+    try:
+        return Pattern(has, safe_pattern(match))
+    except BadPattern as error:
+        raise BadPattern(f"'match' {error}") from None
+
+
+FOLDED_LIMIT = 160
+_ANSI = re.compile(r"\x1b\[[0-9;?]{0,20}[A-Za-z]")
+_FOLDS = tuple(
+    (re.compile(pattern), replacement)
+    for pattern, replacement in (
+        # Timestamps of mock, Koji, COPR and OBS before anything else, while their digits are still there.
+        (r"^\[ {0,6}\d{1,7}s\] ", ""),
+        (r"\b\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}:\d{2}(?:[.,]\d{1,9})?(?:Z|[+-]\d{2}:?\d{2})?", "<time>"),
+        (r"\b\d{1,2}:\d{2}:\d{2}(?:[.,]\d{1,9})?\b", "<time>"),
+        (r"^(?:DEBUG|INFO|ERROR|WARNING) \w{1,30}\.py:\d{1,6}: {1,4}", ""),
+        (r"https?://[^\s'\")]{1,300}", "<url>"),
+        (r"\brpm-tmp\.\w{1,20}", "rpm-tmp.<x>"),
+        (r"\bgo-(?:link|build)-?\d{1,20}", "go-<x>"),
+        (r"(?<![\w.])/(?:[\w.+@~%-]{1,100}/){1,40}", "<dir>/"),
+        (r"\b(?:x86_64|aarch64|ppc64le|s390x|riscv64|i686|amd64|arm64|noarch)\b", "<arch>"),
+        (r"\.(?:fc|el|eln)\d{1,3}\b", ".<dist>"),
+        (r"\b0x[0-9a-fA-F]{1,40}\b", "<hex>"),
+        (r"\b[0-9a-f]{12,64}\b", "<hex>"),
+        (r"\bv?\d{1,6}(?:[.~^-]\d{1,8}){1,6}\w{0,20}", "<version>"),
+        (r"\d{1,20}", "<n>"),
+        (r"[ \t]{1,200}", " "),
+    )
+)
+
+
+def bare(line: str) -> str:
+    """One line without colours and other control characters, for people."""
+    return "".join(c if c.isprintable() else " " for c in _ANSI.sub("", line[:1000])).strip()
+
+
+def fold(line: str) -> str:
+    """One line without colours, times, paths, versions, numbers and architectures."""
+    text = bare(line)
+    for pattern, replacement in _FOLDS:
+        text = pattern.sub(replacement, text)
+    return text.strip()[:FOLDED_LIMIT]
+
+
+def fingerprint(section: str, lines: Iterable[str]) -> str:
+    """The name of a cluster: 16 hex digits over the failed section and the folded lines without their repeats."""
+    folded = sorted({fold(line) for line in lines} - {""})
+    digest = hashlib.sha256("\n".join([section, *folded]).encode("utf-8", "replace"))
+    return digest.hexdigest()[:16]
+
 
 BEFORE, AFTER = 2, 3
 """Lines shown around a decisive one."""

@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from service.domain.errors import BadName
-from service.domain.pull_requests import ForgePolicy
+from service.domain.versions import compare_versions
 
 SOURCES = "sources"
 TRAILER = "Cryopack-Change"
@@ -18,6 +18,11 @@ TRAILER = "Cryopack-Change"
 _SOURCE_LINE = re.compile(
     r"(?:SHA512|MD5) \((?P<name>[^()\s]+)\) = [0-9a-f]{32,128}|[0-9a-f]{32}  (?P<old>\S+)"
 )
+_SPEC_TAG = re.compile(r"^(Epoch|Version|Release):[ \t]*(.*?)[ \t]*$", re.MULTILINE)
+_DIST = re.compile(r"%\{\?dist\}$|%\{dist\}$|%dist$")
+FORK_BRANCH_PREFIX = "cryopack-"
+WAITS_FOR_MERGE = "waits for the merge of"
+NOT_SEEN = "; it cannot be looked at now: "
 
 
 class Delivery(StrEnum):
@@ -43,6 +48,40 @@ class Resolution(StrEnum):
     GENERATED = "generated"
     DIST_GIT = "dist-git"
     DONE = "done"
+
+
+class ForgeKind(StrEnum):
+    """The forges that can be talked to."""
+
+    PAGURE = "pagure"
+    FORGEJO = "forgejo"
+
+
+@dataclass(frozen=True)
+class ForgePolicy:
+    """Where pull requests are opened, and where the fork of a package lies: ``{user}`` and ``{package}`` in each.
+
+    ``fork`` is fetched from, ``fork_push`` is written to (empty: the same). The user is the one of the token.
+    """
+
+    kind: ForgeKind
+    url: str
+    fork: str
+    fork_push: str = ""
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> ForgePolicy:
+        """What ``dataclasses.asdict`` made of one."""
+        known = {field.name: value[field.name] for field in fields(cls) if field.name in value}
+        return cls(**{**known, "kind": ForgeKind(known["kind"])})
+
+    def fork_url(self, user: str, package: str) -> str:
+        """The address to look at the fork."""
+        return self.fork.format(user=user, package=package)
+
+    def fork_push_url(self, user: str, package: str) -> str:
+        """The address to push to the fork."""
+        return (self.fork_push or self.fork).format(user=user, package=package)
 
 
 @dataclass(frozen=True)
@@ -176,6 +215,116 @@ def commit_message(*, tag: str, version: str, project: str, bugs: Sequence[int],
         f"Update to {version}\n\nUpstream release {tag} of {project}.{resolved and chr(10)}{resolved}"
         f"\n\n{TRAILER}: {key}\n"
     )
+
+
+@dataclass(frozen=True)
+class SpecEvr:
+    """What a spec's preamble says. ``release`` is None for %autorelease, which rises with every commit."""
+
+    epoch: int
+    version: str
+    release: str | None
+
+    def __str__(self) -> str:
+        epoch = f"{self.epoch}:" if self.epoch else ""
+        return f"{epoch}{self.version}-{self.release or '%autorelease'}"
+
+    @classmethod
+    def read(cls, text: str) -> SpecEvr:
+        """The literal tags of a spec's text; a version written with macros stays as it is written."""
+        tags: dict[str, str] = {}
+        for name, value in _SPEC_TAG.findall(text.partition("\n%description")[0]):
+            tags.setdefault(name, value)
+        release = tags.get("Release", "")
+        automatic = release.startswith(("%autorelease", "%{autorelease", "%{?autorelease"))
+        epoch = tags.get("Epoch", "")
+        return cls(
+            int(epoch) if epoch.isdecimal() else 0,
+            tags.get("Version", ""),
+            None if automatic else _DIST.sub("", release),
+        )
+
+
+def push_refusal(now: SpecEvr | None, new: SpecEvr) -> str:
+    """Why ``new`` must not be pushed over ``now``, or empty text. None: dist-git has no spec yet.
+
+    With %autorelease on the new side a further commit of the same version is higher by itself.
+    """
+    if now is None:
+        return ""
+    verdict = (new.epoch > now.epoch) - (new.epoch < now.epoch) or compare_versions(new.version, now.version)
+    if verdict < 0:
+        return f"dist-git has {now}, which is higher than {new}: nothing is pushed"
+    if verdict > 0 or new.release is None:
+        return ""
+    if now.release is None or compare_versions(new.release, now.release) <= 0:
+        return (
+            f"dist-git has {now} and the change would be {new}, which is not higher: raise the release there"
+        )
+    return ""
+
+
+class PullState(StrEnum):
+    """Where a pull request stands at its forge."""
+
+    OPEN = "open"
+    MERGED = "merged"
+    CLOSED = "closed"
+
+
+@dataclass(frozen=True)
+class PullRequest:
+    """A pull request as its forge describes it.
+
+    ``merge_commit`` is empty where it was not merged, or where the forge does not say (Pagure never does).
+    ``closed_by`` is empty where nobody is named.
+    """
+
+    number: int
+    url: str
+    state: PullState
+    merge_commit: str = ""
+    closed_by: str = ""
+
+    def __str__(self) -> str:
+        return f"pull request #{self.number} ({self.url})"
+
+
+def fork_branch(key: str) -> str:
+    """The branch of the fork that one change has to itself: the change is found again by it."""
+    return f"{FORK_BRANCH_PREFIX}{key}"
+
+
+def pull_title(*, package: str, version: str, branch: str) -> str:
+    """The title of a pull request."""
+    return f"Update {package} to {version} on {branch}"
+
+
+def pull_text(
+    *, project: str, tag: str, evr: str, build_url: str, decision: str, diffstat: str, branch: str, key: str
+) -> str:
+    """The text of a pull request, as Markdown: what it is for, what it changes, and what a merge does."""
+    return (
+        f"Upstream released [{tag}](https://github.com/{project}/releases/tag/{tag}) of {project}. "
+        f"This makes {evr}.\n\n"
+        f"How it came about: {decision}, of what was generated for the last release, what is on {branch} now and what "
+        f"is generated for this one. Edits that were made by hand are kept.\n\n"
+        f"```\n{diffstat.rstrip()}\n```\n\n"
+        f"After the merge, what is on {branch} then is built: {build_url}\n\n"
+        f"Edit it here as you like; nothing is written over what somebody else has pushed to its branch. Closing it "
+        f"ends the build. Change {key}.\n"
+    )
+
+
+def waits_for_merge(pull: PullRequest, note: str = "") -> str:
+    """The reason of a build that waits for a person's merge."""
+    return f"{WAITS_FOR_MERGE} {pull}" + (f"; {note}" if note else "")
+
+
+def with_trouble(reason: str, trouble: str) -> str:
+    """The reason of a build that waits for a merge, with why the merge would not be seen; without it where empty."""
+    known = reason.partition(NOT_SEEN)[0]
+    return f"{known}{NOT_SEEN}{trouble}" if trouble else known
 
 
 @dataclass(frozen=True)

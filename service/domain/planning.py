@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 
-from service.domain.causes import RemedyPolicy
+from service.domain.diagnosis import RemedyPolicy
 from service.domain.distgit import DistGitPolicy
 from service.domain.fedora import Branch
 from service.domain.shipping import StageTags

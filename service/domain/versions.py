@@ -127,3 +127,35 @@ class Nvr:
         if len(parts) != 3 or not all(parts):
             raise BadName(f"{text[:80]!r} is not a name-version-release")
         return cls(*parts)
+
+
+# RPM's order: runs of digits and of letters.
+_PIECE = re.compile(r"\d+|[a-zA-Z]+|~|\^", re.ASCII)
+
+
+def compare_versions(one: str, other: str) -> int:
+    """Below 0, 0 or above 0 as ``one`` is older than, the same as or newer than ``other`` for RPM."""
+    left, right = _PIECE.findall(one), _PIECE.findall(other)
+    for mine, yours in zip(left, right, strict=False):
+        if mine == yours:
+            continue
+        if "~" in (mine, yours):
+            return -1 if mine == "~" else 1
+        if "^" in (mine, yours):
+            return -1 if mine == "^" else 1
+        verdict = _compare_pieces(mine, yours)
+        if verdict:
+            return verdict
+    if len(left) == len(right):
+        return 0
+    longer, sign = (left, 1) if len(left) > len(right) else (right, -1)
+    following = longer[min(len(left), len(right))]
+    return -sign if following == "~" else sign
+
+
+def _compare_pieces(mine: str, yours: str) -> int:
+    if mine.isdigit() and yours.isdigit():
+        return (int(mine) > int(yours)) - (int(mine) < int(yours))
+    if mine.isdigit() != yours.isdigit():
+        return 1 if mine.isdigit() else -1
+    return (mine > yours) - (mine < yours)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 import zlib
 from bisect import bisect_left, bisect_right
@@ -10,11 +11,26 @@ from dataclasses import dataclass
 
 from service.logs.blocks import Block
 from service.logs.store import LogGone, LogStore
-from service.logs.text import LINE_SHOWN, shown
 
 HITS = 200
 SEARCH_SECONDS = 20.0
 EXCERPT = 160
+LINE_SHOWN = 2000
+"""Bytes of one line that a page shows; the rest is counted."""
+
+# A terminal's orders: CSI (colours, cursor), OSC and the other strings (titles, links), two-character escapes.
+_ORDERS = re.compile(rb"\x1b\[[0-?]*[ -/]*[@-~]|\x1b[\]PX^_][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b[ -/]*[0-~]|\x1b")
+_CONTROLS = {code: chr(0x2400 + code) for code in range(0x20) if code != 0x09} | {0x7F: "\u2421"}
+# What turns text around or hides in it: a reader must see that it is there.
+_HIDDEN = {
+    code: f"\u27e8U+{code:04X}\u27e9"
+    for code in (
+        *range(0x80, 0xA0), 0xAD, 0x061C, 0x180E, *range(0x200B, 0x2010), 0x2028, 0x2029,
+        *range(0x202A, 0x202F), *range(0x2060, 0x2070), 0xFEFF, *range(0xFFF9, 0xFFFC),
+        *range(0xE0000, 0xE0080),
+    )
+}  # fmt: skip
+_VISIBLE = _CONTROLS | _HIDDEN
 
 
 @dataclass(frozen=True)
@@ -135,3 +151,14 @@ def _excerpt(line: int, data: bytes, at: int, length: int) -> Line:
     end = data.find(b"\n", at + length)
     end = min(end if end >= 0 else len(data), start + EXCERPT + length)
     return Line(line, shown(data[start:end]))
+
+
+def shown(line: bytes) -> str:
+    """One line as harmless text: terminal orders removed, other control and bidi characters made visible.
+
+    Bytes that are no UTF-8 become U+FFFD. A progress bar (parts that end with a carriage return) shows its last
+    part. The caller escapes HTML and bounds the line's length.
+    """
+    plain = _ORDERS.sub(b"", line).rstrip(b"\r")
+    last = plain.rpartition(b"\r")[2]
+    return last.decode("utf-8", "replace").translate(_VISIBLE)

@@ -19,10 +19,8 @@ from service.domain.reports import BuildRef, ResultPlace
 from service.domain.states import LIVE_BUILD, ChrootState
 from service.logs.blocks import Written
 from service.logs.store import log_key
-from service.store.logs import BuildLog, LogTail
-from service.store.schema import ChrootBuild, FollowUp, PackageBuild
+from service.store.schema import BuildLog, Buildroot, ChrootBuild, FollowUp, LogTail, PackageBuild
 from service.store.session import Database, database_now
-from service.store.surroundings import Buildroot
 
 REMOVED_AT_ONCE = 500
 

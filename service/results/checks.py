@@ -22,9 +22,8 @@ from service.domain.verification import (
     planned_dependencies,
 )
 from service.domain.versions import Nvr, Version
-from service.store.checks import BuiltRpm, CheckFinding, ChrootCheck
 from service.store.options import target_of
-from service.store.schema import ChrootBuild, PackageBuild
+from service.store.schema import BuiltRpm, CheckFinding, ChrootBuild, ChrootCheck, PackageBuild
 from service.store.session import Database
 
 

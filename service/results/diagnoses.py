@@ -13,11 +13,9 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from service.access.audit import note_audit
-from service.domain.causes import Cause, Fault, Retry
-from service.domain.diagnosis import Verdict
+from service.domain.diagnosis import Cause, Fault, Retry, Verdict
 from service.domain.errors import CommandRefused, NotFound
-from service.store.diagnoses import Diagnosis, NamedCause
-from service.store.schema import PackageBuild
+from service.store.schema import Diagnosis, NamedCause, PackageBuild
 from service.store.session import Database, database_now
 
 NAMED = "named-"

@@ -1,7 +1,7 @@
 """Decide the remedy of a failed build whose cause is known, and add the attempt that it makes. The caller commits.
 
 A remedy never turns %check off and never changes a license: its kinds are another strategy, the same again later,
-and a wait for the branch (service/domain/causes.py).
+and a wait for the branch (service/domain/diagnosis.py).
 """
 
 from __future__ import annotations
@@ -16,15 +16,13 @@ from sqlalchemy.orm import Session
 from service.builds.claims import restart_held
 from service.catalog import Catalog
 from service.domain.buildroots import go_is_enough
-from service.domain.causes import Cause, Remedy, RemedyKind, RemedyPolicy
+from service.domain.diagnosis import Cause, Remedy, RemedyKind, RemedyPolicy
 from service.domain.planning import BuildTarget, PlannedBuild, plan, superseded_by
 from service.domain.states import BuildState, ReleaseState
 from service.domain.versions import Version
 from service.releases.planning import add_attempt, lock_stream, planned_versions
 from service.results.diagnoses import rank_first
-from service.store.diagnoses import AppliedRemedy, Diagnosis
-from service.store.schema import PackageBuild
-from service.store.surroundings import Buildroot
+from service.store.schema import AppliedRemedy, Buildroot, Diagnosis, PackageBuild
 from service.store.transitions import move_build, note_event
 
 BY_ITSELF = "It goes on by itself"

@@ -23,9 +23,8 @@ from service.domain.side_tags import Adoption, Member, SideTagPolicy, TagSeen, f
 from service.domain.states import SideTagState
 from service.sidetags.turns import CLOSING, members_of, title_of
 from service.store.options import target_of
-from service.store.schema import PackageBuild
+from service.store.schema import PackageBuild, SideTag
 from service.store.session import Database, database_now
-from service.store.side_tags import SideTag
 from service.store.transitions import REASON_LIMIT, move_side_tag, note_side_tag
 
 

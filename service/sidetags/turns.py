@@ -16,9 +16,8 @@ from service.domain.reports import BuildRef
 from service.domain.side_tags import Member, SideTagPolicy, built_before, waits_for
 from service.domain.states import LIVE_BUILD, BuildState, SideTagState
 from service.store.options import deadline_of, target_of
-from service.store.schema import PackageBuild
+from service.store.schema import LIVE_SIDE_TAG_SQL, PackageBuild, SideTag, SideTagMember
 from service.store.session import Database, database_now
-from service.store.side_tags import LIVE, SideTag, SideTagMember
 from service.store.transitions import note_event, note_side_tag
 
 CLOSING = frozenset({SideTagState.GIVEN_UP.value, SideTagState.REMOVING.value})
@@ -208,11 +207,11 @@ def _join(session: Session, build: PackageBuild, base_target: str) -> SideTag | 
             **keys, families=list(policy.families), base_target=base_target, created_at=now, waived=[],
             state=SideTagState.WANTED.value, reason="", name="", given_up_by="",
         )
-        .on_conflict_do_nothing(index_elements=list(keys), index_where=text(LIVE))
+        .on_conflict_do_nothing(index_elements=list(keys), index_where=text(LIVE_SIDE_TAG_SQL))
     )  # fmt: skip
     tag = session.scalars(
         select(SideTag)
-        .where(*(getattr(SideTag, key) == value for key, value in keys.items()), text(LIVE))
+        .where(*(getattr(SideTag, key) == value for key, value in keys.items()), text(LIVE_SIDE_TAG_SQL))
         .with_for_update()
     ).one()
     if tag.state in CLOSING:

@@ -9,10 +9,11 @@ from datetime import UTC, datetime
 from service.catalog import Catalog, Strategy, Workaround
 from service.domain.errors import BadCatalog, BadSpec
 from service.domain.planning import Family, StreamPolicy
-from service.domain.specs import STYLES, ChangelogEntry, SourceFacts, SpecFile, SpecRequest
+from service.domain.sources import SourceFacts
+from service.domain.specs import STYLES, ChangelogEntry, SpecFile, SpecRequest
 from service.domain.versions import Stream, Version
 from service.specs import template
-from service.specs.escape import comment, rpm_text
+from service.specs.template import comment, rpm_text
 from service.specs.workarounds import applicable, build_tags, builds_in_module_mode, linker_block
 
 # Weekday and month must be English whatever the locale says, or RPM refuses the entry.

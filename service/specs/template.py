@@ -8,6 +8,7 @@ is every name that nobody fills. Values are set in as they are: whoever gives th
 from __future__ import annotations
 
 import re
+import textwrap
 from collections.abc import Iterator, Mapping
 from collections.abc import Set as AbstractSet
 
@@ -105,3 +106,21 @@ def _fill_line(line: str, values: Mapping[str, str], place: str) -> str:
 
 # Suffixes within a line, which say nothing where there is nothing to say.
 _MAY_BE_EMPTY = frozenset({"commit_comment", "extra_tags"})
+
+
+def rpm_text(text: str, *, limit: int = 400) -> str:
+    """One printable line in which RPM expands nothing: ``%`` is doubled, control characters go.
+
+    A backslash goes as well: at the end of a line RPM would join the next line to it.
+    """
+    line = " ".join("".join(c if c.isprintable() and c != "\\" else " " for c in text).split())
+    if len(line) > limit:
+        line = line[: limit - 1].rstrip() + "…"
+    return line.replace("%", "%%")
+
+
+def comment(text: str, *, limit: int = 2000) -> str:
+    """The text as comment lines of about 100 characters."""
+    plain = rpm_text(text, limit=limit).replace("%%", "%")
+    lines = textwrap.wrap(plain, width=100, break_long_words=False, break_on_hyphens=False)
+    return "\n".join(f"# {line}".replace("%", "%%") for line in lines)

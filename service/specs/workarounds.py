@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from service.catalog import Catalog, Workaround
 from service.domain.errors import BadSpec
 from service.domain.specs import SpecRequest
-from service.specs.escape import comment
+from service.specs.template import comment
 
 MODULE_MODE = ("gomodulesmode", "GO111MODULE=on")
 

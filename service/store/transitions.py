@@ -16,8 +16,15 @@ from service.domain.states import (
     SideTagState,
     move,
 )
-from service.store.schema import BuildEvent, ChrootBuild, PackageBuild, UpstreamRelease, WebhookDelivery
-from service.store.side_tags import SideTag, SideTagEvent
+from service.store.schema import (
+    BuildEvent,
+    ChrootBuild,
+    PackageBuild,
+    SideTag,
+    SideTagEvent,
+    UpstreamRelease,
+    WebhookDelivery,
+)
 
 REASON_LIMIT = 2000
 

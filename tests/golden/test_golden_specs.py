@@ -11,7 +11,8 @@ from typing import NamedTuple
 import pytest
 
 from service.catalog import Catalog, load
-from service.domain.specs import STYLES, ChangelogEntry, SourceFacts, SpecFile, SpecRequest
+from service.domain.sources import SourceFacts
+from service.domain.specs import STYLES, ChangelogEntry, SpecFile, SpecRequest
 from service.domain.versions import Version
 from service.specs.render import catalogue_facts, render_spec
 from workers.packaging.spec_check import check_spec

@@ -9,9 +9,8 @@ from pathlib import Path
 import pytest
 
 from service.logs.blocks import LogWriter, Written
-from service.logs.objects import ObjectStore, open_store
 from service.logs.reader import LogReader
-from service.logs.signatures import NOTHING, Account, signed_headers
+from service.logs.s3 import NOTHING, Account, ObjectStore, open_store, signed_headers
 from service.logs.store import FileStore, LogGone, LogStore, StoreAway, log_key
 from tests.logs.bucket import KEY_ID, REGION, SECRET, Bucket
 

@@ -18,9 +18,8 @@ from hypothesis import strategies as st
 
 from service.logs import blocks, reader
 from service.logs.blocks import LogWriter, Unpacker, Written
-from service.logs.reader import LogReader
+from service.logs.reader import LogReader, shown
 from service.logs.store import FileStore, LogGone, log_key
-from service.logs.text import shown
 
 LIMIT = 64 * 1024 * 1024
 MIB = 1024 * 1024

@@ -23,7 +23,8 @@ from service.catalog import Catalog
 from service.contacts import record_contact
 from service.domain.reports import BuildRef, BuildReport, ChrootReport, SubmissionKey
 from service.domain.shipping import Shipping, Stage
-from service.domain.specs import ChangelogEntry, SourceFacts, SpecRequest
+from service.domain.sources import SourceFacts
+from service.domain.specs import ChangelogEntry, SpecRequest
 from service.domain.states import BuildState, ChrootState
 from service.domain.versions import Version
 from service.releases.intake import Incoming, accept_deliveries

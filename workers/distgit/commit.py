@@ -27,14 +27,14 @@ from service.domain.distgit import (
     Decision,
     Delivery,
     DistGitPolicy,
+    PullState,
     Resolution,
+    SpecEvr,
     commit_message,
     source_line,
 )
 from service.domain.errors import BadName
-from service.domain.pull_requests import PullState
 from service.domain.reports import ScmCommit
-from service.domain.rpm_versions import SpecEvr
 from service.domain.specs import SpecFile
 from service.domain.states import BuildState
 from workers.context import Context

@@ -19,8 +19,9 @@ from service.distgit.pull_requests import (
     record_pull,
     seconds_since,
 )
-from service.domain.distgit import Decision, DistGitPolicy
-from service.domain.pull_requests import (
+from service.domain.distgit import (
+    Decision,
+    DistGitPolicy,
     ForgePolicy,
     PullRequest,
     PullState,

@@ -10,7 +10,7 @@ import os
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from service.domain.pull_requests import ForgePolicy, PullRequest
+from service.domain.distgit import ForgePolicy, PullRequest
 
 # The Forgejo client reads any .env above it into the environment when it is imported. Ours holds secrets, which
 # every child process would then be given.

@@ -29,7 +29,7 @@ from ogr.services.forgejo.service import ForgejoService
 from ogr.services.pagure.service import PagureService
 from pyforgejo.core.api_error import ApiError
 
-from service.domain.pull_requests import ForgeKind, PullRequest, PullState
+from service.domain.distgit import ForgeKind, PullRequest, PullState
 from workers.buildsystems.bounded_http import Watch, WatchedAdapter
 from workers.forges import (
     Forge,

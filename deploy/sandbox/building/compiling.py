@@ -16,13 +16,10 @@ import subprocess
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from sandbox.building.real_build import Built, Toolchain, build
 from sandbox.building.recorded import Recorded, recorded
-
-if TYPE_CHECKING:
-    from sandbox.farm import Sandbox
+from sandbox.ground import Ground
 
 log = logging.getLogger("sandbox.real")
 
@@ -44,9 +41,9 @@ class Waiting:
 class Compiling:
     """Real builds of one sandbox, one at a time: COPR's and Koji's share this machine."""
 
-    def __init__(self, sandbox: Sandbox, tools: Toolchain) -> None:
+    def __init__(self, ground: Ground, tools: Toolchain) -> None:
         self.tools = tools
-        self._sandbox = sandbox
+        self._ground = ground
         self._tasks: dict[str, asyncio.Task[Built]] = {}
         self._asked_at: dict[str, float] = {}
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
@@ -85,10 +82,10 @@ class Compiling:
                 log.exception("build %s cannot be compiled", key)
                 return Built(False, f"the sandbox cannot compile on this machine: {error}\n", ())
             finally:
-                self._sandbox.wake()
+                self._ground.wake()
 
     def _folder(self, key: str) -> Path:
-        return self._sandbox.state_dir / "compile" / key
+        return self._ground.state_dir / "compile" / key
 
     def _started(self, key: str, process: subprocess.Popen[bytes]) -> None:
         self._processes[key] = process
@@ -111,8 +108,8 @@ class Compiling:
 class Replaying:
     """Recorded builds of one sandbox. Finding the one that fits reads a whole source package, so it takes a thread."""
 
-    def __init__(self, sandbox: Sandbox) -> None:
-        self._sandbox = sandbox
+    def __init__(self, ground: Ground) -> None:
+        self._ground = ground
         self._tasks: dict[str, asyncio.Task[Recorded | None]] = {}
 
     def begun(self, key: str) -> bool:
@@ -129,7 +126,7 @@ class Replaying:
                 asyncio.to_thread(recorded, source, name, version, chroot, dist), name=f"replay {key}"
             )
             self._tasks[key] = task
-            task.add_done_callback(lambda _: self._sandbox.wake())
+            task.add_done_callback(lambda _: self._ground.wake())
         if not task.done():
             return Waiting()
         del self._tasks[key]

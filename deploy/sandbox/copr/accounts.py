@@ -33,7 +33,7 @@ def auth_check(call: Call) -> dict[str, Any]:
     """Who the token belongs to."""
     row = call.store.one("SELECT * FROM account WHERE name = ?", call.account)
     if row is None:
-        raise login_expired(call.sandbox)
+        raise login_expired(call.ground)
     return {"id": row["id"], "name": row["name"]}
 
 

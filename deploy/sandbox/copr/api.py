@@ -11,18 +11,16 @@ import binascii
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from starlette.datastructures import QueryParams
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from sandbox.ground import Ground
 from sandbox.multipart import BadMultipart, Part, boundary_of, read_parts
 from sandbox.store import Row, Store
-
-if TYPE_CHECKING:
-    from sandbox.farm import Sandbox
 
 BUG = "Request wasn't successful, there is probably a bug in the Copr code."
 NO_JSON = "Did not attempt to load JSON data because the request Content-Type was not 'application/json'."
@@ -44,7 +42,7 @@ class Refused(Exception):
 class Call:
     """One request after log-in. ``data`` is the JSON body, ``user`` the account's name or None."""
 
-    sandbox: Sandbox
+    ground: Ground
     path: dict[str, Any]
     args: QueryParams
     user: str | None
@@ -54,13 +52,13 @@ class Call:
 
     @property
     def store(self) -> Store:
-        return self.sandbox.store
+        return self.ground.store
 
     @property
     def account(self) -> str:
         """The name of who is logged in; endpoints that need no log-in must not ask."""
         if self.user is None:
-            raise login_expired(self.sandbox)
+            raise login_expired(self.ground)
         return self.user
 
     def argument(self, name: str) -> str:
@@ -86,16 +84,16 @@ class Call:
         }
 
 
-def login_expired(sandbox: Sandbox) -> Refused:
+def login_expired(ground: Ground) -> Refused:
     """401: missing, wrong and expired tokens cannot be told apart."""
     return Refused(
         401,
-        f"Login invalid/expired. Please visit {sandbox.copr_url}/api to get or renew your API token.",
+        f"Login invalid/expired. Please visit {ground.copr_url}/api to get or renew your API token.",
         output="notok",
     )
 
 
-def account_of(sandbox: Sandbox, authorization: str | None) -> str | None:
+def account_of(ground: Ground, authorization: str | None) -> str | None:
     """The account behind a Basic header, or None. Raises Refused 500 on another scheme."""
     if authorization is None:
         return None
@@ -106,22 +104,22 @@ def account_of(sandbox: Sandbox, authorization: str | None) -> str | None:
         login, _, token = base64.b64decode(value, validate=True).decode().partition(":")
     except (binascii.Error, UnicodeDecodeError):
         raise Refused(500, BUG) from None
-    row = sandbox.store.one("SELECT name FROM account WHERE login = ? AND token = ?", login, token)
+    row = ground.store.one("SELECT name FROM account WHERE login = ? AND token = ?", login, token)
     return None if row is None else str(row["name"])
 
 
-async def _read(request: Request, sandbox: Sandbox, login: bool) -> Call:
+async def _read(request: Request, ground: Ground, login: bool) -> Call:
     authorization = request.headers.get("authorization")
-    user = account_of(sandbox, authorization) if login else None
+    user = account_of(ground, authorization) if login else None
     if login and user is None:
-        raise login_expired(sandbox)
-    call = Call(sandbox, dict(request.path_params), request.query_params, user)
+        raise login_expired(ground)
+    call = Call(ground, dict(request.path_params), request.query_params, user)
     content_type = request.headers.get("content-type", "")
     if content_type.startswith("multipart/form-data"):
         call.multipart = True
         try:
             stream = request.stream()
-            call.parts = await read_parts(stream, boundary_of(content_type), sandbox.spool, UPLOADS)
+            call.parts = await read_parts(stream, boundary_of(content_type), ground.spool, UPLOADS)
         except BadMultipart as error:
             raise Refused(400, str(error)) from error
         body = call.parts["json"].content if "json" in call.parts else b""
@@ -153,14 +151,14 @@ def endpoint(
 
     def register(handler: Callable[[Call], Any]) -> Callable[[Call], Any]:
         async def answer(request: Request) -> Response:
-            sandbox: Sandbox = request.app.state.sandbox
+            ground: Ground = request.app.state.ground
             call: Call | None = None
             try:
-                call = await _read(request, sandbox, need_login)
+                call = await _read(request, ground, need_login)
                 typed = call.multipart or "json" in request.headers.get("content-type", "")
                 if body and not typed:
                     raise Refused(415, NO_JSON)
-                with sandbox.store.transaction():
+                with ground.store.transaction():
                     result = handler(call)
             except Refused as refused:
                 return JSONResponse(refused.body, refused.status)
@@ -172,7 +170,7 @@ def endpoint(
                     if part.path:
                         part.path.unlink(missing_ok=True)
             if method != "GET":
-                sandbox.wake()
+                ground.wake()
             return JSONResponse(result)
 
         ROUTES.append(Route("/api_3" + path, answer, methods=[method]))

@@ -37,7 +37,7 @@ def build_and_project(call: Call, build_id: Any) -> tuple[Row, Row]:
 @endpoint("GET", "/build/{build_id:int}")
 def get(call: Call) -> dict[str, Any]:
     """One build."""
-    return build_shape(call.sandbox, *build_and_project(call, call.path["build_id"]))
+    return build_shape(call.ground, *build_and_project(call, call.path["build_id"]))
 
 
 @endpoint("GET", "/build/list")
@@ -54,11 +54,11 @@ def get_list(call: Call) -> dict[str, Any]:
     status = call.args.get("status")
     if status:
         # The real server computes the state of every build before it filters, and so must this one.
-        shapes = [build_shape(call.sandbox, row, project) for row in call.store.all(sql, *values)]
+        shapes = [build_shape(call.ground, row, project) for row in call.store.all(sql, *values)]
         return answer_list(paged([shape for shape in shapes if shape["state"] == status], page), page)
     limit = -1 if page["limit"] is None else page["limit"]
     rows = call.store.all(sql + " LIMIT ? OFFSET ?", *values, limit, page["offset"])
-    return answer_list([build_shape(call.sandbox, row, project) for row in rows], page)
+    return answer_list([build_shape(call.ground, row, project) for row in rows], page)
 
 
 @endpoint("GET", "/build/source-chroot/{build_id:int}")
@@ -67,7 +67,7 @@ def source_chroot(call: Call) -> dict[str, Any]:
     build, project = build_and_project(call, call.path["build_id"])
     if build["source_state"] in {"pending", "starting"}:
         raise Refused(500, BUG)
-    url = f"{call.sandbox.copr_url}/results/{source_path(project, build)}"
+    url = f"{call.ground.copr_url}/results/{source_path(project, build)}"
     return {"state": build["source_state"], "result_url": url}
 
 
@@ -77,7 +77,7 @@ def source_build_config(call: Call) -> dict[str, Any]:
     build, _ = build_and_project(call, call.path["build_id"])
     source, options = loads(build, "source_dict"), loads(build, "options")
     if "url" in source:
-        source["url"] = absolute(call.sandbox, source["url"])
+        source["url"] = absolute(call.ground, source["url"])
     return {
         "source_type": build["source_type"],
         "source_dict": source,
@@ -100,20 +100,20 @@ def cancel(call: Call) -> dict[str, Any]:
     build, project = build_and_project(call, call.path["build_id"])
     if not has_permission(call.store, call.account, project, "builder"):
         raise Refused(403, "You are not allowed to cancel this build.")
-    if build_shape(call.sandbox, build, project)["state"] not in LIVE:
+    if build_shape(call.ground, build, project)["state"] not in LIVE:
         raise Refused(409, f"Cannot cancel build {build['id']}")
     call.store.execute(
-        "UPDATE build SET canceled = 1, due_at = ? WHERE id = ?", call.sandbox.next_step(), build["id"]
+        "UPDATE build SET canceled = 1, due_at = ? WHERE id = ?", call.ground.next_step(), build["id"]
     )
     build, project = build_and_project(call, build["id"])
-    return build_shape(call.sandbox, build, project)
+    return build_shape(call.ground, build, project)
 
 
 @endpoint("DELETE", "/build/delete/{build_id:int}")
 def delete(call: Call) -> dict[str, Any]:
     """The build as it was, gone with its results. Raises Refused 500 for an unfinished one."""
     build, project = build_and_project(call, call.path["build_id"])
-    shape = build_shape(call.sandbox, build, project)
+    shape = build_shape(call.ground, build, project)
     if shape["state"] in LIVE or not has_permission(call.store, call.account, project, "admin"):
         status = 500 if shape["state"] in LIVE else 403
         raise Refused(status, f"User '{call.account}' can not delete build {build['id']}")
@@ -135,7 +135,7 @@ def delete_list(call: Call) -> dict[str, Any]:
         build, project = build_and_project(call, build_id)
         if not has_permission(call.store, call.account, project, "admin"):
             raise Refused(403, f"User '{call.account}' can not delete build {build_id}")
-        (running if build_shape(call.sandbox, build, project)["state"] in LIVE else found).append(build_id)
+        (running if build_shape(call.ground, build, project)["state"] in LIVE else found).append(build_id)
     text = f"Build(s) {', '.join(map(str, missing))} don't exist.\n" if missing else ""
     text += f"Build(s) {', '.join(map(str, running))} are still running.\n" if running else ""
     if text:
@@ -150,8 +150,8 @@ def remove(call: Call, build: Row, project: Row) -> None:
     folders = [source_path(project, build)]
     folders += [results_path(project, build, row["name"]) for row in chroots_of(call.store, build["id"])]
     for folder in folders:
-        shutil.rmtree(call.sandbox.results / folder, ignore_errors=True)
+        shutil.rmtree(call.ground.results / folder, ignore_errors=True)
     temporary = json.loads(build["source_dict"]).get("tmp")
     if temporary:
-        shutil.rmtree(call.sandbox.uploads / temporary, ignore_errors=True)
+        shutil.rmtree(call.ground.uploads / temporary, ignore_errors=True)
     call.store.execute("DELETE FROM build WHERE id = ?", build["id"])

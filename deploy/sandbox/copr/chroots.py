@@ -87,7 +87,7 @@ def project_chroot_config(call: Call) -> dict[str, Any]:
         "additional_repos": extra,
         "chroot": name,
         "enable_net": fields["enable_net"],
-        "repos": repos_shape(call.sandbox, project, project["name"], name, extra),
+        "repos": repos_shape(call.ground, project, project["name"], name, extra),
     }
 
 
@@ -104,7 +104,7 @@ def _build_chroot(call: Call) -> tuple[Row, Row, Row]:
 def build_chroot(call: Call) -> dict[str, Any]:
     """One chroot of a build."""
     build, project, row = _build_chroot(call)
-    return chroot_shape(call.sandbox, project, build, row)
+    return chroot_shape(call.ground, project, build, row)
 
 
 @endpoint("GET", "/build-chroot/list")
@@ -112,7 +112,7 @@ def build_chroots(call: Call) -> dict[str, Any]:
     """All chroots of a build, in an order that changes between calls."""
     build, project = build_and_project(call, call.argument("build_id"))
     rows = {row["name"]: row for row in chroots_of(call.store, build["id"])}
-    items = [chroot_shape(call.sandbox, project, build, rows[name]) for name in turned(list(rows))]
+    items = [chroot_shape(call.ground, project, build, rows[name]) for name in turned(list(rows))]
     return answer_list(items, call.page())
 
 
@@ -136,7 +136,7 @@ def build_chroot_config(call: Call) -> dict[str, Any]:
         "memory_limit": 2048,
         "timeout": options.get("timeout", DEFAULT_TIMEOUT),
         "bootstrap": options.get("bootstrap"),
-        "repos": repos_shape(call.sandbox, project, build["dirname"], row["name"], extra),
+        "repos": repos_shape(call.ground, project, build["dirname"], row["name"], extra),
     }
     return {key: value for key, value in answer.items() if value is not None}
 
@@ -175,7 +175,7 @@ def monitor(call: Call) -> dict[str, Any]:
 
 
 def _monitor_cell(call: Call, project: Row, build: Row, row: Row, fields: list[str]) -> dict[str, Any]:
-    url = chroot_shape(call.sandbox, project, build, row)["result_url"]
+    url = chroot_shape(call.ground, project, build, row)["result_url"]
     cell: dict[str, Any] = {
         "state": row["state"],
         "status": CODES[row["state"]],

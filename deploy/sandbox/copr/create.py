@@ -113,7 +113,7 @@ def _check_batch(call: Call, options: dict[str, Any]) -> None:
         raise Refused(404, f"Build {other} does not exist.")
     its = json.loads(row["options"])
     in_batch = its.get("with_build_id") or its.get("after_build_id")
-    if not in_batch and build_shape(call.sandbox, row)["state"] in FINISHED:
+    if not in_batch and build_shape(call.ground, row)["state"] in FINISHED:
         raise Refused(400, f"Build {other} is already finished, not suitable for batching")
 
 
@@ -141,7 +141,7 @@ def create(
         url,
         package,
         json.dumps(options),
-        call.sandbox.next_step(),
+        call.ground.next_step(),
     ).lastrowid
     for position, name in enumerate(chroots):
         call.store.execute(
@@ -152,7 +152,7 @@ def create(
         )
     row = call.store.one("SELECT * FROM build WHERE id = ?", build_id)
     assert row is not None, "the row was inserted in this transaction"
-    return build_shape(call.sandbox, row, project)
+    return build_shape(call.ground, row, project)
 
 
 @endpoint("POST", "/build/create/upload", body=True)
@@ -165,9 +165,9 @@ def upload(call: Call) -> dict[str, Any]:
     if not part.filename.endswith(UPLOAD_NAMES):
         raise bad("pkgs", "You can upload only .src.rpm, .nosrc.rpm, and .spec files")
     name = clean_name(Path(part.filename).name)
-    folder = Path(tempfile.mkdtemp(prefix="tmp", dir=call.sandbox.uploads))
+    folder = Path(tempfile.mkdtemp(prefix="tmp", dir=call.ground.uploads))
     os.link(part.path, folder / name)
-    for directory in (folder, call.sandbox.uploads):
+    for directory in (folder, call.ground.uploads):
         descriptor = os.open(directory, os.O_RDONLY)
         os.fsync(descriptor)
         os.close(descriptor)

@@ -39,11 +39,11 @@ def fork(call: Call) -> dict[str, Any]:
         "SELECT * FROM build WHERE project_id = ? AND package IS NOT NULL ORDER BY id DESC", source["id"]
     )
     for build in rows:
-        if build["package"] in copied or build_shape(call.sandbox, build)["state"] != "succeeded":
+        if build["package"] in copied or build_shape(call.ground, build)["state"] != "succeeded":
             continue
         copied.add(build["package"])
         _copy_build(call, source, build, project_row(call, owner, name))
-    return project_shape(call.sandbox, project_row(call, owner, name))
+    return project_shape(call.ground, project_row(call, owner, name))
 
 
 def _copy_build(call: Call, source: Row, build: Row, target: Row) -> None:
@@ -65,7 +65,7 @@ def _copy_build(call: Call, source: Row, build: Row, target: Row) -> None:
     row = call.store.one("SELECT * FROM build WHERE id = ?", copy)
     assert row is not None, "the row was inserted in this transaction"
     for chroot in chroots_of(call.store, build["id"]):
-        origin = call.sandbox.results / results_path(source, build, chroot["name"])
+        origin = call.ground.results / results_path(source, build, chroot["name"])
         if origin.is_dir():
-            goal = call.sandbox.results / results_path(target, row, chroot["name"])
+            goal = call.ground.results / results_path(target, row, chroot["name"])
             shutil.copytree(origin, goal, dirs_exist_ok=True)

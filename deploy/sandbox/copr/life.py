@@ -11,11 +11,12 @@ import json
 import logging
 import shutil
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sandbox.building.compiling import End, Waiting
 from sandbox.building.srpm_header import Header, NotAnSrpm
 from sandbox.copr import results as copr_results
+from sandbox.copr.real import RealFarm
 from sandbox.copr.shapes import (
     CHROOT_ENDS,
     build_state,
@@ -26,10 +27,8 @@ from sandbox.copr.shapes import (
 )
 from sandbox.copr.sources import IMPORT, outcome_of, read_source, source_file
 from sandbox.driver import Driver
+from sandbox.ground import Ground
 from sandbox.store import Row
-
-if TYPE_CHECKING:
-    pass
 
 log = logging.getLogger("sandbox.life")
 
@@ -38,6 +37,10 @@ class BuildLife(Driver):
     """Moves the builds of one sandbox."""
 
     table = "build"
+
+    def __init__(self, ground: Ground, real: RealFarm) -> None:
+        super().__init__(ground)
+        self._real = real
 
     def _load(self, build_id: int) -> tuple[Row, Row] | None:
         build = self.store.one("SELECT * FROM build WHERE id = ?", build_id)
@@ -55,7 +58,7 @@ class BuildLife(Driver):
             # Reading takes its time in a thread; the guard keeps a second step of this build out meanwhile.
             self._busy.add(build_id)
             try:
-                source = await read_source(self.sandbox, build)
+                source = await read_source(self.ground, build)
             finally:
                 self._busy.discard(build_id)
             loaded = self._load(build_id)
@@ -66,10 +69,10 @@ class BuildLife(Driver):
             self._advance(build, project, source)
             loaded = self._load(build_id)
             over = loaded is not None and self._over(loaded[0])
-            due = None if over else self.sandbox.next_step()
+            due = None if over else self.ground.next_step()
             self.store.execute("UPDATE build SET due_at = ? WHERE id = ?", due, build_id)
         # The real farm compresses logs after the final state is visible, and so does this one.
-        asyncio.get_running_loop().call_later(self.sandbox.pace / 2, self.compress, build_id)
+        asyncio.get_running_loop().call_later(self.ground.pace / 2, self.compress, build_id)
 
     def compress(self, build_id: int) -> None:
         """Compress the logs of the parts of this build that have ended."""
@@ -78,10 +81,10 @@ class BuildLife(Driver):
             return
         build, project = loaded
         if build["source_state"] in {"succeeded", "importing", "failed"} or build["canceled"]:
-            copr_results.compress(self.sandbox.results / source_path(project, build))
+            copr_results.compress(self.ground.results / source_path(project, build))
         for row in chroots_of(self.store, build_id):
             if row["has_result"] and row["state"] in CHROOT_ENDS:
-                copr_results.compress(self.sandbox.results / results_path(project, build, row["name"]))
+                copr_results.compress(self.ground.results / results_path(project, build, row["name"]))
 
     def _over(self, build: Row) -> bool:
         if build["canceled"]:
@@ -98,7 +101,7 @@ class BuildLife(Driver):
             if not self._blocked(build):
                 self._source_state(build, "starting")
         elif build["source_state"] == "starting":
-            folder = self.sandbox.results / source_path(project, build)
+            folder = self.ground.results / source_path(project, build)
             copr_results.start_log(folder, "Source step", [f"source type: {build['source_type']}"])
             self._source_state(build, "running")
         elif build["source_state"] == "running":
@@ -142,7 +145,7 @@ class BuildLife(Driver):
         )
 
     def _end_source(self, build: Row, project: Row, source: Header | NotAnSrpm | None) -> None:
-        folder, now = self.sandbox.results / source_path(project, build), int(time.time())
+        folder, now = self.ground.results / source_path(project, build), int(time.time())
         if not isinstance(source, Header):
             text = f"{source}\n{copr_results.SOURCE_FAILED}"
             copr_results.finish(folder, "failed", text, {})
@@ -150,7 +153,7 @@ class BuildLife(Driver):
             for row in chroots_of(self.store, build["id"]):
                 self.set_chroot(build["id"], row["name"], state="failed", started_on=now, ended_on=now)
             return
-        upload = source_file(self.sandbox, build)
+        upload = source_file(self.ground, build)
         name = upload.name
         copr_results.keep_source(upload, folder)
         copr_results.finish(folder, "succeeded", f"Read {name}: {source.name}-{source.evr}\n", {})
@@ -178,7 +181,7 @@ class BuildLife(Driver):
             self.set_chroot(build["id"], chroot, state="skipped", started_on=now, ended_on=now)
 
     def _import(self, build: Row, project: Row) -> None:
-        shutil.rmtree(source_file(self.sandbox, build).parent, ignore_errors=True)
+        shutil.rmtree(source_file(self.ground, build).parent, ignore_errors=True)
         if not chroots_of(self.store, build["id"]):
             header = Header.from_dict(json.loads(build["header"]))
             for position, name in enumerate(project_chroots(self.store, project["id"])):
@@ -207,10 +210,10 @@ class BuildLife(Driver):
         elif row["state"] == "starting":
             lines = [f"Chroot: {name}", f"Package: {build['package']} {build['version']}"]
             copr_results.start_log(
-                self.sandbox.results / results_path(project, build, name),
+                self.ground.results / results_path(project, build, name),
                 "Build step",
                 lines,
-                self.sandbox.real.face(build, name),
+                self._real.face(build, name),
             )
             # Chroots end one after the other, so that "one succeeded, one running" is an everyday sight.
             self.set_chroot(build["id"], name, state="running", steps_left=row["position"] % 2)
@@ -221,7 +224,7 @@ class BuildLife(Driver):
 
     def _end_chroot(self, build: Row, project: Row, row: Row) -> None:
         name = row["name"]
-        end = self.sandbox.real.end(build, project, name)
+        end = self._real.end(build, project, name)
         if isinstance(end, Waiting):
             return
         if isinstance(end, End):
@@ -231,15 +234,15 @@ class BuildLife(Driver):
             face = copr_results.FACE
         state = "failed" if outcome == "failed" else "succeeded"
         header = Header.from_dict(json.loads(build["header"]))
-        nvr = f"{header.name}-{header.version}-{header.release_on(self.sandbox.dist(name))}"
+        nvr = f"{header.name}-{header.version}-{header.release_on(self.ground.dist(name))}"
         default = copr_results.default_failure if state == "failed" else copr_results.default_success
         packages = []
         if state == "succeeded":
             arch = "noarch" if header.arch == "noarch" else name.rpartition("-")[2]
             built = {"name": header.name, "epoch": header.epoch, "version": header.version}
-            built["release"] = header.release_on(self.sandbox.dist(name))
+            built["release"] = header.release_on(self.ground.dist(name))
             packages = [{**built, "arch": "src"}, {**built, "arch": arch}]
-        folder = self.sandbox.results / results_path(project, build, name)
+        folder = self.ground.results / results_path(project, build, name)
         copr_results.change_face(folder, face)
         copr_results.finish(folder, state, text or default(nvr, name), {"packages": packages}, face)
         self.set_chroot(

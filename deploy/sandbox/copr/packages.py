@@ -65,7 +65,7 @@ def add(call: Call) -> dict[str, Any]:
         json.dumps(_source(call.path["source_type"], call.data)),
         bool(call.data.get("webhook_rebuild", False)),
     )
-    return package_shape(call.sandbox, _package(call, project, name))
+    return package_shape(call.ground, _package(call, project, name))
 
 
 @endpoint("POST", "/package/edit/{owner}/{project}/{name}/{source_type}", body=True)
@@ -89,7 +89,7 @@ def edit(call: Call) -> dict[str, Any]:
         bool(call.data.get("webhook_rebuild", package["auto_rebuild"])),
         package["id"],
     )
-    return package_shape(call.sandbox, _package(call, project, package["name"]))
+    return package_shape(call.ground, _package(call, project, package["name"]))
 
 
 def _asked(call: Call) -> tuple[Row, Row]:
@@ -107,7 +107,7 @@ def reset(call: Call) -> dict[str, Any]:
     call.store.execute(
         "UPDATE package SET source_type = 'unset', source_dict = '{}' WHERE id = ?", package["id"]
     )
-    return package_shape(call.sandbox, _package(call, project, package["name"]))
+    return package_shape(call.ground, _package(call, project, package["name"]))
 
 
 @endpoint("POST", "/package/build", body=True)
@@ -133,12 +133,12 @@ def delete(call: Call) -> dict[str, Any]:
     rows = call.store.all(
         "SELECT * FROM build WHERE project_id = ? AND package = ?", project["id"], package["name"]
     )
-    live = [row["id"] for row in rows if build_shape(call.sandbox, row, project)["state"] in LIVE]
+    live = [row["id"] for row in rows if build_shape(call.ground, row, project)["state"] in LIVE]
     if live:
         raise Refused(400, f"Build(s) {', '.join(map(str, live))} are still running.\n")
     for row in rows:
         remove(call, *build_and_project(call, row["id"]))
-    shape = package_shape(call.sandbox, package)
+    shape = package_shape(call.ground, package)
     call.store.execute("DELETE FROM package WHERE id = ?", package["id"])
     return shape
 
@@ -154,7 +154,7 @@ def _flags(call: Call) -> dict[str, bool]:
 def get(call: Call) -> dict[str, Any]:
     """One package."""
     project = _project(call, call.argument("ownername"), call.argument("projectname"))
-    return package_shape(call.sandbox, _package(call, project, call.argument("packagename")), **_flags(call))
+    return package_shape(call.ground, _package(call, project, call.argument("packagename")), **_flags(call))
 
 
 @endpoint("GET", "/package/list")
@@ -163,4 +163,4 @@ def get_list(call: Call) -> dict[str, Any]:
     project = _project(call, call.argument("ownername"), call.argument("projectname"))
     page, flags = call.page(), _flags(call)
     rows = call.store.all("SELECT * FROM package WHERE project_id = ? ORDER BY id", project["id"])
-    return answer_list([package_shape(call.sandbox, row, **flags) for row in paged(rows, page)], page)
+    return answer_list([package_shape(call.ground, row, **flags) for row in paged(rows, page)], page)

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from sandbox.copr.shapes import build_shape, chroot_shape, chroots_of, source_path
-
-if TYPE_CHECKING:
-    from sandbox.farm import Sandbox
+from sandbox.ground import Ground
 
 BANNER = "cryopack's sandbox: simulated, nothing was compiled"
 
@@ -31,8 +28,8 @@ def _below(folder: Path, relative: str) -> Path | None:
 
 async def results(request: Request) -> Response:
     """A result file, or the listing of a folder. Compressed logs are sent to be read as text."""
-    sandbox: Sandbox = request.app.state.sandbox
-    path = _below(sandbox.results, request.path_params["path"])
+    ground: Ground = request.app.state.ground
+    path = _below(ground.results, request.path_params["path"])
     if path is None:
         return PlainTextResponse("404 - Not Found", 404)
     if path.is_dir():
@@ -49,8 +46,8 @@ async def results(request: Request) -> Response:
 
 async def uploaded(request: Request) -> Response:
     """An upload that was not imported yet."""
-    sandbox: Sandbox = request.app.state.sandbox
-    path = _below(sandbox.uploads, request.path_params["path"])
+    ground: Ground = request.app.state.ground
+    path = _below(ground.uploads, request.path_params["path"])
     if path is None or not path.is_file():
         return PlainTextResponse("404 - Not Found", 404)
     return FileResponse(path, media_type="application/x-rpm")
@@ -58,23 +55,23 @@ async def uploaded(request: Request) -> Response:
 
 async def build_page(request: Request) -> Response:
     """The build for people: its state and the addresses of its logs."""
-    sandbox: Sandbox = request.app.state.sandbox
-    build = sandbox.store.one("SELECT * FROM build WHERE id = ?", request.path_params["build_id"])
+    ground: Ground = request.app.state.ground
+    build = ground.store.one("SELECT * FROM build WHERE id = ?", request.path_params["build_id"])
     if build is None:
         return PlainTextResponse("404 - Not Found", 404)
-    project = sandbox.store.one("SELECT * FROM project WHERE id = ?", build["project_id"])
+    project = ground.store.one("SELECT * FROM project WHERE id = ?", build["project_id"])
     assert project is not None, "a build without its project cannot be stored"
     if "owner" not in request.path_params:
         full = f"{project['owner'].replace('@', 'g/')}/{project['name']}"
         return RedirectResponse(f"/coprs/{full}/build/{build['id']}/")
-    shape = build_shape(sandbox, build, project)
-    rows = [chroot_shape(sandbox, project, build, row) for row in chroots_of(sandbox.store, build["id"])]
+    shape = build_shape(ground, build, project)
+    rows = [chroot_shape(ground, project, build, row) for row in chroots_of(ground.store, build["id"])]
     items = "".join(
         f"<li>{escape(row['name'])}: {row['state']}"
         + (f' <a href="{escape(row["result_url"])}">results</a>' if row["result_url"] else "")
         for row in rows
     )
-    source = f"{sandbox.copr_url}/results/{source_path(project, build)}/"
+    source = f"{ground.copr_url}/results/{source_path(project, build)}/"
     package = escape(f"{build['package'] or 'not known yet'} {build['version'] or ''}")
     body = f"<p>State: {shape['state']}. Package: {package}.</p><ul>{items}</ul>"
     return _page(f"Build {build['id']}", f'{body}<p><a href="{escape(source)}">source step</a>')
@@ -82,13 +79,13 @@ async def build_page(request: Request) -> Response:
 
 async def repository_file(request: Request) -> Response:
     """The ``.repo`` file of a project; the repositories that it names hold no packages."""
-    sandbox: Sandbox = request.app.state.sandbox
+    ground: Ground = request.app.state.ground
     owner, name, release = (request.path_params[key] for key in ("owner", "name", "release"))
-    if sandbox.store.one("SELECT 1 FROM project WHERE owner = ? AND name = ?", owner, name) is None:
+    if ground.store.one("SELECT 1 FROM project WHERE owner = ? AND name = ?", owner, name) is None:
         return PlainTextResponse("404 - Not Found", 404)
     return PlainTextResponse(
         f"# {BANNER}\n[copr:sandbox:{owner}:{name}]\nname=Copr repo for {name} owned by {owner}\n"
-        f"baseurl={sandbox.copr_url}/results/{owner}/{name}/{release}-$basearch/\nenabled=1\ngpgcheck=0\n"
+        f"baseurl={ground.copr_url}/results/{owner}/{name}/{release}-$basearch/\nenabled=1\ngpgcheck=0\n"
     )
 
 

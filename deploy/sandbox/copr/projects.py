@@ -89,7 +89,7 @@ def add(call: Call) -> dict[str, Any]:
     check_namespace(call, owner)
     existing = store.one("SELECT * FROM project WHERE owner = ? AND name = ?", owner, name)
     if existing and call.args.get("exist_ok") == "True":
-        return project_shape(call.sandbox, existing)
+        return project_shape(call.ground, existing)
     if not NAME.fullmatch(name):
         raise Refused(400, "name: Name must contain only letters, digits, underscores, dashes and dots.")
     if existing:
@@ -106,7 +106,7 @@ def add(call: Call) -> dict[str, Any]:
         store.execute(
             "INSERT INTO project_chroot (project_id, name) VALUES (?, ?)", created.lastrowid, chroot
         )
-    return project_shape(call.sandbox, project_row(call, owner, name))
+    return project_shape(call.ground, project_row(call, owner, name))
 
 
 def edit(call: Call) -> dict[str, Any]:
@@ -118,7 +118,7 @@ def edit(call: Call) -> dict[str, Any]:
         _replace_chroots(call, project, _check_chroots(call, call.data["chroots"]))
     fields = _fields(call, json.loads(project["fields"]))
     call.store.execute("UPDATE project SET fields = ? WHERE id = ?", json.dumps(fields), project["id"])
-    return project_shape(call.sandbox, project_row(call, project["owner"], project["name"]))
+    return project_shape(call.ground, project_row(call, project["owner"], project["name"]))
 
 
 endpoint("PUT", "/project/edit/{owner}/{name}", body=True)(edit)
@@ -146,14 +146,14 @@ def _replace_chroots(call: Call, project: Row, chroots: list[str]) -> None:
 def unfinished(call: Call, project: Row) -> list[int]:
     """Ids of the project's builds that still show a live state, lowest first."""
     rows = call.store.all("SELECT * FROM build WHERE project_id = ? ORDER BY id", project["id"])
-    return [row["id"] for row in rows if build_shape(call.sandbox, row, project)["state"] in UNFINISHED]
+    return [row["id"] for row in rows if build_shape(call.ground, row, project)["state"] in UNFINISHED]
 
 
 @endpoint("GET", "/project")
 def get(call: Call) -> dict[str, Any]:
     """One project."""
     project = project_row(call, call.argument("ownername"), call.argument("projectname"))
-    return project_shape(call.sandbox, project)
+    return project_shape(call.ground, project)
 
 
 def _listed(call: Call, where: str, *values: str) -> dict[str, Any]:
@@ -163,7 +163,7 @@ def _listed(call: Call, where: str, *values: str) -> dict[str, Any]:
     rows = call.store.all(f"SELECT * FROM project WHERE {where} ORDER BY {page['order']}", *values)
     if page["order_type"].upper() == "DESC":
         rows.reverse()
-    return answer_list([project_shape(call.sandbox, row) for row in paged(rows, page)], page)
+    return answer_list([project_shape(call.ground, row) for row in paged(rows, page)], page)
 
 
 @endpoint("GET", "/project/list")
@@ -191,9 +191,9 @@ def delete(call: Call) -> dict[str, Any]:
     running = unfinished(call, project)
     if running:
         raise Refused(400, f"Build(s) {', '.join(map(str, running))} are still running.\n")
-    shape = project_shape(call.sandbox, project)
+    shape = project_shape(call.ground, project)
     call.store.execute("DELETE FROM project WHERE id = ?", project["id"])
-    folder = call.sandbox.results / project["owner"]
+    folder = call.ground.results / project["owner"]
     for directory in (folder / project["name"], *folder.glob(f"{project['name']}:*")):
         shutil.rmtree(directory, ignore_errors=True)
     return shape

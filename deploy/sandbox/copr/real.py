@@ -11,7 +11,6 @@ from __future__ import annotations
 import gzip
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from sandbox.building.compiling import Compiling, End, Replaying, Waiting
 from sandbox.building.real_build import FACE
@@ -19,10 +18,8 @@ from sandbox.building.recorded import as_of_arch
 from sandbox.copr import results as copr_results
 from sandbox.copr.shapes import CHROOT_ENDS, chroots_of, results_path
 from sandbox.copr.sources import outcome_of
+from sandbox.ground import Ground
 from sandbox.store import Row
-
-if TYPE_CHECKING:
-    from sandbox.farm import Sandbox
 
 NOT_SCRIPTED = ("succeeded", "")
 
@@ -30,8 +27,8 @@ NOT_SCRIPTED = ("succeeded", "")
 class RealFarm:
     """COPR's real builds and its replayed ones. With neither every chroot is simulated."""
 
-    def __init__(self, sandbox: Sandbox, compiling: Compiling | None, replaying: Replaying | None) -> None:
-        self.sandbox = sandbox
+    def __init__(self, ground: Ground, compiling: Compiling | None, replaying: Replaying | None) -> None:
+        self.ground = ground
         self._compiling = compiling
         self._replaying = replaying
 
@@ -58,11 +55,11 @@ class RealFarm:
         if sister == chroot:
             return self._built(self._compiling, build_row, project, chroot)
         state = next(
-            row["state"] for row in chroots_of(self.sandbox.store, build_row["id"]) if row["name"] == sister
+            row["state"] for row in chroots_of(self.ground.store, build_row["id"]) if row["name"] == sister
         )
         if state not in CHROOT_ENDS:
             return Waiting()
-        path = self.sandbox.results / results_path(project, build_row, sister) / "build.log.gz"
+        path = self.ground.results / results_path(project, build_row, sister) / "build.log.gz"
         if state not in {"succeeded", "failed"} or not path.exists():
             return None
         text = gzip.decompress(path.read_bytes()).decode()
@@ -79,14 +76,14 @@ class RealFarm:
         header = json.loads(build_row["header"])
         return self._replaying.end(
             _key(build_row, chroot), self._source(build_row), header["name"], header["version"], chroot,
-            self.sandbox.dist(chroot),
+            self.ground.dist(chroot),
         )  # fmt: skip
 
     def _source(self, build_row: Row) -> Path:
-        return self.sandbox.results / str(build_row["source_url"]).removeprefix("/results/")
+        return self.ground.results / str(build_row["source_url"]).removeprefix("/results/")
 
     def _scripted(self, build_row: Row, chroot: str) -> bool:
-        return outcome_of(self.sandbox.store, build_row, chroot) != NOT_SCRIPTED
+        return outcome_of(self.ground.store, build_row, chroot) != NOT_SCRIPTED
 
     def _sister(self, build_row: Row, chroot: str) -> str | None:
         """The chroot of this build and distribution that this machine can compile: itself, another, or None."""
@@ -94,16 +91,14 @@ class RealFarm:
             return None
         native = f"{chroot.rpartition('-')[0]}-{self._compiling.tools.arch}"
         names = {
-            row["name"]
-            for row in chroots_of(self.sandbox.store, build_row["id"])
-            if row["state"] != "skipped"
+            row["name"] for row in chroots_of(self.ground.store, build_row["id"]) if row["state"] != "skipped"
         }
         return native if native in names else None
 
     def _built(self, compiling: Compiling, build_row: Row, project: Row, chroot: str) -> End | Waiting | None:
-        folder = self.sandbox.results / results_path(project, build_row, chroot)
+        folder = self.ground.results / results_path(project, build_row, chroot)
         built = compiling.built(
-            _key(build_row, chroot), self._source(build_row), self.sandbox.dist(chroot), folder
+            _key(build_row, chroot), self._source(build_row), self.ground.dist(chroot), folder
         )
         if built is None or isinstance(built, Waiting):
             return built

@@ -5,12 +5,10 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from sandbox.ground import Ground
 from sandbox.store import Row, Store
-
-if TYPE_CHECKING:
-    from sandbox.farm import Sandbox
 
 CODES = {
     "failed": 0, "succeeded": 1, "canceled": 2, "running": 3, "pending": 4, "skipped": 5,
@@ -59,21 +57,21 @@ def source_path(project: Row, build: Row) -> str:
     return f"{project['owner']}/{build['dirname']}/srpm-builds/{build['id']:08d}"
 
 
-def absolute(sandbox: Sandbox, url: str | None) -> str | None:
+def absolute(ground: Ground, url: str | None) -> str | None:
     """A stored address with this start's host and port; foreign addresses stay as they are."""
-    return sandbox.copr_url + url if url is not None and url.startswith("/") else url
+    return ground.copr_url + url if url is not None and url.startswith("/") else url
 
 
-def build_shape(sandbox: Sandbox, build: Row, project: Row | None = None) -> dict[str, Any]:
+def build_shape(ground: Ground, build: Row, project: Row | None = None) -> dict[str, Any]:
     """A build as get, list, create, cancel and delete answer it; times are epoch seconds or null."""
-    store = sandbox.store
+    store = ground.store
     if project is None:
         project = store.one("SELECT * FROM project WHERE id = ?", build["project_id"])
         assert project is not None, "a build without its project cannot be stored"
     chroots = chroots_of(store, build["id"])
     started = [row["started_on"] for row in chroots if row["started_on"] is not None]
     ended = [row["ended_on"] for row in chroots]
-    base = f"{sandbox.copr_url}/results/{project['owner']}/{project['name']}"
+    base = f"{ground.copr_url}/results/{project['owner']}/{project['name']}"
     return {
         "id": build["id"],
         "state": build_state(build["canceled"], build["source_state"], [row["state"] for row in chroots]),
@@ -83,7 +81,7 @@ def build_shape(sandbox: Sandbox, build: Row, project: Row | None = None) -> dic
         "repo_url": base,
         "source_package": {
             "name": build["package"],
-            "url": absolute(sandbox, build["source_url"]),
+            "url": absolute(ground, build["source_url"]),
             "version": build["version"],
         },
         "submitted_on": build["submitted_on"],
@@ -95,7 +93,7 @@ def build_shape(sandbox: Sandbox, build: Row, project: Row | None = None) -> dic
     }
 
 
-def chroot_shape(sandbox: Sandbox, project: Row, build: Row, row: Row) -> dict[str, Any]:
+def chroot_shape(ground: Ground, project: Row, build: Row, row: Row) -> dict[str, Any]:
     """One chroot of a build; ``result_url`` ends with a slash and is null until the chroot starts."""
     path = results_path(project, build, row["name"])
     return {
@@ -103,7 +101,7 @@ def chroot_shape(sandbox: Sandbox, project: Row, build: Row, row: Row) -> dict[s
         "state": row["state"],
         "started_on": row["started_on"],
         "ended_on": row["ended_on"],
-        "result_url": f"{sandbox.copr_url}/results/{path}/" if row["has_result"] else None,
+        "result_url": f"{ground.copr_url}/results/{path}/" if row["has_result"] else None,
     }
 
 
@@ -127,25 +125,25 @@ FIELDS: dict[str, Any] = {
 }  # fmt: skip
 
 
-def project_shape(sandbox: Sandbox, project: Row) -> dict[str, Any]:
+def project_shape(ground: Ground, project: Row) -> dict[str, Any]:
     """A project as get, list, add, edit, delete and fork answer it."""
-    base = f"{sandbox.copr_url}/results/{project['owner']}/{project['name']}"
+    base = f"{ground.copr_url}/results/{project['owner']}/{project['name']}"
     return {
         **json.loads(project["fields"]),
         "id": project["id"],
         "name": project["name"],
         "ownername": project["owner"],
         "full_name": f"{project['owner']}/{project['name']}",
-        "chroot_repos": {name: f"{base}/{name}/" for name in project_chroots(sandbox.store, project["id"])},
+        "chroot_repos": {name: f"{base}/{name}/" for name in project_chroots(ground.store, project["id"])},
     }
 
 
 def package_shape(
-    sandbox: Sandbox, package: Row, *, latest: bool = False, latest_succeeded: bool = False
+    ground: Ground, package: Row, *, latest: bool = False, latest_succeeded: bool = False
 ) -> dict[str, Any]:
     """A package; ``builds`` holds builds only where the caller asked for them."""
     rows = (
-        sandbox.store.all(
+        ground.store.all(
             "SELECT * FROM build WHERE project_id = ? AND package = ? ORDER BY id DESC",
             package["project_id"],
             package["name"],
@@ -153,9 +151,9 @@ def package_shape(
         if latest or latest_succeeded
         else []
     )
-    builds = [build_shape(sandbox, row) for row in rows]
+    builds = [build_shape(ground, row) for row in rows]
     good = [build for build in builds if build["state"] == "succeeded"]
-    project = sandbox.store.one("SELECT * FROM project WHERE id = ?", package["project_id"])
+    project = ground.store.one("SELECT * FROM project WHERE id = ?", package["project_id"])
     assert project is not None, "a package without its project cannot be stored"
     return {
         "id": package["id"],
@@ -173,7 +171,7 @@ def package_shape(
 
 
 def repos_shape(
-    sandbox: Sandbox, project: Row, dirname: str, chroot: str, extra: list[str]
+    ground: Ground, project: Row, dirname: str, chroot: str, extra: list[str]
 ) -> list[dict[str, Any]]:
     """The repositories that a build in this chroot sees, the project's own first."""
 
@@ -187,7 +185,7 @@ def repos_shape(
             "repo_gpgcheck": False,
         }
 
-    base = f"{sandbox.copr_url}/results/{project['owner']}"
+    base = f"{ground.copr_url}/results/{project['owner']}"
     own = f"copr://{project['owner']}/{project['name']}"
     repos = [entry("copr_base", "Copr repository", f"{base}/{project['name']}/{chroot}/")]
     if dirname != project["name"]:
@@ -196,6 +194,6 @@ def repos_shape(
         if url == own:
             continue
         label = "".join(letter if letter.isalnum() else "_" for letter in url)
-        other = f"{sandbox.copr_url}/results/{url.removeprefix('copr://')}/{chroot}/"
+        other = f"{ground.copr_url}/results/{url.removeprefix('copr://')}/{chroot}/"
         repos.append(entry(label, f"Additional repo {label}", other if url.startswith("copr://") else url))
     return repos

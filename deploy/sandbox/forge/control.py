@@ -2,70 +2,68 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from starlette.requests import Request
 
-from sandbox.control import BadCommand, command
 from sandbox.forge import core as forge
+from sandbox.ground import Ground
+from sandbox.levers import BadCommand, command
 from sandbox.store import Row
 
-if TYPE_CHECKING:
-    from sandbox.farm import Sandbox
 
-
-def _pull(sandbox: Sandbox, data: dict[str, Any]) -> Row:
+def _pull(ground: Ground, data: dict[str, Any]) -> Row:
     try:
-        return forge.pull_of(sandbox, data["package"], int(data["number"]))
+        return forge.pull_of(ground, data["package"], int(data["number"]))
     except KeyError:
         raise BadCommand(f"there is no pull request #{data['number']} of {data['package']}") from None
 
 
 @command("POST", "/forge/pulls")
-async def pulls(sandbox: Sandbox, data: dict[str, Any], request: Request) -> list[dict[str, Any]]:
+async def pulls(ground: Ground, data: dict[str, Any], request: Request) -> list[dict[str, Any]]:
     """``{"package"}``: its pull requests, oldest first, each with its comments."""
-    rows = reversed(forge.pulls_of(sandbox, data["package"]))
+    rows = reversed(forge.pulls_of(ground, data["package"]))
     return [
-        {**dict(row), "comments": [one["text"] for one in forge.comments_of(sandbox, row)]} for row in rows
+        {**dict(row), "comments": [one["text"] for one in forge.comments_of(ground, row)]} for row in rows
     ]
 
 
 @command("POST", "/forge/merge")
-async def merge(sandbox: Sandbox, data: dict[str, Any], request: Request) -> dict[str, str]:
+async def merge(ground: Ground, data: dict[str, Any], request: Request) -> dict[str, str]:
     """``{"package", "number", "how", "delete"}``: merge, fast-forward, squash or rebase, and delete the branch."""
     delete = bool(data.get("delete", False))
     try:
-        return {"commit": forge.merge_pull(sandbox, _pull(sandbox, data), data["how"], delete=delete)}
+        return {"commit": forge.merge_pull(ground, _pull(ground, data), data["how"], delete=delete)}
     except forge.ForgeRefusal as error:
         raise BadCommand(str(error)) from error
 
 
 @command("POST", "/forge/close")
-async def close(sandbox: Sandbox, data: dict[str, Any], request: Request) -> dict[str, Any]:
+async def close(ground: Ground, data: dict[str, Any], request: Request) -> dict[str, Any]:
     """``{"package", "number"}``: the maintainer closes it without a merge."""
     try:
-        forge.close_pull(sandbox, _pull(sandbox, data), forge.MAINTAINER)
+        forge.close_pull(ground, _pull(ground, data), forge.MAINTAINER)
     except forge.ForgeRefusal as error:
         raise BadCommand(str(error)) from error
     return {}
 
 
 @command("POST", "/forge/open")
-async def open_another(sandbox: Sandbox, data: dict[str, Any], request: Request) -> dict[str, int]:
+async def open_another(ground: Ground, data: dict[str, Any], request: Request) -> dict[str, int]:
     """``{"package", "number"}``: a second pull request from the same branch, as a late request would open."""
-    row = _pull(sandbox, data)
+    row = _pull(ground, data)
     twin = forge.open_pull(
-        sandbox, row["package"], branch=row["branch"], user=row["user"], branch_from=row["branch_from"],
+        ground, row["package"], branch=row["branch"], user=row["user"], branch_from=row["branch_from"],
         title=row["title"], text=row["text"],
     )  # fmt: skip
     return {"number": twin["number"]}
 
 
 @command("POST", "/forge/account")
-async def account(sandbox: Sandbox, data: dict[str, Any], request: Request) -> dict[str, Any]:
+async def account(ground: Ground, data: dict[str, Any], request: Request) -> dict[str, Any]:
     """``{"expired", "forks"}``: whether the bot's token holds, and whether it may fork."""
-    with sandbox.store.transaction():
-        sandbox.store.execute(
+    with ground.store.transaction():
+        ground.store.execute(
             "UPDATE forge_account SET expired = ?, forks = ? WHERE name = ?",
             bool(data.get("expired", False)), bool(data.get("forks", True)), forge.BOT,
         )  # fmt: skip

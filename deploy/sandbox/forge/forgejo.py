@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -13,10 +13,8 @@ from starlette.routing import Route
 
 from sandbox.forge import core as forge
 from sandbox.forge.core import ForgeRefusal
+from sandbox.ground import Ground
 from sandbox.store import Row
-
-if TYPE_CHECKING:
-    from sandbox.farm import Sandbox
 
 ROOT = "/forgejo"
 PER_PAGE = 30
@@ -36,12 +34,12 @@ class Call:
     """One request: who asks, its path and its JSON."""
 
     def __init__(self, request: Request, data: dict[str, Any]) -> None:
-        self.sandbox: Sandbox = request.app.state.sandbox
+        self.ground: Ground = request.app.state.ground
         self.path = request.path_params
         self.query = request.query_params
         self.data = data
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
-        account = forge.account_of(self.sandbox.store, token) if scheme == "token" else None
+        account = forge.account_of(self.ground.store, token) if scheme == "token" else None
         if account is None:
             raise Refused(401, "invalid username, password or token")
         self.user = str(account["name"])
@@ -51,7 +49,7 @@ class Call:
         """The package of the path, and who has it: nobody for the original."""
         owner, package = str(self.path["owner"]), str(self.path["repo"])
         user = "" if owner == forge.NAMESPACE else owner
-        if not forge.repository(self.sandbox, package, user).exists():
+        if not forge.repository(self.ground, package, user).exists():
             raise Refused(404, "The target couldn't be found.")
         return package, user
 
@@ -59,7 +57,7 @@ class Call:
         """The pull request of the path."""
         package, _ = self.repository()
         try:
-            return forge.pull_of(self.sandbox, package, int(self.path["number"]))
+            return forge.pull_of(self.ground, package, int(self.path["number"]))
         except KeyError:
             raise Refused(404, "The target couldn't be found.") from None
 
@@ -94,20 +92,20 @@ def _time(at: float | None) -> str | None:
     return datetime.fromtimestamp(at, UTC).isoformat() if at else None
 
 
-def _repository(sandbox: Sandbox, package: str, user: str = "") -> dict[str, Any]:
+def _repository(ground: Ground, package: str, user: str = "") -> dict[str, Any]:
     owner = user or forge.NAMESPACE
     return {
         "id": sum(f"{owner}/{package}".encode()), "name": package, "full_name": f"{owner}/{package}",
         "owner": _user(owner), "fork": bool(user), "private": False,
-        "html_url": f"{sandbox.mirror_url}{ROOT}/{owner}/{package}",
-        "parent": _repository(sandbox, package) if user else None,
+        "html_url": f"{ground.mirror_url}{ROOT}/{owner}/{package}",
+        "parent": _repository(ground, package) if user else None,
     }  # fmt: skip
 
 
-def _pull(sandbox: Sandbox, row: Row) -> dict[str, Any]:
-    package, url = row["package"], f"{sandbox.mirror_url}{ROOT}/{forge.NAMESPACE}/{row['package']}/pulls"
+def _pull(ground: Ground, row: Row) -> dict[str, Any]:
+    package, url = row["package"], f"{ground.mirror_url}{ROOT}/{forge.NAMESPACE}/{row['package']}/pulls"
     merged = row["state"] == "merged"
-    there = forge.head_of(forge.repository(sandbox, package, row["user"]), row["branch_from"])
+    there = forge.head_of(forge.repository(ground, package, row["user"]), row["branch_from"])
     ref = row["branch_from"] if there else f"refs/pull/{row['number']}/head"
     return {
         "id": row["id"], "number": row["number"], "url": f"{url}/{row['number']}",
@@ -116,12 +114,12 @@ def _pull(sandbox: Sandbox, row: Row) -> dict[str, Any]:
         "merged": merged, "merged_at": _time(row["closed_at"]) if merged else None,
         "merged_by": _user(row["closed_by"]) if merged else None, "merge_commit_sha": row["merge_commit"],
         "base": {
-            "label": row["branch"], "ref": row["branch"], "repo": _repository(sandbox, package),
-            "sha": forge.head_of(forge.repository(sandbox, package), row["branch"]),
+            "label": row["branch"], "ref": row["branch"], "repo": _repository(ground, package),
+            "sha": forge.head_of(forge.repository(ground, package), row["branch"]),
         },
         "head": {
             "label": row["branch_from"], "ref": ref, "sha": row["head"],
-            "repo": _repository(sandbox, package, row["user"]),
+            "repo": _repository(ground, package, row["user"]),
         },
         "created_at": _time(row["created_at"]), "updated_at": _time(row["created_at"]),
         "closed_at": _time(row["closed_at"]),
@@ -144,15 +142,15 @@ def user(call: Call) -> dict[str, Any]:
 @endpoint("GET", "/repos/{owner}/{repo}")
 def get_repository(call: Call) -> dict[str, Any]:
     """A repository, or a fork of it."""
-    return _repository(call.sandbox, *call.repository())
+    return _repository(call.ground, *call.repository())
 
 
 @endpoint("GET", "/repos/{owner}/{repo}/forks")
 def forks(call: Call) -> list[dict[str, Any]]:
     """The forks of a repository."""
     package, _ = call.repository()
-    names = forge.forks_of(call.sandbox, package)
-    return [_repository(call.sandbox, package, name) for name in call.paged(names)]
+    names = forge.forks_of(call.ground, package)
+    return [_repository(call.ground, package, name) for name in call.paged(names)]
 
 
 @endpoint("POST", "/repos/{owner}/{repo}/forks", 202)
@@ -162,10 +160,10 @@ def make_fork(call: Call) -> dict[str, Any]:
     if not call.may_fork:
         raise Refused(403, "token does not have at least one of required scope(s): [write:repository]")
     try:
-        forge.fork(call.sandbox, package, call.user)
+        forge.fork(call.ground, package, call.user)
     except ForgeRefusal as error:
         raise Refused(409, str(error)) from error
-    return _repository(call.sandbox, package, call.user)
+    return _repository(call.ground, package, call.user)
 
 
 @endpoint("GET", "/repos/{owner}/{repo}/pulls")
@@ -175,16 +173,16 @@ def list_pulls(call: Call) -> list[dict[str, Any]]:
     wanted = call.query.get("state", "open")
     rows = [
         row
-        for row in forge.pulls_of(call.sandbox, package)
+        for row in forge.pulls_of(call.ground, package)
         if wanted == "all" or (row["state"] == "open") == (wanted == "open")
     ]
-    return [_pull(call.sandbox, row) for row in call.paged(rows)]
+    return [_pull(call.ground, row) for row in call.paged(rows)]
 
 
 @endpoint("GET", "/repos/{owner}/{repo}/pulls/{number:int}")
 def get_pull(call: Call) -> dict[str, Any]:
     """One pull request."""
-    return _pull(call.sandbox, call.pull())
+    return _pull(call.ground, call.pull())
 
 
 @endpoint("POST", "/repos/{owner}/{repo}/pulls", 201)
@@ -192,17 +190,17 @@ def new_pull(call: Call) -> dict[str, Any]:
     """Open a pull request; a second open one from the same branch is a 409."""
     package, _ = call.repository()
     owner, _, branch_from = call.data["head"].partition(":")
-    open_rows = forge.pulls_of(call.sandbox, package, "open")
+    open_rows = forge.pulls_of(call.ground, package, "open")
     if any((row["user"], row["branch_from"]) == (owner, branch_from) for row in open_rows):
         raise Refused(409, f"pull request already exists for these targets [head_branch: {branch_from}]")
     try:
         row = forge.open_pull(
-            call.sandbox, package, branch=call.data["base"], user=owner, branch_from=branch_from,
+            call.ground, package, branch=call.data["base"], user=owner, branch_from=branch_from,
             title=call.data["title"], text=call.data.get("body") or "",
         )  # fmt: skip
     except ForgeRefusal as error:
         raise Refused(404, str(error)) from error
-    return _pull(call.sandbox, row)
+    return _pull(call.ground, row)
 
 
 @endpoint("PATCH", "/repos/{owner}/{repo}/pulls/{number:int}", 201)
@@ -211,19 +209,19 @@ def edit_pull(call: Call) -> dict[str, Any]:
     row = call.pull()
     if call.data.get("state") == "closed":
         try:
-            forge.close_pull(call.sandbox, row, call.user)
+            forge.close_pull(call.ground, row, call.user)
         except ForgeRefusal as error:
             raise Refused(412, str(error)) from error
-    return _pull(call.sandbox, call.pull())
+    return _pull(call.ground, call.pull())
 
 
 @endpoint("GET", "/repos/{owner}/{repo}/issues/{number:int}/comments")
 def list_comments(call: Call) -> list[dict[str, Any]]:
     """The comments of a pull request."""
-    return [_comment(row) for row in forge.comments_of(call.sandbox, call.pull())]
+    return [_comment(row) for row in forge.comments_of(call.ground, call.pull())]
 
 
 @endpoint("POST", "/repos/{owner}/{repo}/issues/{number:int}/comments", 201)
 def add_comment(call: Call) -> dict[str, Any]:
     """Say something."""
-    return _comment(forge.comment(call.sandbox, call.pull(), call.user, call.data["body"]))
+    return _comment(forge.comment(call.ground, call.pull(), call.user, call.data["body"]))

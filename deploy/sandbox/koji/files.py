@@ -6,18 +6,16 @@ import base64
 import time
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+from sandbox.ground import Ground
 from sandbox.koji import wire
 from sandbox.koji.hub import Call, rpc
 from sandbox.koji.wire import HubFault
-
-if TYPE_CHECKING:
-    from sandbox.farm import Sandbox
 
 FACE = "SIMULATED by cryopack's sandbox Koji hub: nothing was compiled and no package exists.\n"
 BANNER = "cryopack's sandbox: simulated, nothing was compiled"
@@ -29,20 +27,20 @@ def relative_folder(task_id: int) -> str:
     return f"work/tasks/{task_id % 10000}/{task_id}"
 
 
-def output_folder(sandbox: Sandbox, task_id: int) -> Path:
+def output_folder(ground: Ground, task_id: int) -> Path:
     """The folder of a task's output on this machine; it may be missing."""
-    return sandbox.koji_files / relative_folder(task_id)
+    return ground.koji_files / relative_folder(task_id)
 
 
-def output_names(sandbox: Sandbox, task_id: int) -> list[str]:
+def output_names(ground: Ground, task_id: int) -> list[str]:
     """The names of a task's files; empty where it has none or they were purged."""
-    folder = output_folder(sandbox, int(task_id))
+    folder = output_folder(ground, int(task_id))
     return sorted(entry.name for entry in folder.iterdir()) if folder.is_dir() else []
 
 
-def write(sandbox: Sandbox, task_id: int, name: str, text: str, face: str = FACE) -> None:
+def write(ground: Ground, task_id: int, name: str, text: str, face: str = FACE) -> None:
     """One file of a task's output, whole or not at all. ``face`` is its first line and tells what is real about it."""
-    path = output_folder(sandbox, task_id) / name
+    path = output_folder(ground, task_id) / name
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{name}.part")
     stamp = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime())
@@ -55,11 +53,11 @@ def list_task_output(
     call: Call, taskID: int, stat: bool = False, all_volumes: bool = False, strict: bool = False
 ) -> Any:
     """The names of a task's files; sizes are texts where they are asked for."""
-    names = output_names(call.sandbox, taskID)
+    names = output_names(call.ground, taskID)
     if strict and not names:
         raise HubFault(wire.GENERIC, f"No output for task {taskID}")
     if stat:
-        folder = output_folder(call.sandbox, taskID)
+        folder = output_folder(call.ground, taskID)
         return {name: _stat(folder / name) for name in names}
     return {name: ["DEFAULT"] for name in names} if all_volumes else names
 
@@ -79,9 +77,9 @@ def download_task_output(
     call: Call, taskID: int, fileName: str, offset: int = 0, size: int = -1, volume: Any = None
 ) -> str:
     """A part of a file, in base64."""
-    if fileName not in output_names(call.sandbox, taskID):
+    if fileName not in output_names(call.ground, taskID):
         raise HubFault(wire.GENERIC, f'no file "{fileName}" output by task {taskID}')
-    content = (output_folder(call.sandbox, taskID) / fileName).read_bytes()[offset:]
+    content = (output_folder(call.ground, taskID) / fileName).read_bytes()[offset:]
     return base64.b64encode(content if size < 0 else content[:size]).decode()
 
 
@@ -92,9 +90,9 @@ def _page(title: str, body: str) -> HTMLResponse:
 
 async def files(request: Request) -> Response:
     """A file below the hub's top folder, or the listing of a folder."""
-    sandbox: Sandbox = request.app.state.sandbox
-    path = (sandbox.koji_files / request.path_params["path"]).resolve()
-    if not path.is_relative_to(sandbox.koji_files.resolve()) or not path.exists():
+    ground: Ground = request.app.state.ground
+    path = (ground.koji_files / request.path_params["path"]).resolve()
+    if not path.is_relative_to(ground.koji_files.resolve()) or not path.exists():
         return PlainTextResponse("404 - Not Found", 404)
     if path.is_dir():
         names = sorted(entry.name + "/" * entry.is_dir() for entry in path.iterdir())
@@ -113,19 +111,19 @@ def _is_simulated(path: Path) -> bool:
 
 async def task_page(request: Request) -> Response:
     """A task for people: its state, its children and their logs."""
-    sandbox: Sandbox = request.app.state.sandbox
+    ground: Ground = request.app.state.ground
     number = request.query_params.get("taskID", "")
-    row = sandbox.store.one("SELECT * FROM koji_task WHERE id = ?", int(number) if number.isdigit() else 0)
+    row = ground.store.one("SELECT * FROM koji_task WHERE id = ?", int(number) if number.isdigit() else 0)
     if row is None:
         return PlainTextResponse("404 - Not Found", 404)
-    shown = sandbox.store.all(
+    shown = ground.store.all(
         "SELECT * FROM koji_task WHERE id = ? OR parent = ? ORDER BY id", row["id"], row["id"]
     )
     items = ""
     for one in shown:
         links = " ".join(
             f'<a href="/kojifiles/{relative_folder(one["id"])}/{escape(name)}">{escape(name)}</a>'
-            for name in output_names(sandbox, one["id"])
+            for name in output_names(ground, one["id"])
         )
         items += f"<li>{one['id']} {escape(one['method'])} {escape(one['label'] or '')}: {STATES[one['state']]} {links}"
     return _page(f"Task {row['id']}", f"<ul>{items}</ul>")
@@ -133,9 +131,9 @@ async def task_page(request: Request) -> Response:
 
 async def build_page(request: Request) -> Response:
     """A build for people."""
-    sandbox: Sandbox = request.app.state.sandbox
+    ground: Ground = request.app.state.ground
     number = request.query_params.get("buildID", "")
-    row = sandbox.store.one("SELECT * FROM koji_build WHERE id = ?", int(number) if number.isdigit() else 0)
+    row = ground.store.one("SELECT * FROM koji_build WHERE id = ?", int(number) if number.isdigit() else 0)
     if row is None:
         return PlainTextResponse("404 - Not Found", 404)
     nvr = f"{row['name']}-{row['version']}-{row['release']}"

@@ -11,7 +11,7 @@ import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from xml.parsers.expat import ExpatError
 from xmlrpc.client import ResponseError
 
@@ -19,12 +19,10 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
+from sandbox.ground import Ground
 from sandbox.koji import wire
 from sandbox.koji.wire import HubFault
 from sandbox.store import Row, Store
-
-if TYPE_CHECKING:
-    from sandbox.farm import Sandbox
 
 BASE = "/kojihub"
 VERSION = "1.35.3"
@@ -41,7 +39,7 @@ class Call:
     ``client`` is who the TLS front says the client is: (name, kind of log-in), or None.
     """
 
-    sandbox: Sandbox
+    ground: Ground
     session: Row | None
     user: Row | None
     client: tuple[str, int] | None = None
@@ -49,7 +47,7 @@ class Call:
 
     @property
     def store(self) -> Store:
-        return self.sandbox.store
+        return self.ground.store
 
     @property
     def user_id(self) -> int:
@@ -85,18 +83,18 @@ def rpc(name: str, *, writes: bool = False) -> Callable[[Callable[..., Any]], Ca
     return register
 
 
-def version_of(sandbox: Sandbox) -> tuple[str, bool]:
+def version_of(ground: Ground) -> tuple[str, bool]:
     """The version that the hub plays, and whether it is one that refuses repeated numbers."""
-    text = str(sandbox.store.setting("koji_version", VERSION))
+    text = str(ground.store.setting("koji_version", VERSION))
     return text, tuple(int(part) for part in text.split(".")[:2]) >= FIRST_STRICT
 
 
-def open_call(sandbox: Sandbox, who: Mapping[str, str], method: str) -> Call:
+def open_call(ground: Ground, who: Mapping[str, str], method: str) -> Call:
     """Check session and number; ``who`` has ``session-id``, ``session-key``, ``callnum``, ``client``, ``kind``."""
     client = (who["client"], int(who["kind"])) if "client" in who else None
     if "session-id" not in who:
-        return Call(sandbox, None, None, client)
-    store = sandbox.store
+        return Call(ground, None, None, client)
+    store = ground.store
     try:
         number, callnum = int(who["session-id"]), int(who.get("callnum", "0"))
     except ValueError:
@@ -111,13 +109,13 @@ def open_call(sandbox: Sandbox, who: Mapping[str, str], method: str) -> Call:
     last = session["callnum"]
     # A renewal comes with the old counter, which begins at 0 for the client and nowhere for the hub.
     if last is not None and method not in LOG_INS:
-        if callnum == last and version_of(sandbox)[1]:
+        if callnum == last and version_of(ground)[1]:
             text = f"unable to retry call {callnum} (method {method}) for session {number}"
             raise HubFault(wire.RETRY, text)
         if callnum < last:
             raise HubFault(wire.SEQUENCE, f"{last} > {callnum} (session {number})")
     user = store.one("SELECT * FROM koji_user WHERE id = ?", session["user_id"])
-    return Call(sandbox, session, user, client)
+    return Call(ground, session, user, client)
 
 
 def invoke(call: Call, name: str, params: list[Any]) -> Any:
@@ -157,13 +155,13 @@ def multi_call(call: Call, calls: list[dict[str, Any]]) -> list[Any]:
     return answers
 
 
-def run(sandbox: Sandbox, who: Mapping[str, str], body: bytes) -> bytes:
+def run(ground: Ground, who: Mapping[str, str], body: bytes) -> bytes:
     """The XML answer to one XML call. Raises what ``wire.read_call`` raises."""
     name, params = wire.read_call(body)
     try:
-        refuse_offline(sandbox, name)
-        with sandbox.store.transaction():
-            call = open_call(sandbox, who, name)
+        refuse_offline(ground, name)
+        with ground.store.transaction():
+            call = open_call(ground, who, name)
             result = invoke(call, name, params)
             keep_number(call, who)
     except HubFault as error:
@@ -171,9 +169,9 @@ def run(sandbox: Sandbox, who: Mapping[str, str], body: bytes) -> bytes:
     return wire.answer(result)
 
 
-def refuse_offline(sandbox: Sandbox, name: str) -> None:
+def refuse_offline(ground: Ground, name: str) -> None:
     """Raise ServerOffline where the sandbox was told to play an outage; log-ins work during maintenance."""
-    text = str(sandbox.store.setting("koji_offline", ""))
+    text = str(ground.store.setting("koji_offline", ""))
     if text and not ("maintenance" in text and name in LOG_INS):
         raise HubFault(wire.OFFLINE, text)
 
@@ -203,13 +201,13 @@ def _who(request: Request) -> dict[str, str]:
     return who
 
 
-UPLOAD: list[Callable[[Sandbox, Mapping[str, str], Mapping[str, str], bytes], bytes]] = []
+UPLOAD: list[Callable[[Ground, Mapping[str, str], Mapping[str, str], bytes], bytes]] = []
 
 
 async def endpoint(request: Request) -> Response:
     """``POST`` below ``/kojihub``: XML is a call, bytes are a part of an upload."""
-    sandbox: Sandbox = request.app.state.sandbox
-    version, strict = version_of(sandbox)
+    ground: Ground = request.app.state.ground
+    version, strict = version_of(ground)
     headers = {"Koji-Version": version} if strict else {}
     if request.method != "POST":
         text = "Method Not Allowed\nThis is an XML-RPC server. Only POST requests are accepted.\n"
@@ -219,16 +217,16 @@ async def endpoint(request: Request) -> Response:
     except ClientDisconnect:
         return Response(status_code=400)
     if request.headers.get("content-type") == "application/octet-stream":
-        answer = UPLOAD[0](sandbox, _who(request), request.query_params, body)
+        answer = UPLOAD[0](ground, _who(request), request.query_params, body)
         return Response(answer, headers={**headers, "Content-Type": "text/xml"})
     problem = "Empty request" if not body else "Request too long" if len(body) > LONGEST_REQUEST else ""
     if not problem:
         try:
-            answer = run(sandbox, _who(request), body)
+            answer = run(ground, _who(request), body)
         except (ExpatError, ResponseError) as error:
             problem = str(error)
         else:
-            sandbox.wake()
+            ground.wake()
             return Response(answer, headers={**headers, "Content-Type": "text/xml"})
     text = f"Invalid request: {problem}\n"
     return PlainTextResponse(text, 400, {**headers, "Content-Type": "text/plain"})

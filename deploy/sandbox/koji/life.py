@@ -10,20 +10,19 @@ import fnmatch
 import json
 import logging
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sandbox.building.compiling import Waiting
 from sandbox.driver import Driver
+from sandbox.ground import Ground
 from sandbox.koji import builds as koji_builds
 from sandbox.koji import outputs as koji_outputs
 from sandbox.koji import wire
 from sandbox.koji.commits import SRPM_FAILED, NoSource
+from sandbox.koji.real import KojiReal
 from sandbox.koji.sources import Source, conflict, read_source, start_build
-from sandbox.koji.tasks import CLOSED, FAILED, FREE, LIVE, OPEN, add_task, cancel, children
+from sandbox.koji.tasks import CLOSED, FAILED, FREE, LIVE, OPEN, add_task, cancel, children, next_step
 from sandbox.store import Row
-
-if TYPE_CHECKING:
-    pass
 
 log = logging.getLogger("sandbox.koji")
 HOST = 1
@@ -38,9 +37,9 @@ class KojiLife(Driver):
 
     table = "koji_task"
 
-    def next_step(self) -> float:
-        """When a task that moves now is due again; a Koji build has twice as many steps as one of COPR."""
-        return time.time() + self.sandbox.pace / 2
+    def __init__(self, ground: Ground, real: KojiReal) -> None:
+        super().__init__(ground)
+        self._real = real
 
     async def step(self, task_id: int) -> None:
         """One step of one build task; unknown, ended and waiting ones stay as they are."""
@@ -52,7 +51,7 @@ class KojiLife(Driver):
             # Reading takes its time in a thread; the guard keeps a second step of this task out meanwhile.
             self._busy.add(task_id)
             try:
-                read = await read_source(self.sandbox, task)
+                read = await read_source(self.ground, task)
             finally:
                 self._busy.discard(task_id)
             task = self._live(task_id)
@@ -60,7 +59,7 @@ class KojiLife(Driver):
                 return
         with self.store.transaction():
             self._advance(task, read)
-            due = self.next_step() if self._live(task_id) else None
+            due = next_step(self.ground) if self._live(task_id) else None
             self.store.execute("UPDATE koji_task SET due_at = ? WHERE id = ?", due, task_id)
 
     def _live(self, task_id: int) -> Row | None:
@@ -115,13 +114,13 @@ class KojiLife(Driver):
         code, text = self._outcome(json.loads(task["request"])[0], "srpm") or (0, "")
         if code or not isinstance(read, Source):
             why = NoSource(text or SRPM_FAILED) if code or read is None else read
-            koji_outputs.failed_srpm(self.sandbox, srpm, why.log)
+            koji_outputs.failed_srpm(self.ground, srpm, why.log)
             self._fail(srpm, code or wire.BUILD, why.fault)
             return
         self.store.execute(
             "UPDATE koji_task SET source = ? WHERE id = ?", json.dumps(read.as_dict()), task["id"]
         )
-        self._close(srpm, koji_outputs.made_srpm(self.sandbox, srpm, read))
+        self._close(srpm, koji_outputs.made_srpm(self.ground, srpm, read))
 
     def _after_srpm(self, task: Row, target: Row, opts: dict[str, Any], found: dict[str, Row]) -> None:
         source = Source(**json.loads(task["source"]))
@@ -170,18 +169,18 @@ class KojiLife(Driver):
     def _build_arch(self, task: Row, row: Row, source: Source) -> None:
         if row["state"] == FREE:
             self._open(row)
-            koji_outputs.begun_arch(self.sandbox, row, source, self.sandbox.koji_real.face(task, row))
+            koji_outputs.begun_arch(self.ground, row, source, self._real.face(task, row))
             return
         code, text = self._outcome(source.name, row["arch"]) or (0, "")
-        end = None if code else self.sandbox.koji_real.end(task, row, source)
+        end = None if code else self._real.end(task, row, source)
         if isinstance(end, Waiting):
             return
         if code or (end is not None and end.outcome == "failed"):
             told = text or ENDED_BADLY.format(arch=row["arch"])
-            koji_outputs.failed_arch(self.sandbox, row, source, told, end)
+            koji_outputs.failed_arch(self.ground, row, source, told, end)
             self._fail(row, code or wire.BUILD, told)
         else:
-            self._close(row, koji_outputs.made_arch(self.sandbox, row, source, end))
+            self._close(row, koji_outputs.made_arch(self.ground, row, source, end))
 
     def _after_failure(self, task: Row, build: Row | None, rows: list[Row], bad: Row) -> None:
         live = [row for row in rows if row["state"] in LIVE]
@@ -206,7 +205,7 @@ class KojiLife(Driver):
             self._set(row, awaited=0)
         self._set(task, waiting=0)
         if build is not None:
-            koji_outputs.keep_build(self.sandbox, source, rows)
+            koji_outputs.keep_build(self.ground, source, rows)
             self.store.execute(
                 "UPDATE koji_build SET state = ?, completion_ts = ?, arches = ? WHERE id = ?",
                 koji_builds.COMPLETE, round(time.time(), 6), " ".join(row["arch"] for row in rows), build["id"],

@@ -8,24 +8,21 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from sandbox.building.compiling import Compiling, End, Replaying, Waiting
 from sandbox.building.real_build import FACE
+from sandbox.ground import Ground
 from sandbox.koji import files as koji_files
 from sandbox.koji.sources import Source, dist_of
 from sandbox.koji.uploads import work_path
 from sandbox.store import Row
 
-if TYPE_CHECKING:
-    from sandbox.farm import Sandbox
-
 
 class KojiReal:
     """The hub's real builds and its replayed ones. With neither every architecture is simulated."""
 
-    def __init__(self, sandbox: Sandbox, compiling: Compiling | None, replaying: Replaying | None) -> None:
-        self._sandbox = sandbox
+    def __init__(self, ground: Ground, compiling: Compiling | None, replaying: Replaying | None) -> None:
+        self._ground = ground
         self._compiling = compiling
         self._replaying = replaying
 
@@ -41,7 +38,7 @@ class KojiReal:
         key, dist = f"koji-{row['id']}", dist_of(json.loads(task["request"])[1])
         looking = self._replaying is not None and self._replaying.begun(key)
         if self._compiling is not None and self._compiles(row) and not looking:
-            keep = koji_files.output_folder(self._sandbox, row["id"])
+            keep = koji_files.output_folder(self._ground, row["id"])
             built = self._compiling.built(key, srpm, dist, keep)
             if isinstance(built, Waiting):
                 return built
@@ -57,4 +54,4 @@ class KojiReal:
 
     def _source(self, task: Row) -> Path | None:
         src = json.loads(task["request"])[0]
-        return None if "://" in src else work_path(self._sandbox, src)
+        return None if "://" in src else work_path(self._ground, src)

@@ -66,7 +66,7 @@ def _begin(call: Call, tag_id: int, since: int) -> tuple[Row, bool]:
     held = call.store.setting("koji_repos_held", "")
     call.store.execute(
         "INSERT INTO koji_repo (tag_id, create_event, create_ts, ready_at) VALUES (?, ?, ?, ?)",
-        tag_id, max(call.event(), since), now, NEVER if held else now + call.sandbox.pace,
+        tag_id, max(call.event(), since), now, NEVER if held else now + call.ground.pace,
     )  # fmt: skip
     row = call.store.one(sql, tag_id, since)
     assert row is not None, "it was begun a line above"
@@ -80,7 +80,7 @@ def request_repo(
 ) -> dict[str, Any]:  # fmt: skip
     """A ready repository that is new enough, or the request for one: a repeat finds the request."""
     assert call.user_id
-    if not version_of(call.sandbox)[1]:
+    if not version_of(call.ground)[1]:
         raise HubFault(wire.GENERIC, "Invalid method: repo.request")
     row = _tag(call, tag)
     since = int(min_event or 0)
@@ -101,7 +101,7 @@ def get_repo(
 ) -> dict[str, Any] | None:
     """The newest ready repository of a tag, or None."""
     row = _tag(call, tag)
-    if not version_of(call.sandbox)[1]:
+    if not version_of(call.ground)[1]:
         last = call.store.one(
             "SELECT max(create_event) AS event FROM koji_tagging WHERE tag_id = ?", row["id"]
         )

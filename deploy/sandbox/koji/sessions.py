@@ -111,7 +111,7 @@ def get_user(call: Call, userInfo: Any = None, strict: bool = False) -> dict[str
 @rpc("getKojiVersion")
 def get_koji_version(call: Call) -> str:
     """The hub's version."""
-    return version_of(call.sandbox)[0]
+    return version_of(call.ground)[0]
 
 
 @rpc("getAPIVersion")

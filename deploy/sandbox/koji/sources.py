@@ -8,9 +8,10 @@ import re
 import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sandbox.building.srpm_header import NotAnSrpm, read_header
+from sandbox.ground import Ground
 from sandbox.koji import wire
 from sandbox.koji.builds import BUILDING, CANCELED, FAILED, STATE_NAMES
 from sandbox.koji.commits import NoSource, read_commit
@@ -18,9 +19,6 @@ from sandbox.koji.tables import package
 from sandbox.koji.uploads import work_path
 from sandbox.koji.wire import HubFault
 from sandbox.store import Row, Store
-
-if TYPE_CHECKING:
-    from sandbox.farm import Sandbox
 
 SCM = re.compile(
     r"git\+(?P<scheme>\w+)://(?P<host>[^/?#]*)(?P<path>/[^?#]*?)(?:\.git)?/?(?:\?[^#]*)?#(?P<commit>[0-9a-f]{7,64})"
@@ -58,12 +56,12 @@ def dist_of(target: str) -> str:
     return f".fc{match[1] if match else '46'}"
 
 
-async def read_source(sandbox: Sandbox, task: Row) -> Source | NoSource:
+async def read_source(ground: Ground, task: Row) -> Source | NoSource:
     """The source of a task, or why there is none: an uploaded SRPM is read by rpm, a commit with git."""
     src, target, _ = json.loads(task["request"])
     if "://" in src:
-        return await _commit(sandbox, src, dist_of(target))
-    path = work_path(sandbox, src)
+        return await _commit(ground, src, dist_of(target))
+    path = work_path(ground, src)
     if not path.is_file() or ".." in src:
         return NoSource(f"the uploaded file {src} does not exist")
     try:
@@ -74,13 +72,13 @@ async def read_source(sandbox: Sandbox, task: Row) -> Source | NoSource:
     return Source(header.name, header.version, release, list(header.exclude), list(header.exclusive))
 
 
-async def _commit(sandbox: Sandbox, url: str, dist: str) -> Source | NoSource:
+async def _commit(ground: Ground, url: str, dist: str) -> Source | NoSource:
     """What a test said of this commit; otherwise what its own spec says."""
-    told = sandbox.store.one("SELECT * FROM koji_source WHERE url = ?", url)
+    told = ground.store.one("SELECT * FROM koji_source WHERE url = ?", url)
     if told is not None:
         return Source(told["name"], told["version"], told["release"])
     match = SCM.fullmatch(url)
-    repository = _repository(sandbox, match) if match else None
+    repository = _repository(ground, match) if match else None
     if match is None or repository is None:
         clone = (
             f'Error running GIT command "git clone -n {url.partition("#")[0]}", see checkout.log for details'
@@ -90,7 +88,7 @@ async def _commit(sandbox: Sandbox, url: str, dist: str) -> Source | NoSource:
     return found if isinstance(found, NoSource) else Source(*found)
 
 
-def _repository(sandbox: Sandbox, match: re.Match[str]) -> Path | None:
+def _repository(ground: Ground, match: re.Match[str]) -> Path | None:
     """The bare repository of an address: a folder, or what the sandbox serves itself; None where there is none."""
     if match["scheme"] == "file" and not match["host"]:
         folder = Path(match["path"])
@@ -99,7 +97,7 @@ def _repository(sandbox: Sandbox, match: re.Match[str]) -> Path | None:
         served = SERVED.fullmatch(match["path"])
         if served is None or match["host"].rpartition(":")[0] not in ("127.0.0.1", "localhost"):
             return None
-        found = sandbox.state_dir / "dist-git" / f"{served['inside']}.git"
+        found = ground.state_dir / "dist-git" / f"{served['inside']}.git"
     return found if found.is_dir() else None
 
 

@@ -6,6 +6,7 @@ import json
 import time
 from typing import Any
 
+from sandbox.ground import Ground
 from sandbox.koji import wire
 from sandbox.koji.hub import Call, rpc
 from sandbox.koji.wire import HubFault
@@ -17,6 +18,11 @@ BUILDING, BUILD_CANCELED = 0, 4
 PRIORITY = 20
 CHANNELS = frozenset({"default", "createrepo", "image", "maven"})
 FILTERS = {"owner": "owner", "method": "method", "parent": "parent", "host_id": "host_id"}
+
+
+def next_step(ground: Ground) -> float:
+    """Return when a task that moves now is due again; a Koji build has twice as many steps as one of COPR."""
+    return time.time() + ground.pace / 2
 
 
 def add_task(
@@ -66,7 +72,7 @@ def build(
         [src, target, opts or {}],
         owner=owner,
         priority=PRIORITY + (priority or 0),
-        due_at=call.sandbox.koji_life.next_step(),
+        due_at=next_step(call.ground),
     )
 
 
@@ -264,6 +270,6 @@ def resubmit_task(call: Call, taskID: int) -> int:
     row = task_row(call, taskID)
     if row["state"] not in (FAILED, CANCELED):
         raise HubFault(wire.GENERIC, "only canceled or failed tasks may be resubmitted")
-    due = call.sandbox.koji_life.next_step()
+    due = next_step(call.ground)
     request = json.loads(row["request"])
     return add_task(call.store, row["method"], request, owner=owner, priority=row["priority"], due_at=due)

@@ -6,14 +6,12 @@ import re
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from sandbox.ground import Ground
 from sandbox.koji import wire
 from sandbox.koji.hub import UPLOAD, Call, open_call, refuse_offline, rpc
 from sandbox.koji.wire import HubFault
-
-if TYPE_CHECKING:
-    from sandbox.farm import Sandbox
 
 # The real hub shows its own folder in these texts.
 SHOWN = "/mnt/koji/work"
@@ -21,27 +19,25 @@ FOLDER = re.compile(r"cli-build(/[A-Za-z0-9][\w.+~-]*)+", re.ASCII)
 FILE = re.compile(r"[A-Za-z0-9_][\w.+~^-]*", re.ASCII)
 
 
-def work_path(sandbox: Sandbox, relative: str) -> Path:
+def work_path(ground: Ground, relative: str) -> Path:
     """Where a name below the hub's work folder lies on this machine."""
-    return sandbox.koji_files / "work" / relative
+    return ground.koji_files / "work" / relative
 
 
-def receive(sandbox: Sandbox, who: Mapping[str, str], query: Mapping[str, str], chunk: bytes) -> bytes:
+def receive(ground: Ground, who: Mapping[str, str], query: Mapping[str, str], chunk: bytes) -> bytes:
     """Store one chunk; the XML answer."""
     try:
-        refuse_offline(sandbox, "rawUpload")
-        with sandbox.store.transaction():
-            return wire.answer(_store(sandbox, who, query, chunk))
+        refuse_offline(ground, "rawUpload")
+        with ground.store.transaction():
+            return wire.answer(_store(ground, who, query, chunk))
     except HubFault as error:
         return wire.fault(error)
 
 
-def _store(
-    sandbox: Sandbox, who: Mapping[str, str], query: Mapping[str, str], chunk: bytes
-) -> dict[str, Any]:
+def _store(ground: Ground, who: Mapping[str, str], query: Mapping[str, str], chunk: bytes) -> dict[str, Any]:
     if "session-id" not in who:
         raise HubFault(wire.AUTH, "'session-id' not specified in session args")
-    call = open_call(sandbox, who, "rawUpload")
+    call = open_call(ground, who, "rawUpload")
     folder, name = query.get("filepath", ""), query.get("filename", "")
     if folder.startswith("tasks/"):
         raise HubFault(wire.AUTH, f"User {call.user_id} is not a host")
@@ -49,12 +45,12 @@ def _store(
         raise HubFault(wire.GENERIC, f"Invalid upload directory: {folder}")
     if not FILE.fullmatch(name):
         raise HubFault(wire.GENERIC, f"Invalid upload filename: {name}")
-    owner = sandbox.store.one("SELECT user_id FROM koji_upload WHERE path = ?", folder)
+    owner = ground.store.one("SELECT user_id FROM koji_upload WHERE path = ?", folder)
     if owner is None:
-        sandbox.store.execute("INSERT INTO koji_upload VALUES (?, ?)", folder, call.user_id)
+        ground.store.execute("INSERT INTO koji_upload VALUES (?, ?)", folder, call.user_id)
     elif owner["user_id"] != call.user_id:
         raise HubFault(wire.GENERIC, f"Invalid upload directory, not owner: {folder}")
-    path = work_path(sandbox, f"{folder}/{name}")
+    path = work_path(ground, f"{folder}/{name}")
     offset = int(query.get("offset", "0"))
     if path.exists() and offset == 0 and not query.get("overwrite"):
         raise HubFault(wire.GENERIC, f"upload path exists: {SHOWN}/{folder}/{name}")
@@ -81,7 +77,7 @@ def check_upload(
     assert call.user_id
     if not FOLDER.fullmatch(path) or not FILE.fullmatch(name):
         return None
-    file = work_path(call.sandbox, f"{path}/{name}")
+    file = work_path(call.ground, f"{path}/{name}")
     if not file.is_file():
         return None
     data = {"size": file.stat().st_size, "mtime": file.stat().st_mtime}

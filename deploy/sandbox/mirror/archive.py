@@ -9,14 +9,12 @@ from __future__ import annotations
 import gzip
 import hashlib
 import io
-import json
 import tarfile
 from dataclasses import dataclass, replace
-from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
-from sandbox.mirror.releases import NEWEST_NRI, NRI
+from sandbox.mirror.contents import Contents, contents
 from sandbox.mirror.tree import EXECUTABLE, files
 from sandbox.store import Row
 
@@ -31,37 +29,6 @@ class Archive:
     filename: str
     content: bytes
     etag: str
-
-
-@dataclass(frozen=True)
-class Contents:
-    """What decides an archive's bytes. ``said_version`` differs from ``version`` only in a broken one."""
-
-    version: str
-    commit: str
-    timestamp: int
-    go: str
-    wazero: str | None
-    nri: str
-    commands: tuple[str, ...]
-    moved: int = 0
-    said_version: str = ""
-    traversal: bool = False
-
-
-def contents(row: Row) -> Contents:
-    """The contents that a release's row describes."""
-    facts = json.loads(row["facts"])
-    return Contents(
-        version=row["tag"].removeprefix("v"),
-        commit=row["commit_sha"],
-        timestamp=int(datetime.fromisoformat(row["published_at"]).timestamp()),
-        go=facts["go"],
-        wazero=facts["wazero"],
-        nri=NRI.get(row["stream"], NEWEST_NRI),
-        commands=tuple(facts["commands"]),
-        moved=row["moved"],
-    )
 
 
 BROKEN: dict[str, dict[str, Any]] = {

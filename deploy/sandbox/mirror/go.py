@@ -6,10 +6,7 @@ package has another name, and the symbol is undefined (cri-o/cri-o#8860); in mod
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from sandbox.mirror.archive import Contents
+from sandbox.mirror.contents import Contents
 
 MODULE = "github.com/cri-o/cri-o"
 NRI = "github.com/containerd/nri"

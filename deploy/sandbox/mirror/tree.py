@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from sandbox.mirror import go as mirror_go
-
-if TYPE_CHECKING:
-    from sandbox.mirror.archive import Contents
+from sandbox.mirror.contents import Contents
 
 SAYS = "Stand-in made by cryopack's sandbox; this is not CRI-O's code."
 EXECUTABLE = (".sh", "/get")

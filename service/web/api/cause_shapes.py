@@ -6,7 +6,7 @@ from datetime import datetime
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from service.domain.causes import Fault, Retry
+from service.domain.diagnosis import Fault, Retry
 from service.web.api.schemas import Shape
 
 

@@ -14,7 +14,7 @@ from starlette.responses import RedirectResponse, Response
 from service import board, overrides
 from service.builds import commands
 from service.distgit.changes import resolve_conflict
-from service.domain.causes import Fault, Retry
+from service.domain.diagnosis import Fault, Retry
 from service.domain.distgit import Resolution
 from service.domain.errors import CommandRefused, NotFound
 from service.results import diagnoses

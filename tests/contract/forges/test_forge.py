@@ -19,7 +19,7 @@ import pytest
 
 from sandbox.forge.dist_git import DistGit
 from sandbox.testing import Farm
-from service.domain.pull_requests import ForgeKind, ForgePolicy, PullRequest, PullState
+from service.domain.distgit import ForgeKind, ForgePolicy, PullRequest, PullState
 from tests.servers import free_port
 from workers.distgit.git import Author, BranchMoved, Credential, GitTrouble, Repository, remote_branches
 from workers.forges import (

@@ -10,10 +10,12 @@ from pathlib import Path
 import httpx2
 from copr.v3 import Client
 
-from sandbox.mirror.archive import Contents, pack
+from sandbox.mirror.archive import pack
+from sandbox.mirror.contents import Contents
 from sandbox.testing import Farm
 from service.catalog import Catalog
-from service.domain.specs import ChangelogEntry, SourceFacts, SpecRequest
+from service.domain.sources import SourceFacts
+from service.domain.specs import ChangelogEntry, SpecRequest
 from service.domain.versions import parse_tag
 from service.specs.render import render_spec
 from tests.servers import NO_TLS

@@ -13,8 +13,7 @@ from sandbox.testing import Farm
 from service.domain.distgit import DistGitPolicy
 from service.overrides import LiveCatalog
 from service.settings import Settings
-from service.store.distgit import DistGitChange
-from service.store.schema import FollowUp, PackageBuild
+from service.store.schema import DistGitChange, FollowUp, PackageBuild
 from tests.flow.house import House
 from tests.store.targets import dist_git_target
 

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from sandbox.testing import Farm
-from service.domain.pull_requests import ForgeKind
+from service.domain.distgit import ForgeKind
 from service.settings import Settings
 from service.store.schema import PackageBuild
 from tests.flow.distgit.pull_requests import PullHouse

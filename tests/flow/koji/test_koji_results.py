@@ -17,8 +17,7 @@ from service import board
 from service.board.checks import build_checks
 from service.board.logs import logs_of
 from service.settings import Settings
-from service.store.logs import LogTail
-from service.store.schema import FollowUp, PackageBuild
+from service.store.schema import FollowUp, LogTail, PackageBuild
 from service.store.session import database_now
 from tests.contract.koji.bench import without_topurl
 from tests.diagnosis_corpus import FOLDERS, read

@@ -15,8 +15,7 @@ from sqlalchemy import select
 
 from service.board.logs import LogRow, logs_of
 from service.logs import blocks
-from service.store.logs import BuildLog, LogTail
-from service.store.schema import BuildEvent, FollowUp
+from service.store.schema import BuildEvent, BuildLog, FollowUp, LogTail
 from service.store.session import database_now
 from tests.flow.house import House
 from tests.flow.killing import Killed

@@ -13,7 +13,7 @@ import pytest
 from sandbox.testing import Farm
 from service import board
 from service.board.checks import build_checks
-from service.domain.causes import RemedyPolicy
+from service.domain.diagnosis import RemedyPolicy
 from service.overrides import LiveCatalog
 from service.settings import Settings
 from service.store.schema import PackageBuild

@@ -17,9 +17,8 @@ from service.domain.side_tags import SideTagPolicy
 from service.overrides import LiveCatalog
 from service.settings import Settings
 from service.sidetags.lifecycle import give_up_side_tag
-from service.store.schema import PackageBuild
+from service.store.schema import PackageBuild, SideTag, SideTagEvent
 from service.store.session import database_now
-from service.store.side_tags import SideTag, SideTagEvent
 from tests.flow.distgit.service import koji_settings
 from tests.flow.house import House
 from tests.store.targets import dist_git_target

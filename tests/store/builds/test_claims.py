@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import select
 
 from service import board
-from service.board.rows import BUILD_COLUMNS, build_row
+from service.board.builds import BUILD_COLUMNS, build_row
 from service.builds.claims import back_off, claim_build, end_build, find_due
 from service.builds.commands import request_build, request_cancel
 from service.builds.polls import claim_polls, record_report

@@ -15,8 +15,7 @@ from service.builds.commands import add_release, resume_build
 from service.catalog import Catalog
 from service.distgit.changes import Change, OtherChange, begin_change
 from service.distgit.pull_requests import ask_for_pull
-from service.domain.distgit import DistGitPolicy
-from service.domain.pull_requests import ForgeKind, ForgePolicy, PullRequest, PullState
+from service.domain.distgit import DistGitPolicy, ForgeKind, ForgePolicy, PullRequest, PullState
 from service.domain.specs import SpecFile
 from service.domain.states import BuildState
 from service.settings import Settings

@@ -14,16 +14,14 @@ from sqlalchemy.exc import IntegrityError
 
 from service import board
 from service.catalog import Catalog
-from service.domain.causes import RemedyPolicy
-from service.domain.diagnosis import diagnose
+from service.domain.diagnosis import RemedyPolicy, diagnose
 from service.domain.errors import CommandRefused, NotFound
 from service.domain.states import BuildState
 from service.domain.versions import Version
 from service.releases.planning import withdraw
 from service.results.diagnoses import name_cluster, write_diagnosis
 from service.results.remedies import let_waiting_go_on, settle_remedy
-from service.store.diagnoses import AppliedRemedy, Diagnosis
-from service.store.schema import AuditEntry, PackageBuild
+from service.store.schema import AppliedRemedy, AuditEntry, Diagnosis, PackageBuild
 from service.store.session import Database, database_now
 from service.store.transitions import move_build
 from tests.store.deliveries import builds, deliver, payload

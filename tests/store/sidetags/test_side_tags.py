@@ -31,9 +31,8 @@ from service.sidetags.lifecycle import (
     taken_names,
 )
 from service.sidetags.turns import Turn, Waiting, join, record_turn, turn_of
-from service.store.schema import PackageBuild
+from service.store.schema import PackageBuild, SideTag, SideTagMember
 from service.store.session import Database, database_now
-from service.store.side_tags import SideTag, SideTagMember
 from tests.store.targets import dist_git_target
 
 FENCE: Fence = {"session_id": 1, "user_id": 2, "known": []}

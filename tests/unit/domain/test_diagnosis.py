@@ -8,15 +8,19 @@ from collections.abc import Iterator
 
 import pytest
 
-from service.domain.causes import (
+from service.domain.diagnosis import (
+    MATCHES_KEPT,
+    TRIES_LIMIT,
     Cause,
     Fault,
     Outcome,
+    Reader,
     Retry,
+    best,
     compile_pattern,
+    diagnose,
     in_words,
 )
-from service.domain.diagnosis import MATCHES_KEPT, TRIES_LIMIT, Reader, best, diagnose
 from service.domain.patterns import LINE_LIMIT
 from tests.diagnosis_corpus import causes
 

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from service.catalog import load
-from service.domain.causes import compile_pattern
+from service.domain.diagnosis import compile_pattern
 from service.domain.patterns import LINE_LIMIT, BadPattern, first_match, safe_pattern
 
 BAD = [

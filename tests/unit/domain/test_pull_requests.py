@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from service.domain.pull_requests import (
+from service.domain.distgit import (
     ForgeKind,
     ForgePolicy,
     PullRequest,

@@ -7,7 +7,8 @@ import subprocess
 
 import pytest
 
-from service.domain.rpm_versions import SpecEvr, compare_versions, push_refusal
+from service.domain.distgit import SpecEvr, push_refusal
+from service.domain.versions import compare_versions
 
 VECTORS = [
     ("1.0", "1.0", 0), ("1.0", "2.0", -1), ("2.0.1", "2.0", 1), ("1.32.10", "1.32.9", 1),

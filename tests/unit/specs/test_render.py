@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 from service.catalog import Catalog, load
 from service.domain.errors import BadCatalog, BadSpec
-from service.domain.specs import ChangelogEntry, SourceFacts, SpecRequest
+from service.domain.sources import SourceFacts
+from service.domain.specs import ChangelogEntry, SpecRequest
 from service.domain.versions import Version
-from service.specs.escape import comment, rpm_text
 from service.specs.render import NAMES, catalogue_facts, check_templates, render_spec
-from service.specs.template import check, fill
+from service.specs.template import check, comment, fill, rpm_text
 from service.specs.workarounds import applicable, linker_block
 from tests.golden.test_golden_specs import CATALOG, DAY, render
 

@@ -1,16 +1,16 @@
-"""The matrix: package × (branch × build system). Two statements, whatever the number of builds."""
+"""Reads the matrix, package × (branch × build system), in two statements whatever the number of builds."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 
 from sqlalchemy import String, column, literal, select, values
 from sqlalchemy.orm import Session, aliased
 
-from service.board.grid import Cell, Column, Good, Matrix, StreamRow
-from service.board.rows import BUILD_COLUMNS, BuildRow, build_row, chroots_of, nvr_text
+from service.board.builds import BUILD_COLUMNS, BuildRow, build_row, chroots_of, nvr_text
 from service.catalog import Catalog
 from service.domain.planning import Family, plan, refusal
 from service.domain.states import BuildState, ReleaseState
@@ -18,6 +18,106 @@ from service.domain.versions import Stream, Version
 from service.store.schema import PackageBuild, PackageStream, UpstreamRelease
 
 BUILDABLE = (ReleaseState.KNOWN.value, ReleaseState.PLANNED.value)
+FAILING = frozenset({BuildState.FAILED, BuildState.ERRORED, BuildState.HELD})
+
+
+@dataclass(frozen=True)
+class Good:
+    """The last version that succeeded in a cell."""
+
+    build_id: int
+    version: str
+    nvr: str
+    ended_at: datetime
+    shipped: str = ""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One package on one target. ``build`` is the newest version's latest attempt.
+
+    ``behind``: upstream has a newer release that this cell should have and that has not succeeded in it.
+    ``refusal`` says why the catalogue plans nothing here; empty where it does.
+    """
+
+    package: str
+    target: str
+    branch: str
+    system: str
+    build: BuildRow | None = None
+    good: Good | None = None
+    behind: bool = False
+    refusal: str = ""
+    style: str = "srpm"
+
+    @property
+    def state(self) -> str:
+        """The build's state; ``empty`` without a build."""
+        return self.build.state if self.build else "empty"
+
+
+@dataclass(frozen=True)
+class Column:
+    """One target of the catalogue. ``is_eol``: the branch gets no new builds since ``eol``.
+
+    ``style`` tells official builds, made from dist-git, from those of the same branch and system that are not.
+    """
+
+    target: str
+    branch: str
+    system: str
+    project: str
+    chroots: tuple[str, ...]
+    strategy: str
+    enabled: bool
+    eol: date | None
+    is_eol: bool
+    style: str
+
+
+@dataclass(frozen=True)
+class StreamRow:
+    """One stream, its package and its cells in the columns' order.
+
+    ``newest`` is upstream's newest release not withdrawn, ``buildable`` the newest that we would build.
+    ``refusal`` says why the stream is not built. ``confirmed`` is False until a person has looked at it.
+    """
+
+    family: str
+    stream: str
+    package: str
+    confirmed: bool
+    eol: date | None
+    is_eol: bool
+    refusal: str
+    newest: str | None
+    buildable: str | None
+    cells: tuple[Cell, ...] = ()
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """All rows and columns, newest stream first. ``now`` is the time for which ends of life and ages hold."""
+
+    now: datetime
+    columns: tuple[Column, ...]
+    rows: tuple[StreamRow, ...]
+
+    @property
+    def cells(self) -> Iterable[Cell]:
+        return (cell for row in self.rows for cell in row.cells)
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """The number of cells in each state, and of those ``behind`` and ``failing``."""
+        counts = Counter(cell.state for cell in self.cells)
+        counts["behind"] = sum(cell.behind for cell in self.cells)
+        counts["failing"] = sum(cell.state in FAILING for cell in self.cells)
+        return counts
+
+    @property
+    def has_builds(self) -> bool:
+        return any(cell.build for cell in self.cells)
 
 
 def matrix(
@@ -31,7 +131,7 @@ def matrix(
     branch: str | None = None,
     system: str | None = None,
 ) -> Matrix:
-    """The matrix, cut down to what is asked for. A name that does not exist gives an empty matrix."""
+    """Return the matrix, filtered by the names given. A name that does not exist gives an empty matrix."""
     today = now.date()
     columns = tuple(
         col for col in columns_of(catalog, today)
@@ -51,7 +151,7 @@ def matrix(
 
 
 def columns_of(catalog: Catalog, today: date) -> tuple[Column, ...]:
-    """The catalogue's targets, oldest branch first, rawhide last."""
+    """Return the catalogue's targets as columns, oldest branch first, rawhide last."""
     columns = []
     for target in sorted(catalog.targets, key=lambda target: (target.branch, target.system, target.id)):
         policy = catalog.branches.get(target.branch.name)
@@ -73,7 +173,7 @@ def columns_of(catalog: Catalog, today: date) -> tuple[Column, ...]:
 
 
 def streams(session: Session, catalog: Catalog, now: datetime) -> tuple[StreamRow, ...]:
-    """Every stream that has releases or that the catalogue builds, newest first, without cells."""
+    """Return every stream that has releases or that the catalogue builds, newest first, without cells."""
     s, r = PackageStream, UpstreamRelease
     of_stream = (
         select(r.version)
@@ -106,7 +206,7 @@ def streams(session: Session, catalog: Catalog, now: datetime) -> tuple[StreamRo
 
 
 def only_branch(row: StreamRow, branch: str) -> StreamRow:
-    """The row with the cells of one branch; all of them for an empty name."""
+    """Return the row with the cells of one branch only; all of them for an empty name."""
     return replace(row, cells=tuple(cell for cell in row.cells if branch in ("", cell.branch)))
 
 
@@ -143,12 +243,12 @@ def _stream_row(
 
 
 def _willing(family: Family, specimen: Version) -> Family:
-    """The family as it was when the specimen was decided: a pre-release among the buildable was asked for by hand."""
+    """Return the family, taking pre-releases if the specimen is one: such a release was asked for by hand."""
     return family.with_prereleases() if specimen.is_prerelease else family
 
 
 def _specimen(stream: Stream, buildable: str | None) -> Version:
-    """A version to plan with: the newest buildable one, or the stream's first where none is known yet."""
+    """Return a version to plan with: the newest buildable one, or the stream's first where none is known yet."""
     return Version.parse(buildable) if buildable else Version(stream.major, stream.minor, 0)
 
 
@@ -159,7 +259,7 @@ class _Found:
 
 
 def _cells(session: Session, packages: list[str], targets: list[str]) -> dict[tuple[str, str], _Found]:
-    """What is in the cells that have builds: one statement of index look-ups, and one for the chroots."""
+    """Return the builds in the cells: one statement of index look-ups, and one for the chroots."""
     if not packages or not targets:
         return {}
     package = (
@@ -232,7 +332,7 @@ def _fill(
 
 
 def _refusals(row: StreamRow, catalog: Catalog, today: date) -> dict[str, str]:
-    """Why each target of the family would not build this stream; empty text where it would."""
+    """Return for each target why it would not build this stream; empty text where it would."""
     family = catalog.families.get(row.family)
     if family is None or row.refusal:
         return {target.id: row.refusal for target in catalog.targets}
@@ -251,7 +351,7 @@ def _refusals(row: StreamRow, catalog: Catalog, today: date) -> dict[str, str]:
 
 
 def _is_behind(buildable: str | None, here: _Found | None) -> bool:
-    """Whether upstream's newest has not succeeded here; a first build under way is not behind."""
+    """Whether upstream's newest release has not succeeded here; a first build under way is not behind."""
     if buildable is None:
         return False
     if here is not None and here.good is not None:

@@ -1,4 +1,4 @@
-"""Keyset pages: the place in a list is the last row's id, so that inserts neither repeat nor skip a row."""
+"""Cuts lists into pages by keyset: a cursor is the last row's id, so inserts neither repeat nor skip a row."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ import binascii
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
+
+from sqlalchemy import Row, Select
+from sqlalchemy.orm import InstrumentedAttribute, Session
 
 T = TypeVar("T")
 
@@ -18,7 +21,7 @@ _POSITION = re.compile(r"k([1-9]\d{0,17})", re.ASCII)
 
 
 class BadCursor(ValueError):
-    """A cursor that no list of ours has given out."""
+    """A cursor that write_cursor cannot have made."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,7 @@ class Page(Generic[T]):
 
 
 def read_cursor(cursor: str | None) -> int | None:
-    """The id after which to go on, or None for the start. Raises BadCursor."""
+    """Return the row id that a cursor stands for, or None for the start of the list. Raises BadCursor."""
     if not cursor:
         return None
     try:
@@ -44,11 +47,26 @@ def read_cursor(cursor: str | None) -> int | None:
 
 
 def write_cursor(row_id: int) -> str:
-    """An opaque cursor that goes on after ``row_id``."""
+    """Return the opaque cursor of the page that begins after ``row_id``."""
     return base64.urlsafe_b64encode(f"k{row_id}".encode()).decode().rstrip("=")
 
 
 def cut(items: Sequence[T], ids: Sequence[int], limit: int) -> Page[T]:
-    """A page of ``limit`` from rows that were asked for with one more than that."""
+    """Return a page of ``limit`` items from a list of up to ``limit + 1``; ``ids`` are the items' row ids."""
     more = len(items) > limit
     return Page(tuple(items[:limit]), write_cursor(ids[limit - 1]) if more else None)
+
+
+def newest_first(
+    session: Session,
+    statement: Select[*tuple[Any, ...]],
+    row_id: InstrumentedAttribute[int],
+    cursor: str | None,
+    limit: int,
+) -> Page[Row[*tuple[Any, ...]]]:
+    """Run a statement that selects ``row_id`` as ``id``, and return one page, highest id first. Raises BadCursor."""
+    after = read_cursor(cursor)
+    if after is not None:
+        statement = statement.where(row_id < after)
+    rows = session.execute(statement.order_by(row_id.desc()).limit(limit + 1)).all()
+    return cut(rows, [row.id for row in rows], limit)

@@ -4,21 +4,34 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import hmac
 import http.client
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
-from service.logs.signatures import NOTHING, Account, canonical_query, signed_headers
 from service.logs.store import FileStore, LogGone, LogStore, StoreAway, StoredObject, is_key
 
 SECONDS = 30.0
 """How long the store may be silent."""
 ANSWER_LIMIT = 8 * 1024 * 1024
 CHUNK = 1024 * 1024
+ALGORITHM = "AWS4-HMAC-SHA256"
+NOTHING = hashlib.sha256(b"").hexdigest()
+"""The digest of an empty body."""
+
+
+@dataclass(frozen=True)
+class Account:
+    """An account of a store. The secret signs, and is never sent."""
+
+    region: str
+    key_id: str
+    secret: str = field(repr=False)
 
 
 def open_store(folder: Path, url: str, region: str, key_id: str, secret: str) -> LogStore:
@@ -136,3 +149,49 @@ def _parsed(content: bytes, host: str) -> ElementTree.Element:
     for element in page.iter():
         element.tag = element.tag.rpartition("}")[2]
     return page
+
+
+def signed_headers(
+    account: Account,
+    method: str,
+    path: str,
+    query: Sequence[tuple[str, str]],
+    headers: Mapping[str, str],
+    body_sha256: str,
+    at: datetime,
+) -> dict[str, str]:
+    """``headers`` with those that sign the request. ``headers`` must name the host; ``at`` is in UTC.
+
+    ``path`` is not yet encoded; ``query`` may come in any order. See ``canonical_query`` for how it must be sent.
+    """
+    stamp = at.strftime("%Y%m%dT%H%M%SZ")
+    signed = {name.lower(): " ".join(value.split()) for name, value in headers.items()}
+    signed |= {"x-amz-content-sha256": body_sha256, "x-amz-date": stamp}
+    names = ";".join(sorted(signed))
+    request = "\n".join(
+        (
+            method,
+            quote(path, safe="/-_.~"),
+            canonical_query(query),
+            "".join(f"{name}:{signed[name]}\n" for name in sorted(signed)),
+            names,
+            body_sha256,
+        )
+    )
+    scope = f"{stamp[:8]}/{account.region}/s3/aws4_request"
+    text = "\n".join((ALGORITHM, stamp, scope, hashlib.sha256(request.encode()).hexdigest()))
+    key = f"AWS4{account.secret}".encode()
+    for part in scope.split("/"):
+        key = hmac.digest(key, part.encode(), "sha256")
+    signature = hmac.digest(key, text.encode(), "sha256").hex()
+    credential = f"Credential={account.key_id}/{scope}"
+    return {
+        **signed,
+        "authorization": f"{ALGORITHM} {credential}, SignedHeaders={names}, Signature={signature}",
+    }
+
+
+def canonical_query(query: Sequence[tuple[str, str]]) -> str:
+    """A query as it is signed and sent: encoded, then sorted."""
+    encoded = sorted((quote(name, safe="-_.~"), quote(value, safe="-_.~")) for name, value in query)
+    return "&".join(f"{name}={value}" for name, value in encoded)
