@@ -23,6 +23,13 @@ def pipeline(sqlite_pipeline: Pipeline) -> Pipeline:
     return sqlite_pipeline
 
 
+def run_to_a_refused_upload(pipeline: Pipeline, fault: str) -> None:
+    """Build until the upload has met this fault once and the build is held for it."""
+    pipeline.farm.fault(fault, UPLOAD, method="POST", times=1)
+    pipeline.announce("v1.35.6")
+    pipeline.run_to("held")
+
+
 def alive(pipeline: Pipeline) -> list[dict[str, object]]:
     """COPR's builds that were not cancelled."""
     return [build for build in pipeline.farm.builds() if build["state"] != "canceled"]
@@ -117,9 +124,7 @@ def test_copr_down_spends_no_tries_and_everything_is_built_afterwards(pipeline: 
 
 @pytest.mark.parametrize(("fault", "word"), [("expired_token", "token"), ("forbidden", "denies")])
 def test_a_lack_of_rights_holds_the_build_for_a_person(pipeline: Pipeline, fault: str, word: str) -> None:
-    pipeline.farm.fault(fault, UPLOAD, method="POST", times=1)
-    pipeline.announce("v1.35.6")
-    pipeline.run_to("held")
+    run_to_a_refused_upload(pipeline, fault)
     (build,) = pipeline.builds()
     assert word in build.reason and not pipeline.farm.builds()
     resume_build(pipeline.context.db, pipeline.context.catalog, build.id, by="a maintainer")
@@ -128,9 +133,7 @@ def test_a_lack_of_rights_holds_the_build_for_a_person(pipeline: Pipeline, fault
 
 
 def test_a_build_held_while_in_doubt_is_searched_for_when_resumed(pipeline: Pipeline) -> None:
-    pipeline.farm.fault("expired_token", UPLOAD, method="POST", times=1)
-    pipeline.announce("v1.35.6")
-    pipeline.run_to("held")
+    run_to_a_refused_upload(pipeline, "expired_token")
     assert pipeline.builds()[0].submission_key
     resume_build(pipeline.context.db, pipeline.context.catalog, 1, by="a maintainer")
     assert pipeline.builds()[0].state == "submitting"
@@ -139,9 +142,7 @@ def test_a_build_held_while_in_doubt_is_searched_for_when_resumed(pipeline: Pipe
 
 
 def test_a_build_held_in_doubt_is_cancelled_only_after_a_certain_search(pipeline: Pipeline) -> None:
-    pipeline.farm.fault("expired_token", UPLOAD, method="POST", times=1)
-    pipeline.announce("v1.35.6")
-    pipeline.run_to("held")
+    run_to_a_refused_upload(pipeline, "expired_token")
     request_cancel(pipeline.context.db, 1, by="a maintainer")
     assert pipeline.builds()[0].state == "submitting"
     pipeline.run()

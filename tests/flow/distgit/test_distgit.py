@@ -25,17 +25,8 @@ pytestmark = pytest.mark.timeout(120)
 
 
 @pytest.fixture
-def pipeline(
-    farm: Farm, make_settings: Callable[..., Settings], sqlite_url: str
-) -> Iterator[DistGitPipeline]:
-    pipeline = DistGitPipeline(farm, koji_settings(make_settings, farm, sqlite_url))
-    yield pipeline
-    pipeline.close()
-
-
-@pytest.fixture
 def both(farm: Farm, make_settings: Callable[..., Settings], database_url: str) -> Iterator[DistGitPipeline]:
-    """The same on both databases."""
+    """The pipeline on both databases."""
     pipeline = DistGitPipeline(farm, koji_settings(make_settings, farm, database_url))
     yield pipeline
     pipeline.close()

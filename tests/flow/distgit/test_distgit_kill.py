@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
 import workers.builds.steps
 import workers.distgit.commit
-from sandbox.testing import Farm
-from service.settings import Settings
-from tests.flow.distgit.service import BRANCH, PACKAGE, DistGitPipeline, koji_settings
+from tests.flow.distgit.service import BRANCH, PACKAGE, DistGitPipeline
 from tests.flow.killing import Killed, die_once, forget_claims
 from workers.distgit.git import Repository
 
@@ -27,15 +24,6 @@ BOUNDARIES: dict[str, tuple[Any, str]] = {
     "begin_submit": (workers.builds.steps, "begin_submit"),
     "record_submission": (workers.builds.steps, "record_submission"),
 }
-
-
-@pytest.fixture
-def pipeline(
-    farm: Farm, make_settings: Callable[..., Settings], sqlite_url: str
-) -> Iterator[DistGitPipeline]:
-    pipeline = DistGitPipeline(farm, koji_settings(make_settings, farm, sqlite_url))
-    yield pipeline
-    pipeline.close()
 
 
 def test_one_commit_and_one_task_whenever_it_is_killed(
