@@ -1,4 +1,4 @@
-"""The port to a forge at the sandbox's Pagure and Forgejo, from the same test functions, through the real ogr."""
+"""Tests the port to a forge at the sandbox's Pagure and Forgejo with the same functions, through the real ogr."""
 
 from __future__ import annotations
 
@@ -294,7 +294,7 @@ def test_what_a_forge_says_of_a_pull_request_is_cut_to_what_it_can_be() -> None:
         raw = SimpleNamespace(
             id=1, url="http://x\ny", status=merged, merge_commit_sha=merge, closed_by="m\n" * 99
         )
-        return forge._frozen(raw)
+        return forge._read(raw)
 
     assert (
         seen("--output=/x")

@@ -1,6 +1,7 @@
-"""A name-version-release exists once at a hub, for ever: what it means that one which we want is there already.
+"""Decides what to do where Koji has the name-version-release (NVR) of our build already: adopt, follow, or refuse.
 
-It may be there before we ask for our build, or somebody else may win the race after that: then Koji ends our task.
+An NVR exists once at a hub, for ever. It may be there before we ask for our build, or somebody else may win the race
+after that: then Koji ends our task.
 """
 
 from __future__ import annotations
@@ -11,12 +12,8 @@ from typing import Any
 
 from service.domain.states import BuildState
 from workers.buildsystems import NameTaken
-from workers.buildsystems.koji.client import KojiClient
-from workers.buildsystems.koji.reports import Verdict
-from workers.buildsystems.koji.states import BUILD_STATES, Build
-from workers.buildsystems.koji.trouble import Kind, KojiTrouble
-
-Call = tuple[str, tuple[Any, ...], dict[str, Any]]
+from workers.buildsystems.koji.client import Call, Kind, KojiClient, KojiTrouble
+from workers.buildsystems.koji.reports import BUILD_STATES, Build, Verdict
 
 _SOURCE = re.compile(
     r"git\+[a-z+]+://(?:[^/@]*@)?(?P<place>[^?#]+?)(?:\.git)?/?(?:\?[^#]*)?#(?P<commit>[0-9a-f]{7,64})"
@@ -26,7 +23,7 @@ _EXISTS = re.compile(r"Build already exists \(id=(\d{1,18}), state=\w+\)")
 
 
 def same_source(one: object, other: str) -> bool:
-    """Whether two of Koji's source addresses name one commit of one repository; fedpkg writes ``.git``, we do not."""
+    """Return whether two source addresses name one commit of one repository; fedpkg writes ``.git``, we do not."""
     if one == other:
         return True
     first, second = (_SOURCE.fullmatch(text if isinstance(text, str) else "") for text in (one, other))
@@ -34,10 +31,10 @@ def same_source(one: object, other: str) -> bool:
 
 
 def check_nvr(client: KojiClient, nvr: str, source: str) -> int | None:
-    """The task of a build that is already what we want, or None where the way is free.
+    """Return the task of a build of this commit under this NVR, or None where the NVR is free.
 
-    The same commit, complete or being built, is adopted, whoever asked for it. A failed or cancelled build is made
-    again by Koji under the same id. Anything else has taken the name: NameTaken says what to do. Without an
+    The same commit, complete or being built, is adopted, no matter who asked for it. A failed or cancelled build is
+    made again by Koji under the same id. Any other build has taken the name: NameTaken says what to do. Without an
     ``nvr`` nothing is asked, and Koji's own answer comes with the task's end. Raises KojiTrouble.
     """
     if not nvr:
@@ -68,8 +65,8 @@ def _adoptable(build: dict[str, Any], nvr: str, source: str, state: Build) -> in
     return task
 
 
-def asks_for_winner(result: object) -> Call | None:
-    """The call that tells who has the name that a failed task did not get; None where it failed for another reason."""
+def call_for_winner(result: object) -> Call | None:
+    """Return the call that reads who has the NVR that a failed task did not get; None where it failed otherwise."""
     told = str(result.get("faultString") or "") if isinstance(result, dict) else ""
     building, exists = _IN_PROGRESS.match(told), _EXISTS.match(told)
     if building is not None:
@@ -78,9 +75,9 @@ def asks_for_winner(result: object) -> Call | None:
 
 
 def judge_winner(task: Mapping[str, Any], lost: Verdict, winner: object) -> Verdict:
-    """How a task ends that lost its name: the same commit is followed instead, another one is named in the reason.
+    """Return how a task ended whose NVR somebody else has: the same commit is followed, another one is the reason.
 
-    ``winner`` is what the call of ``asks_for_winner`` answered, ``lost`` the verdict without it.
+    ``winner`` is the answer to ``call_for_winner``, ``lost`` the verdict without it.
     """
     if not isinstance(winner, dict):
         return lost
