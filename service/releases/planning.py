@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import func, select
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from service.catalog import Catalog
@@ -19,6 +18,7 @@ from service.domain.states import BuildState, ReleaseState
 from service.domain.versions import Stream, Version
 from service.store.options import stored_options
 from service.store.schema import PackageBuild, PackageStream, UpstreamRelease
+from service.store.session import insert_if_absent
 from service.store.transitions import move_build, move_release, start_build
 
 # The origin of a release that a maintainer asked for; a webhook or the list does not change it.
@@ -161,18 +161,14 @@ def lock_stream(session: Session, family: Family, stream: Stream) -> PackageStre
 
     The lock lasts until the caller ends the transaction.
     """
-    insert = sqlite.insert if session.get_bind().dialect.name == "sqlite" else postgresql.insert
-    session.execute(
-        insert(PackageStream)
-        .values(
-            family=family.name,
-            stream=str(stream),
-            sort_key=f"{stream.major:06d}.{stream.minor:06d}",
-            package=family.package(stream),
-            last_release_number=0,
-        )
-        .on_conflict_do_nothing(index_elements=["family", "stream"])
-    )
+    values = {
+        "family": family.name,
+        "stream": str(stream),
+        "sort_key": f"{stream.major:06d}.{stream.minor:06d}",
+        "package": family.package(stream),
+        "last_release_number": 0,
+    }
+    insert_if_absent(session, PackageStream, values, unique=("family", "stream"))
     return session.scalars(
         select(PackageStream)
         .where(PackageStream.family == family.name, PackageStream.stream == str(stream))
