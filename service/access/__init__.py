@@ -1,1 +1,1 @@
-"""Access: tokens with their scopes, sign-ins of the dashboard, and the audit trail."""
+"""Access to the service: API tokens, sessions of the dashboard, and the audit trail."""

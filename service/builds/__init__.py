@@ -1,1 +1,1 @@
-"""One build from its claim to its end: claims, submissions, reports, follow-ups, and what maintainers may ask for."""
+"""One build from its claim to its end: claims, submissions, polls, follow-ups, and the commands of maintainers."""

@@ -1,8 +1,8 @@
 """Claim deliveries and builds that are due, put claimed builds back or end them, and find everything that is due.
 
-A claim is a lease on a row: a random token and the time at which the lease ends. Results are recorded only by whoever
-still has the token. Functions that take a ``Database`` are one transaction and commit; those that take a ``Session``
-leave the commit to the caller.
+A claim is a lease on a row: a random token and the time at which the lease ends. A worker records results only while
+the row still has its token. Functions that take a ``Database`` are one transaction and commit; those that take a
+``Session`` leave the commit to the caller.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ _Row = TypeVar("_Row", bound=Leased)
 
 STEPS_BEFORE_RUNNING = (BuildState.PENDING.value, BuildState.PREPARING.value, BuildState.SUBMITTING.value)
 SWEEP_LIMIT = 200
-# Seconds between two looks at whether an earlier attempt has surely ended.
+# Seconds after which a build looks again whether an earlier attempt has surely ended.
 EARLIER_PAUSE = 5.0
-# A build that is due for longer than this was not late in its turn: there was no worker.
+# A build that is due for longer than this has waited because there was no worker.
 NOBODY_CAME = timedelta(minutes=10)
-# In ``submitting`` tries count only what killed its worker; the search itself spends none.
+# In ``submitting`` only a claim that killed its worker counts as a try; a search spends none.
 SUBMITTING_TRIES = 2
 
 
@@ -109,7 +109,7 @@ def lock_claimed_row(
 ) -> _Row | None:
     """Return a claimed row, locked, if its lease token is still ``token`` and it meets ``conditions``.
 
-    None means that the lease was lost: it ended, and somebody else may have claimed the row.
+    None means that the lease was lost: it ended, and another worker may have claimed the row.
     """
     return session.scalars(
         select(table).where(table.id == row_id, table.lease_token == token, *conditions).with_for_update()
@@ -176,10 +176,10 @@ def claim_build(db: Database, build_id: int, *, lease_seconds: float, max_tries:
         if build is None:
             return None
         if build.state == BuildState.PENDING and build.tries == 0:
-            # A build that no worker could begin has not used any of its time.
+            # A build that no worker has begun has not used any of its time.
             build.deadline_at = max(build.deadline_at, now + deadline_of(build))
         elif (late := now - (build.due_at or now)) > NOBODY_CAME:
-            # Nor does one spend it that waited, as for its turn in a side tag, while there was no worker.
+            # Time in which there was no worker does not count, as for a build that waits for its turn in a side tag.
             build.deadline_at += late
         if build.state != BuildState.SUBMITTING and _end_or_put_off(session, build, now, max_tries):
             return None
@@ -397,7 +397,7 @@ def find_due(db: Database) -> Due:
         )
         return Due(
             deliveries=deliveries,
-            # What waited together, as for a build system that was away, goes on in the order of its planning.
+            # Builds that waited together, as for a build system that was away, go on in the order of their planning.
             builds=tuple(sorted(builds)),
             projects=tuple((system, project) for system, project in projects),
             follow_ups=follow_ups,

@@ -21,13 +21,7 @@ from service.catalog import Catalog
 from service.domain.errors import BadName, CommandRefused, NotFound
 from service.domain.planning import BuildTarget, Family, PlannedBuild, plan, target_refusal
 from service.domain.sources import LICENSE_CHANGED
-from service.domain.states import (
-    ENDED_BUILD,
-    LIVE_BUILD,
-    BuildState,
-    DeliveryState,
-    ReleaseState,
-)
+from service.domain.states import ENDED_BUILD, LIVE_BUILD, BuildState, DeliveryState, ReleaseState
 from service.domain.versions import Stream, Version, parse_tag
 from service.releases.planning import BY_HAND, Announced, Announcement, add_attempt, announce, lock_stream
 from service.store.options import deadline_of

@@ -136,7 +136,7 @@ def claim_follow_up(
     """Claim a follow-up that is due and return its work, or None if there is nothing to do. Commits.
 
     ``lease_seconds`` gives the length of the lease by kind. One that was claimed ``max_tries`` times without an answer
-    has probably killed its workers, and ends here; the PATIENT kinds do not, because somebody relies on them: their
+    has probably killed its workers, and ends here; the PATIENT kinds do not, because others wait for them: their
     lease is long instead.
     """
     with db.transaction() as session:
@@ -318,7 +318,7 @@ def postpone_follow_up(
 ) -> None:
     """Put a claimed follow-up back, due again later, with the reason shown meanwhile. Commits.
 
-    Trouble of the other side spends no try (``spend_try=False``). Nothing is written if the lease was lost.
+    Trouble of a foreign service spends no try (``spend_try=False``). Nothing is written if the lease was lost.
     """
     with db.transaction() as session:
         row = claimed_follow_up(session, work)
@@ -433,7 +433,7 @@ def stage_record(seen: Shipping, nvr: str) -> Record:
             return
         build.shipped = stage
         build.shipped_at = (seen.since or now) if stage else None
-        # Where this look is the last one, the end of the follow-up writes the same line.
+        # After the last reading of the tags, the end of the follow-up writes the same line.
         if not seen.ended:
             note_event(session, build, at=now, kind=SHIPPED, text=seen.text)
 

@@ -23,7 +23,7 @@ from service.store.session import Database, database_now
 from service.store.transitions import move_build, move_chroot, note_event
 
 POLL_LIMIT = 100
-# A build that ended well while nobody could read it must not be lost to one bad answer after its deadline.
+# How long after its deadline a build may still be read: one bad answer must not end a build that went well.
 UNREAD_GRACE = timedelta(hours=1)
 
 
@@ -153,7 +153,7 @@ def record_poll_problem(
             move_build(session, build, BuildState.ERRORED, at=now, reason=why)
             return BuildState.ERRORED
         note_retry(session, build, now, problem.reason)
-        # What this round had no time for comes first in the next one, or the same few would be read for ever.
+        # A build that this poll had no time for comes first in the next one, or it would never be read.
         _next_poll(build, now, 0.0 if problem.unread else poll_seconds)
         return BuildState.RUNNING
 

@@ -96,7 +96,7 @@ def record_source_facts(db: Database, release_id: int, facts: SourceFacts) -> Re
 
 
 def _keep_modules(session: Session, release_id: int, modules: Mapping[str, str]) -> None:
-    """Write down what a release vendors, once. The release's row must be locked; the caller commits."""
+    """Record once which modules a release vendors. The release's row must be locked; the caller commits."""
     known = select(VendoredModules.id).where(VendoredModules.release_id == release_id)
     if modules and session.scalar(known) is None:
         session.add(VendoredModules(release_id=release_id, modules=dict(modules)))

@@ -1,1 +1,1 @@
-"""Changes of dist-git and their pull requests, as rows of the database."""
+"""What builds change in dist-git, and the pull requests that propose it, as rows of the database."""

@@ -104,7 +104,7 @@ def begin_change(
         if other is not None:
             ended, now = BuildState(other.state) not in LIVE_BUILD, database_now(session)
             soon = ended and hasten_watch(session, other.id, now)
-            # What passes while it waits for others, who may wait for a person, is not the build's time.
+            # The time that a build waits for another one, which may wait for a person, does not count for its deadline.
             build.deadline_at = now + deadline_of(build)
             return OtherChange(other.id, ended, soon)
         row = change_row(session, work.id)

@@ -1,1 +1,1 @@
-"""From a webhook or a list to planned builds: intake, planning, withdrawals, reconciliation."""
+"""Upstream's releases, from a webhook or a list to planned builds: intake, planning, reconciliation."""

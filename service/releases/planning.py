@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import func, select
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from service.catalog import Catalog
@@ -19,9 +18,10 @@ from service.domain.states import BuildState, ReleaseState
 from service.domain.versions import Stream, Version
 from service.store.options import stored_options
 from service.store.schema import PackageBuild, PackageStream, UpstreamRelease
+from service.store.session import insert_if_absent
 from service.store.transitions import move_build, move_release, start_build
 
-# The origin of a release that a maintainer asked for, whoever else told of it before or later.
+# The origin of a release that a maintainer asked for; a webhook or the list does not change it.
 BY_HAND = "maintainer"
 
 
@@ -115,7 +115,7 @@ def plan_release(
         elif release.state == ReleaseState.UNSUPPORTED:
             release.reason = decision.reason
         elif release.prerelease and not handed_over(session, release):
-            # Upstream says only now that it is a pre-release: what has not begun is left to its claim to cancel.
+            # Upstream says only now that it is a pre-release: builds that have not begun are canceled at their claim.
             move_release(release, decision.state, reason=decision.reason)
         return Announced(f"{version.tag} is not built: {decision.reason}")
     if first_time:
@@ -161,18 +161,14 @@ def lock_stream(session: Session, family: Family, stream: Stream) -> PackageStre
 
     The lock lasts until the caller ends the transaction.
     """
-    insert = sqlite.insert if session.get_bind().dialect.name == "sqlite" else postgresql.insert
-    session.execute(
-        insert(PackageStream)
-        .values(
-            family=family.name,
-            stream=str(stream),
-            sort_key=f"{stream.major:06d}.{stream.minor:06d}",
-            package=family.package(stream),
-            last_release_number=0,
-        )
-        .on_conflict_do_nothing(index_elements=["family", "stream"])
-    )
+    values = {
+        "family": family.name,
+        "stream": str(stream),
+        "sort_key": f"{stream.major:06d}.{stream.minor:06d}",
+        "package": family.package(stream),
+        "last_release_number": 0,
+    }
+    insert_if_absent(session, PackageStream, values, unique=("family", "stream"))
     return session.scalars(
         select(PackageStream)
         .where(PackageStream.family == family.name, PackageStream.stream == str(stream))
@@ -324,7 +320,7 @@ def _supersede_older(
             PackageBuild.target.in_([planned.target.id for planned in builds]),
             PackageBuild.state.in_([BuildState.PENDING.value, BuildState.HELD.value]),
             PackageBuild.requested_by.is_(None),
-            # A held build that was handed over may exist at the other side: a person decides about it.
+            # A held build that was submitted may exist at the build system: a person decides about it.
             PackageBuild.submission_key.is_(None),
         )
         .order_by(PackageBuild.id)

@@ -1,1 +1,1 @@
-"""The facts of an ended build as rows: its logs, their diagnosis, a remedy, the checks of its RPMs."""
+"""Results of ended builds: stored logs, diagnoses of failures, remedies, and checks of the built RPMs."""

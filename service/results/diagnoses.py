@@ -138,7 +138,7 @@ def name_cluster(
         for row in own:
             _apply(row, named)
         for build in session.scalars(select(PackageBuild).where(PackageBuild.id.in_(unknown))):
-            # Where a known rule speaks for the build, it goes on doing so.
+            # A build whose cause is that of a known rule keeps it.
             if build.cause == unknown[build.id]:
                 build.cause = named.cause
         sentence = f"cluster {fingerprint} is now: {named.cause} ({len(own)} chroots)"

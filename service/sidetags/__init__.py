@@ -1,1 +1,1 @@
-"""Side tags as rows of the database: whose turn it is, their life, and what maintainers may ask for."""
+"""Koji's side tags: their lifecycle, the turns of the builds in them, and the commands of maintainers."""

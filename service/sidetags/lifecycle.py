@@ -186,7 +186,7 @@ def record_look(db: Database, work: SideTagWork, seen: TagSeen, *, look_seconds:
         soon = found.state is SideTagState.REMOVING
         due: datetime | None = now if soon else now + timedelta(seconds=look_seconds)
         if found.state is SideTagState.WANTED:
-            # Whoever needs it next asks for it.
+            # The next build that needs the tag makes it due.
             tag.name, due = "", None
         move_side_tag(session, tag, found.state, at=now, reason=found.reason, due_at=due)
         return False

@@ -82,7 +82,7 @@ def turn_of(db: Database, work: BuildWork, *, base_target: str) -> Turn | Waitin
         members = members_of(session, tag)
         waiting = waits_for(policy, build.family, members, tag.waived)
         if waiting or tag.state == SideTagState.HELD:
-            # What passes while it waits for others, or for a person, is not the build's time.
+            # The time that a build waits for others, or for a person, does not count for its deadline.
             build.deadline_at = now + deadline_of(build)
         if waiting:
             return Waiting(waiting)

@@ -1,4 +1,4 @@
-"""A whole service in one process, or in several: real database, sandbox farm, rpmbuild, Celery."""
+"""Fixtures of whole services: a sandbox farm, settings with short times, both databases, real rpmbuild."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sandbox.testing import Farm
 from service.domain.fedora import Branch
 from service.domain.specs import SpecFile
 from service.settings import Settings
-from tests.flow.house import House
+from tests.flow.pipeline import Pipeline
 from workers.packaging.spec_check import lint_spec
 
 LINTED: dict[tuple[str, Branch], str] = {}
@@ -85,16 +85,18 @@ def koji_settings(farm: Farm) -> dict[str, Any]:
 
 
 @pytest.fixture
-def house(farm: Farm, make_settings: Callable[..., Settings], database_url: str) -> Iterator[House]:
+def pipeline(farm: Farm, make_settings: Callable[..., Settings], database_url: str) -> Iterator[Pipeline]:
     """A service without Celery, driven by hand, on both databases."""
-    house = House(farm, make_settings(database_url))
-    yield house
-    house.close()
+    pipeline = Pipeline(farm, make_settings(database_url))
+    yield pipeline
+    pipeline.close()
 
 
 @pytest.fixture
-def sqlite_house(farm: Farm, make_settings: Callable[..., Settings], sqlite_url: str) -> Iterator[House]:
+def sqlite_pipeline(
+    farm: Farm, make_settings: Callable[..., Settings], sqlite_url: str
+) -> Iterator[Pipeline]:
     """The same on SQLite only, for tests in which the database does not matter."""
-    house = House(farm, make_settings(sqlite_url))
-    yield house
-    house.close()
+    pipeline = Pipeline(farm, make_settings(sqlite_url))
+    yield pipeline
+    pipeline.close()

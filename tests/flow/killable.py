@@ -1,4 +1,4 @@
-"""A Celery worker that dies at a step boundary by plan: ``celery -A tests.flow.killable worker``.
+"""A Celery worker that kills itself at a step boundary by plan: ``celery -A tests.flow.killable worker``.
 
 CRYOPACK_TEST_PLAN names a file with ``child|worker:before|after:boundary``. Who dies by it takes it away, so that each
 plan kills once; the next one may be written then.

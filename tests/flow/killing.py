@@ -14,7 +14,7 @@ from service.domain.states import ENDED_BUILD
 from service.settings import Settings
 from service.store.schema import FollowUp, PackageBuild, WebhookDelivery
 from service.store.session import Database, database_now
-from tests.flow.house import House
+from tests.flow.pipeline import Pipeline
 from tests.flow.processes import Worker, wait_for
 from workers.machine.bootstrap import for_one_branch
 
@@ -50,8 +50,8 @@ class Victim:
     Starting it takes longer than a build, so one worker serves for many plans.
     """
 
-    def __init__(self, house: House, settings: Settings, folder: Path) -> None:
-        self._house = house
+    def __init__(self, pipeline: Pipeline, settings: Settings, folder: Path) -> None:
+        self._pipeline = pipeline
         self._log = folder / "worker.log"
         self._plan = folder / "plan"
         self._worker = Worker(settings, self._log, CRYOPACK_TEST_PLAN=str(self._plan))
@@ -62,7 +62,7 @@ class Victim:
         Leases of the dead end at once, as if their time had passed; with ``patient`` the time really passes.
         """
         self._plan.write_text(plan)
-        self._house.announce(tag)
+        self._pipeline.announce(tag)
         if not self._worker.alive:
             self._worker.start()
         leases_end = not patient
@@ -70,22 +70,22 @@ class Victim:
         def revive() -> None:
             nonlocal leases_end
             if leases_end and not self._plan.exists():
-                end_leases(self._house.context.db)
+                end_leases(self._pipeline.context.db)
                 leases_end = False
             if not self._worker.alive:
                 self._worker.start()
 
         def ended() -> bool:
-            builds = [build for build in self._house.builds() if f"v{build.version}" == tag]
+            builds = [build for build in self._pipeline.builds() if f"v{build.version}" == tag]
             return not self._plan.exists() and bool(builds) and all(b.state in ENDED_BUILD for b in builds)
 
         try:
             wait_for(ended, SECONDS, revive)
         except TimeoutError:
-            shown = [(b.target, b.version, b.state, b.reason) for b in self._house.builds()]
+            shown = [(b.target, b.version, b.state, b.reason) for b in self._pipeline.builds()]
             died = not self._plan.exists()
             raise AssertionError(f"{plan}: died: {died}, builds: {shown}\n{self._said()}") from None
-        (build,) = (build for build in self._house.builds() if f"v{build.version}" == tag)
+        (build,) = (build for build in self._pipeline.builds() if f"v{build.version}" == tag)
         assert build.state == "succeeded", f"{plan}: {build.reason}\n{self._said()}"
         return build
 

@@ -18,7 +18,7 @@ from service.domain.versions import parse_tag
 from service.releases.intake import Incoming, accept_deliveries
 from service.settings import Settings
 from service.store.schema import UpstreamRelease
-from tests.flow.house import House
+from tests.flow.pipeline import Pipeline
 from tests.store.deliveries import matrix, payload
 from workers.builds import deliveries
 
@@ -39,44 +39,44 @@ def shuffled() -> list[dict[str, Any]]:
 
 
 @pytest.fixture
-def house(tmp_path: Path, make_settings: Callable[..., Settings], sqlite_url: str) -> Iterator[House]:
+def pipeline(tmp_path: Path, make_settings: Callable[..., Settings], sqlite_url: str) -> Iterator[Pipeline]:
     with Farm(tmp_path / "all", pace=0.01, publish="all") as farm:
         changes = {
             "copr_config": farm.copr_config,
             "github_api_url": farm.mirror_url,
             "source_url_template": farm.mirror_url + "/{repository}/archive/{tag}/{name}-{version}.tar.gz",
         }
-        house = House(farm, make_settings(sqlite_url, **changes))
-        yield house
-        house.close()
+        pipeline = Pipeline(farm, make_settings(sqlite_url, **changes))
+        yield pipeline
+        pipeline.close()
 
 
 @pytest.mark.parametrize("order", [in_order, shuffled])
-def test_the_whole_history(house: House, order: Callable[[], list[dict[str, Any]]]) -> None:
+def test_the_whole_history(pipeline: Pipeline, order: Callable[[], list[dict[str, Any]]]) -> None:
     for n, row in enumerate(order()):
         body = payload(row["tag"], published_at=row["tagged_at"])
-        accept_deliveries(house.context.db, [Incoming(str(uuid.uuid4()), "release", body)])
+        accept_deliveries(pipeline.context.db, [Incoming(str(uuid.uuid4()), "release", body)])
         # Now and then the workers catch up a little, so that some older patches are on their way already.
         if n % 20 == 0:
-            house.turn()
+            pipeline.turn()
         else:
-            house.process_inbox()
-    house.run(seconds=100)
+            pipeline.process_inbox()
+    pipeline.run(seconds=100)
     highest = {
         stream: max(parse_tag(row["tag"]) for row in HISTORY if row["stream"] == stream) for stream in BUILT
     }
-    assert matrix(house.context.db) == {
+    assert matrix(pipeline.context.db) == {
         (f"cri-o{stream}", branch): (str(highest[stream]), "succeeded")
         for stream in BUILT
         for branch in BRANCHES
     }
-    for build in house.builds():
+    for build in pipeline.builds():
         if build.version != str(highest[build.stream]):
             assert build.state in ("superseded", "succeeded")
             assert (
                 build.state != "superseded" or "newer" in build.reason or "before this older" in build.reason
             )
-    with house.context.db.reader() as session:
+    with pipeline.context.db.reader() as session:
         releases = session.scalars(select(UpstreamRelease)).all()
         session.expunge_all()
     assert len(releases) == len(HISTORY)
@@ -86,42 +86,42 @@ def test_the_whole_history(house: House, order: Callable[[], list[dict[str, Any]
         assert built or release.reason
 
 
-def test_three_releases_within_seven_seconds_each_delivered_twice(house: House) -> None:
-    db = house.context.db
+def test_three_releases_within_seven_seconds_each_delivered_twice(pipeline: Pipeline) -> None:
+    db = pipeline.context.db
     for tag in ("v1.35.6", "v1.34.9", "v1.33.12"):
         for _ in range(2):
             accept_deliveries(db, [Incoming(str(uuid.uuid4()), "release", payload(tag))])
-    house.run()
-    builds = house.builds()
+    pipeline.run()
+    builds = pipeline.builds()
     assert len(builds) == 12 and {b.state for b in builds} == {"succeeded"}
-    assert len(house.farm.builds()) == 12
+    assert len(pipeline.farm.builds()) == 12
 
 
-def test_a_lost_webhook_is_made_good_by_upstream_s_own_list(house: House) -> None:
-    from_list = _reconcile(house)
+def test_a_lost_webhook_is_made_good_by_upstream_s_own_list(pipeline: Pipeline) -> None:
+    from_list = _reconcile(pipeline)
     assert from_list > 0
-    first = {(b.release_id, b.target) for b in house.builds()}
-    assert _reconcile(house) == 0, "planning again must plan nothing new"
-    assert {(b.release_id, b.target) for b in house.builds()} == first
-    live = [b for b in house.builds() if b.state not in ENDED_BUILD]
+    first = {(b.release_id, b.target) for b in pipeline.builds()}
+    assert _reconcile(pipeline) == 0, "planning again must plan nothing new"
+    assert {(b.release_id, b.target) for b in pipeline.builds()} == first
+    live = [b for b in pipeline.builds() if b.state not in ENDED_BUILD]
     assert {(b.package, b.version) for b in live} == {
         (f"cri-o{s}", str(max(parse_tag(r["tag"]) for r in HISTORY if r["stream"] == s))) for s in BUILT
     }
-    second_time = house.farm.requests("GET", "/repos/cri-o/cri-o/releases")
+    second_time = pipeline.farm.requests("GET", "/repos/cri-o/cri-o/releases")
     assert len(second_time) >= 2
 
 
-def test_a_deleted_release_is_marked_by_the_list(house: House) -> None:
-    _reconcile(house)
-    house.farm.withdraw("v1.35.6")
-    with house.context.db.transaction() as session:
+def test_a_deleted_release_is_marked_by_the_list(pipeline: Pipeline) -> None:
+    _reconcile(pipeline)
+    pipeline.farm.withdraw("v1.35.6")
+    with pipeline.context.db.transaction() as session:
         for row in session.scalars(select(UpstreamRelease)):
             row.first_seen_at = row.first_seen_at.replace(year=2025)
-    _reconcile(house)
-    with house.context.db.reader() as session:
+    _reconcile(pipeline)
+    with pipeline.context.db.reader() as session:
         row = session.scalars(select(UpstreamRelease).where(UpstreamRelease.tag == "v1.35.6")).one()
         assert row.state == "withdrawn" and "not in upstream's list" in row.reason
 
 
-def _reconcile(house: House) -> int:
-    return len(deliveries.reconcile(house.context).builds)
+def _reconcile(pipeline: Pipeline) -> int:
+    return len(deliveries.reconcile(pipeline.context).builds)

@@ -1,4 +1,4 @@
-"""Never lose, never double: the worker is killed at each step boundary in turn, and one COPR build comes out."""
+"""A worker killed at each step boundary in turn: nothing is lost, and one COPR build comes out."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import pytest
 
 from sandbox.testing import Farm
 from service.settings import Settings
-from tests.flow.house import House
 from tests.flow.killable import BOUNDARIES
 from tests.flow.killing import Victim, one_target
+from tests.flow.pipeline import Pipeline
 from tests.servers import Valkey
 
 # Dying before a step is dying after the one that came before it, but for the first.
@@ -46,15 +46,15 @@ def settings(
 
 
 @pytest.fixture
-def house(farm: Farm, settings: Settings) -> Iterator[House]:
-    house = House(farm, settings)
-    yield house
-    house.close()
+def pipeline(farm: Farm, settings: Settings) -> Iterator[Pipeline]:
+    pipeline = Pipeline(farm, settings)
+    yield pipeline
+    pipeline.close()
 
 
 @pytest.fixture
-def victim(house: House, settings: Settings, tmp_path: Path) -> Iterator[Victim]:
-    victim = Victim(house, settings, tmp_path)
+def victim(pipeline: Pipeline, settings: Settings, tmp_path: Path) -> Iterator[Victim]:
+    victim = Victim(pipeline, settings, tmp_path)
     yield victim
     victim.close()
 
@@ -63,10 +63,10 @@ def victim(house: House, settings: Settings, tmp_path: Path) -> Iterator[Victim]
     "plans", [CHILD[:6], CHILD[6:], WORKER[:3], WORKER[3:]], ids=lambda plans: f"{plans[0]} and on"
 )
 def test_a_killed_worker_loses_nothing_and_doubles_nothing(
-    house: House, victim: Victim, plans: list[str]
+    pipeline: Pipeline, victim: Victim, plans: list[str]
 ) -> None:
     for patch, plan in enumerate(plans, 1):
         build = victim.build(f"v1.35.{patch}", plan, patient=plan in PATIENT)
         assert build.version == f"1.35.{patch}"
-        ours = [build.external_id for build in house.builds()]
-        assert [str(build["id"]) for build in house.farm.builds()] == ours, plan
+        ours = [build.external_id for build in pipeline.builds()]
+        assert [str(build["id"]) for build in pipeline.farm.builds()] == ours, plan

@@ -1,4 +1,4 @@
-"""Polls in trouble: nothing that ended well is lost, every build is read, what went wrong is said."""
+"""Polls that fail: nothing that ended well is lost, every build is read, and the trouble is shown."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from service.builds.commands import give_up_build, request_cancel
 from service.builds.polls import claim_polls, ref_of
 from service.domain.specs import SpecFile
 from service.store.schema import FollowUp, PackageBuild
-from tests.flow.house import House
+from tests.flow.pipeline import Pipeline
 from workers import follow_ups
 from workers.builds import deliveries, polling, steps
 from workers.buildsystems import BuildSystemUnavailable
@@ -28,25 +28,25 @@ from workers.sources import upstream
 
 
 @pytest.fixture
-def house(sqlite_house: House) -> House:
-    sqlite_house.only("f44-copr")
-    return sqlite_house
+def pipeline(sqlite_pipeline: Pipeline) -> Pipeline:
+    sqlite_pipeline.only("f44-copr")
+    return sqlite_pipeline
 
 
 class Changed:
     """The real adapter with some of its methods replaced."""
 
-    def __init__(self, house: House, **methods: Any) -> None:
-        self._real = house.context.system("copr")
+    def __init__(self, pipeline: Pipeline, **methods: Any) -> None:
+        self._real = pipeline.context.system("copr")
         vars(self).update(methods)
-        house.context._systems["copr"] = self  # type: ignore[assignment]
+        pipeline.context._systems["copr"] = self  # type: ignore[assignment]
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._real, name)
 
 
-def change(house: House, **values: Any) -> None:
-    with house.context.db.transaction() as session:
+def change(pipeline: Pipeline, **values: Any) -> None:
+    with pipeline.context.db.transaction() as session:
         for row in session.scalars(select(PackageBuild)):
             for name, value in values.items():
                 setattr(row, name, value(row) if callable(value) else value)
@@ -60,54 +60,54 @@ def past(row: PackageBuild) -> Any:
     return row.created_at - timedelta(minutes=10)
 
 
-def running(house: House) -> None:
-    house.farm.set_outcome("pending")
-    house.announce("v1.35.6")
-    house.run(lambda builds: bool(builds) and all(build.state == "running" for build in builds))
+def running(pipeline: Pipeline) -> None:
+    pipeline.farm.set_outcome("pending")
+    pipeline.announce("v1.35.6")
+    pipeline.run(lambda builds: bool(builds) and all(build.state == "running" for build in builds))
 
 
 @pytest.mark.parametrize("path", ["/api_3/build/list", "/api_3/build-chroot/list"])
-def test_one_bad_answer_after_the_deadline_loses_no_success(house: House, path: str) -> None:
-    house.announce("v1.35.6")
-    house.process_inbox()
-    steps.advance(house.context, 1)
-    house.farm.wait(lambda builds: len(builds) == 1 and builds[0]["state"] == "succeeded", 60)
-    change(house, deadline_at=past, due_at=due)
-    house.farm.fault("bad_gateway", path, times=1)
-    house.run()
-    assert house.builds()[0].state == "succeeded", house.builds()[0].reason
+def test_one_bad_answer_after_the_deadline_loses_no_success(pipeline: Pipeline, path: str) -> None:
+    pipeline.announce("v1.35.6")
+    pipeline.process_inbox()
+    steps.advance(pipeline.context, 1)
+    pipeline.farm.wait(lambda builds: len(builds) == 1 and builds[0]["state"] == "succeeded", 60)
+    change(pipeline, deadline_at=past, due_at=due)
+    pipeline.farm.fault("bad_gateway", path, times=1)
+    pipeline.run()
+    assert pipeline.builds()[0].state == "succeeded", pipeline.builds()[0].reason
 
 
-def test_a_cancel_that_was_asked_for_is_one_after_the_deadline_too(house: House) -> None:
-    running(house)
-    request_cancel(house.context.db, 1, by="alice")
-    house.context.system("copr").cancel(ref_of(house.builds()[0]))
-    change(house, deadline_at=past, due_at=due)
-    house.run()
-    assert (house.builds()[0].state, house.builds()[0].reason) == ("canceled", "canceled by alice")
+def test_a_cancel_that_was_asked_for_is_one_after_the_deadline_too(pipeline: Pipeline) -> None:
+    running(pipeline)
+    request_cancel(pipeline.context.db, 1, by="alice")
+    pipeline.context.system("copr").cancel(ref_of(pipeline.builds()[0]))
+    change(pipeline, deadline_at=past, due_at=due)
+    pipeline.run()
+    assert (pipeline.builds()[0].state, pipeline.builds()[0].reason) == ("canceled", "canceled by alice")
 
 
-def test_trouble_of_our_own_in_a_poll_is_said_and_counted(house: House) -> None:
-    running(house)
+def test_trouble_of_our_own_in_a_poll_is_said_and_counted(pipeline: Pipeline) -> None:
+    running(pipeline)
 
     def poll(refs: object) -> object:
         raise RecursionError("a deep answer")
 
-    Changed(house, poll=poll)
+    Changed(pipeline, poll=poll)
     for tries in (1, 2):
-        change(house, due_at=due)
-        polling.poll_project(house.context, "copr", "packbot/cri-o")
-        (build,) = house.builds()
+        change(pipeline, due_at=due)
+        polling.poll_project(pipeline.context, "copr", "packbot/cri-o")
+        (build,) = pipeline.builds()
         assert build.reason == "internal trouble while it was read: RecursionError"
         assert (build.lease_token, build.tries) == (None, tries)
 
 
-def test_slow_cancels_and_a_slow_poll_keep_their_lease(sqlite_house: House) -> None:
-    house = sqlite_house
-    house.only("f44-copr", "f45-copr")
-    running(house)
-    lease = house.settings.poll_lease_seconds
-    real = house.context.system("copr")
+def test_slow_cancels_and_a_slow_poll_keep_their_lease(sqlite_pipeline: Pipeline) -> None:
+    pipeline = sqlite_pipeline
+    pipeline.only("f44-copr", "f45-copr")
+    running(pipeline)
+    lease = pipeline.settings.poll_lease_seconds
+    real = pipeline.context.system("copr")
     others: list[list[object]] = []
 
     def cancel(ref: Any) -> None:
@@ -116,51 +116,51 @@ def test_slow_cancels_and_a_slow_poll_keep_their_lease(sqlite_house: House) -> N
 
     def poll(refs: Any) -> object:
         time.sleep(lease * 0.6)
-        house.context._systems["copr"] = real
+        pipeline.context._systems["copr"] = real
         others.append(
-            list(claim_polls(house.context.db, "copr", "packbot/cri-o", lease_seconds=60, max_tries=9))
+            list(claim_polls(pipeline.context.db, "copr", "packbot/cri-o", lease_seconds=60, max_tries=9))
         )
         return real.poll(refs)
 
-    Changed(house, cancel=cancel, poll=poll)
-    for build in house.builds():
-        request_cancel(house.context.db, build.id, by="alice")
-    change(house, due_at=due, lease_until=None, lease_token=None)
-    polling.poll_project(house.context, "copr", "packbot/cri-o")
-    assert others == [[]] and {build.state for build in house.builds()} == {"canceled"}
+    Changed(pipeline, cancel=cancel, poll=poll)
+    for build in pipeline.builds():
+        request_cancel(pipeline.context.db, build.id, by="alice")
+    change(pipeline, due_at=due, lease_until=None, lease_token=None)
+    polling.poll_project(pipeline.context, "copr", "packbot/cri-o")
+    assert others == [[]] and {build.state for build in pipeline.builds()} == {"canceled"}
 
 
-def test_a_slow_copr_ends_no_search_for_what_was_given_up(house: House) -> None:
-    running(house)
-    give_up_build(house.context.db, 1, by="alice", why="slow", surplus_seconds=0)
-    real = house.context.system("copr")
+def test_a_slow_copr_ends_no_search_for_what_was_given_up(pipeline: Pipeline) -> None:
+    running(pipeline)
+    give_up_build(pipeline.context.db, 1, by="alice", why="slow", surplus_seconds=0)
+    real = pipeline.context.system("copr")
 
     def cancel(ref: object) -> None:
         raise BuildSystemUnavailable("COPR was silent for 60 s")
 
-    Changed(house, cancel=cancel)
+    Changed(pipeline, cancel=cancel)
     for _ in range(follow_ups.FOLLOW_UP_TRIES + 4):
-        with house.context.db.transaction() as session:
+        with pipeline.context.db.transaction() as session:
             for row in session.scalars(select(FollowUp)):
-                row.due_at = house.builds()[0].created_at
+                row.due_at = pipeline.builds()[0].created_at
                 row.tries += 1
-        for follow_up in find_due(house.context.db).follow_ups:
-            follow_ups.run_follow_up(house.context, follow_up)
-    with house.context.db.reader() as session:
+        for follow_up in find_due(pipeline.context.db).follow_ups:
+            follow_ups.run_follow_up(pipeline.context, follow_up)
+    with pipeline.context.db.reader() as session:
         assert [row.ended_at for row in session.scalars(select(FollowUp))] == [None]
-    house.context._systems["copr"] = real
-    house.settle()
-    assert [build["state"] for build in house.farm.builds()] == ["canceled"]
+    pipeline.context._systems["copr"] = real
+    pipeline.settle()
+    assert [build["state"] for build in pipeline.farm.builds()] == ["canceled"]
 
 
 def test_an_srpm_that_was_lost_while_in_doubt_is_not_the_packages_fault(
-    house: House, monkeypatch: pytest.MonkeyPatch
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    house.farm.fault("dropped", "/api_3/build/create/upload", method="POST", times=1)
-    house.announce("v1.35.6")
-    house.process_inbox()
-    steps.advance(house.context, 1)
-    for file in (house.settings.state_dir / "srpms").rglob("*.src.rpm"):
+    pipeline.farm.fault("dropped", "/api_3/build/create/upload", method="POST", times=1)
+    pipeline.announce("v1.35.6")
+    pipeline.process_inbox()
+    steps.advance(pipeline.context, 1)
+    for file in (pipeline.settings.state_dir / "srpms").rglob("*.src.rpm"):
         file.unlink()
     real = preparation.render_spec
 
@@ -170,8 +170,8 @@ def test_an_srpm_that_was_lost_while_in_doubt_is_not_the_packages_fault(
         return replace(spec, text=text, sha256=hashlib.sha256(text.encode()).hexdigest())
 
     monkeypatch.setattr(preparation, "render_spec", later)
-    house.run()
-    (build,) = house.builds()
+    pipeline.run()
+    (build,) = pipeline.builds()
     assert build.state == "errored" and "cannot be made again" in build.reason
 
 
@@ -204,26 +204,26 @@ def dripping() -> Iterator[str]:
 
 
 def test_an_upstream_that_drips_is_given_up_and_the_known_is_planned(
-    house: House, dripping: str, monkeypatch: pytest.MonkeyPatch
+    pipeline: Pipeline, dripping: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(upstream, "LIST_SECONDS", 0.5)
-    house.context.settings = house.settings.model_copy(update={"github_api_url": dripping})
+    pipeline.context.settings = pipeline.settings.model_copy(update={"github_api_url": dripping})
     began = time.monotonic()
-    assert deliveries.reconcile(house.context).problems == []
+    assert deliveries.reconcile(pipeline.context).problems == []
     assert time.monotonic() - began < 60
 
 
 def test_one_familys_trouble_keeps_no_other_from_being_planned(
-    house: House, monkeypatch: pytest.MonkeyPatch
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(*_: object) -> None:
         raise ValueError("odd")
 
     monkeypatch.setattr(deliveries, "fetch_list", broken)
-    assert deliveries.reconcile(house.context).problems == ["cri-o could not be reconciled: ValueError"]
+    assert deliveries.reconcile(pipeline.context).problems == ["cri-o could not be reconciled: ValueError"]
 
 
-def test_odd_signs_in_upstreams_list_can_be_kept(house: House) -> None:
+def test_odd_signs_in_upstreams_list_can_be_kept(pipeline: Pipeline) -> None:
     row = {"tag_name": "v1.35.6\x00", "html_url": "https://h/\ud800", "published_at": "\x00"}
     facts = upstream._release_facts(row)
     assert facts is not None and "\x00" not in str(facts) and str(facts).isprintable()

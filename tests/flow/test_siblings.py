@@ -1,4 +1,4 @@
-"""The sibling families through the pipeline: a catalogue with them on, archive, spec, check, SRPM."""
+"""The families beside CRI-O through the whole pipeline: archive, spec, check, SRPM."""
 
 from __future__ import annotations
 

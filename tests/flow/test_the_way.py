@@ -13,7 +13,7 @@ import pytest
 
 from sandbox.testing import Farm
 from service.settings import Settings
-from tests.flow.house import House
+from tests.flow.pipeline import Pipeline
 from tests.store.deliveries import payload
 from tests.web.live import SECRET, LiveApp
 
@@ -25,13 +25,13 @@ def settings(make_settings: Callable[..., Settings], sqlite_url: str) -> Setting
 
 
 @pytest.fixture
-def workers(farm: Farm, settings: Settings) -> Iterator[House]:
+def workers(farm: Farm, settings: Settings) -> Iterator[Pipeline]:
     """Workers that build for one target, and a release that upstream has published."""
-    house = House(farm, settings)
-    house.only("f44-copr")
+    pipeline = Pipeline(farm, settings)
+    pipeline.only("f44-copr")
     farm.publish("v1.32.1")
-    yield house
-    house.close()
+    yield pipeline
+    pipeline.close()
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def web(settings: Settings) -> Iterator[LiveApp]:
     app.stop()
 
 
-def test_a_webhook_becomes_a_cell_on_the_dashboard(workers: House, web: LiveApp) -> None:
+def test_a_webhook_becomes_a_cell_on_the_dashboard(workers: Pipeline, web: LiveApp) -> None:
     assert web.deliver(payload("v1.32.1")).status_code == 202
     workers.run()
     page = web.get("/")

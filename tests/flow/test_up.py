@@ -1,4 +1,4 @@
-"""The supervisor with its real children: what it starts, what it brings back, and that nothing survives it."""
+"""The supervisor with its real children: what it starts and restarts, and that nothing survives it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The steps of one build's life, for tests that need it somewhere in between."""
+"""Steps of one build's life, for tests that need a build in some state."""
 
 from __future__ import annotations
 

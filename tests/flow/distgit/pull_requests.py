@@ -1,4 +1,4 @@
-"""A service whose dist-git changes are proposed at the sandbox's forge, and a maintainer who decides about them."""
+"""A pipeline whose dist-git changes are proposed as pull requests at the sandbox's forge."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from sandbox.testing import Farm
 from service.domain.distgit import ForgeKind, ForgePolicy
 from service.settings import Settings
 from service.store.schema import FollowUp, PackageBuild
-from tests.flow.distgit.service import PACKAGE, DistGitHouse, koji_settings
+from tests.flow.distgit.service import PACKAGE, DistGitPipeline, koji_settings
 
 
-class PullHouse(DistGitHouse):
+class PullPipeline(DistGitPipeline):
     """No package may be pushed to directly; forks are pushed to over HTTP with the bot's token."""
 
     def __init__(

@@ -1,4 +1,4 @@
-"""A service whose one target builds from the sandbox's dist-git at the sandbox's Koji."""
+"""A pipeline whose one target builds from the sandbox's dist-git at the sandbox's Koji."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from service.domain.distgit import DistGitPolicy
 from service.overrides import LiveCatalog
 from service.settings import Settings
 from service.store.schema import DistGitChange, FollowUp, PackageBuild
-from tests.flow.house import House
+from tests.flow.pipeline import Pipeline
 from tests.store.targets import dist_git_target
 
 PACKAGE, BRANCH = "cri-o1.35", "f44"
@@ -35,7 +35,7 @@ def koji_settings(make: Callable[..., Settings], farm: Farm, url: str, **changes
     )
 
 
-class DistGitHouse(House):
+class DistGitPipeline(Pipeline):
     """``grants`` are the sandbox's dist-git repositories; the target is f44-dist-git."""
 
     def __init__(self, farm: Farm, settings: Settings, **policy: Any) -> None:

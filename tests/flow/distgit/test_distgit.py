@@ -18,32 +18,25 @@ from service.domain.distgit import Resolution
 from service.domain.errors import CommandRefused
 from service.settings import Settings
 from service.store.schema import PackageBuild
-from tests.flow.distgit.service import BRANCH, PACKAGE, SPEC, DistGitHouse, koji_settings
+from tests.flow.distgit.service import BRANCH, PACKAGE, SPEC, DistGitPipeline, koji_settings
 from tests.web.live import serving
 
 pytestmark = pytest.mark.timeout(120)
 
 
 @pytest.fixture
-def house(farm: Farm, make_settings: Callable[..., Settings], sqlite_url: str) -> Iterator[DistGitHouse]:
-    house = DistGitHouse(farm, koji_settings(make_settings, farm, sqlite_url))
-    yield house
-    house.close()
-
-
-@pytest.fixture
-def both(farm: Farm, make_settings: Callable[..., Settings], database_url: str) -> Iterator[DistGitHouse]:
-    """The same on both databases."""
-    house = DistGitHouse(farm, koji_settings(make_settings, farm, database_url))
-    yield house
-    house.close()
+def both(farm: Farm, make_settings: Callable[..., Settings], database_url: str) -> Iterator[DistGitPipeline]:
+    """The pipeline on both databases."""
+    pipeline = DistGitPipeline(farm, koji_settings(make_settings, farm, database_url))
+    yield pipeline
+    pipeline.close()
 
 
 def good(build: PackageBuild) -> None:
     assert build.state == "succeeded", build.reason
 
 
-def test_a_release_is_committed_uploaded_and_built(both: DistGitHouse) -> None:
+def test_a_release_is_committed_uploaded_and_built(both: DistGitPipeline) -> None:
     both.grants.grant(PACKAGE, BRANCH)
     for bugs in ((2404830,), (2404829, 2404830)):
         add_release(both.context.db, both.context.catalog, "cri-o", "v1.35.1", bugs=bugs, by="ana")
@@ -71,17 +64,17 @@ def test_a_release_is_committed_uploaded_and_built(both: DistGitHouse) -> None:
     assert hashlib.sha512((kept / "cri-o-1.35.1.tar.gz").read_bytes()).hexdigest() == digest
 
 
-def test_a_manual_change_survives_the_next_three_releases(house: DistGitHouse) -> None:
-    house.grants.grant(PACKAGE, BRANCH)
-    good(house.release("v1.35.1"))
+def test_a_manual_change_survives_the_next_three_releases(pipeline: DistGitPipeline) -> None:
+    pipeline.grants.grant(PACKAGE, BRANCH)
+    good(pipeline.release("v1.35.1"))
     patch = "Patch0:         0001-a-maintainers-fix.patch\n"
 
     def add_patch(spec: str) -> str:
         return spec.replace("BuildRequires:  make\n", f"{patch}BuildRequires:  make\n", 1)
 
-    before = house.grants.read(PACKAGE, BRANCH, SPEC)
+    before = pipeline.grants.read(PACKAGE, BRANCH, SPEC)
     assert add_patch(before) != before
-    house.grants.edit(
+    pipeline.grants.edit(
         PACKAGE,
         BRANCH,
         "Add a fix by hand",
@@ -92,32 +85,32 @@ def test_a_manual_change_survives_the_next_three_releases(house: DistGitHouse) -
         },
     )
     for tag in ("v1.35.2", "v1.35.3", "v1.35.4"):
-        built = house.release(tag)
+        built = pipeline.release(tag)
         good(built)
         assert built.built_nvr == f"{PACKAGE}-{tag[1:]}-1.fc44"
-        spec = house.grants.read(PACKAGE, BRANCH, SPEC)
+        spec = pipeline.grants.read(PACKAGE, BRANCH, SPEC)
         assert patch in spec and f"Version:        {tag[1:]}\n" in spec
-        assert house.changes()[-1].decision == "merge"
-        sources = house.grants.read(PACKAGE, BRANCH, "sources").splitlines()
+        assert pipeline.changes()[-1].decision == "merge"
+        sources = pipeline.grants.read(PACKAGE, BRANCH, "sources").splitlines()
         assert [line.split()[1] for line in sources] == [f"(cri-o-{tag[1:]}.tar.gz)", "(extra.tar.gz)"]
-    assert house.grants.read(PACKAGE, BRANCH, "0001-a-maintainers-fix.patch") == "--- a\n+++ b\n"
-    assert house.grants.log(PACKAGE, BRANCH)[:5] == [
+    assert pipeline.grants.read(PACKAGE, BRANCH, "0001-a-maintainers-fix.patch") == "--- a\n+++ b\n"
+    assert pipeline.grants.log(PACKAGE, BRANCH)[:5] == [
         "Update to 1.35.4", "Update to 1.35.3", "Update to 1.35.2", "Add a fix by hand", "Update to 1.35.1",
     ]  # fmt: skip
 
 
-def conflicting(house: DistGitHouse) -> PackageBuild:
+def conflicting(pipeline: DistGitPipeline) -> PackageBuild:
     """A maintainer has changed a line that every release changes; the build that met it."""
-    house.grants.grant(PACKAGE, BRANCH)
-    good(house.release("v1.35.1"))
-    house.grants.edit(
+    pipeline.grants.grant(PACKAGE, BRANCH)
+    good(pipeline.release("v1.35.1"))
+    pipeline.grants.edit(
         PACKAGE, BRANCH, "Say it otherwise",
         {SPEC: lambda text: text.replace("Version:        1.35.1\n", "Version:        1.35.1 # by hand\n")},
     )  # fmt: skip
-    return house.release("v1.35.2")
+    return pipeline.release("v1.35.2")
 
 
-def test_a_conflicting_change_stops_and_is_shown_and_goes_on(both: DistGitHouse) -> None:
+def test_a_conflicting_change_stops_and_is_shown_and_goes_on(both: DistGitPipeline) -> None:
     build = conflicting(both)
     head = both.grants.head(PACKAGE, BRANCH)
     assert build.state == "held"
@@ -142,10 +135,10 @@ def test_a_conflicting_change_stops_and_is_shown_and_goes_on(both: DistGitHouse)
 
 
 def test_a_conflict_that_was_settled_in_dist_git_builds_what_is_there(
-    house: DistGitHouse, tmp_path: Path
+    pipeline: DistGitPipeline, tmp_path: Path
 ) -> None:
-    build = conflicting(house)
-    head = house.grants.edit(
+    build = conflicting(pipeline)
+    head = pipeline.grants.edit(
         PACKAGE, BRANCH, "Update by hand",
         {SPEC: lambda text: text.replace("Version:        1.35.1 # by hand\n", "Version:        1.35.2\n")},
     )  # fmt: skip
@@ -161,7 +154,7 @@ def test_a_conflict_that_was_settled_in_dist_git_builds_what_is_there(
     environment = {
         **os.environ,
         "PYTHONPATH": str(Path(__file__).parents[3]),
-        "CRYOPACK_DATABASE_URL": house.settings.database(),
+        "CRYOPACK_DATABASE_URL": pipeline.settings.database(),
         "CRYOPACK_STATE_DIR": str(tmp_path / "cli"),
         "CRYOPACK_BROKER_URL": "redis://127.0.0.1:1/0",
     }
@@ -169,134 +162,142 @@ def test_a_conflict_that_was_settled_in_dist_git_builds_what_is_there(
         command, capture_output=True, text=True, env=environment, cwd=tmp_path, timeout=60, check=False
     )
     assert told.stdout == f"build {build.id} goes on\n", told.stderr
-    house.run()
-    good(house.builds()[-1])
+    pipeline.run()
+    good(pipeline.builds()[-1])
     # The archive is new, so sources are committed upon what the maintainer wrote, which stays as it is.
-    assert house.grants.log(PACKAGE, BRANCH)[:2] == ["Update to 1.35.2", "Update by hand"]
-    assert "# Upstream tag v1.35.1" in house.grants.read(PACKAGE, BRANCH, SPEC)
-    assert head != house.grants.head(PACKAGE, BRANCH)
+    assert pipeline.grants.log(PACKAGE, BRANCH)[:2] == ["Update to 1.35.2", "Update by hand"]
+    assert "# Upstream tag v1.35.1" in pipeline.grants.read(PACKAGE, BRANCH, SPEC)
+    assert head != pipeline.grants.head(PACKAGE, BRANCH)
 
 
-def test_lines_kept_against_the_release_are_no_release(house: DistGitHouse) -> None:
-    build = conflicting(house)
+def test_lines_kept_against_the_release_are_no_release(pipeline: DistGitPipeline) -> None:
+    build = conflicting(pipeline)
     # What is settled is the conflict that was shown. Who edits the same lines after that is not overwritten unseen.
     again = {SPEC: lambda text: text.replace("1.35.1 # by hand", "1.35.1 # by hand, twice")}
-    head = house.grants.edit(PACKAGE, BRANCH, "Say it again", again)
-    resolve_conflict(house.context.db, house.context.catalog, build.id, Resolution.GENERATED, by="me")
-    house.run(until=lambda builds: builds[-1].state in ("held", "succeeded"))
-    assert house.builds()[-1].state == "held" and "by hand, twice" in house.changes()[-1].conflict
-    assert house.grants.head(PACKAGE, BRANCH) == head
+    head = pipeline.grants.edit(PACKAGE, BRANCH, "Say it again", again)
+    resolve_conflict(pipeline.context.db, pipeline.context.catalog, build.id, Resolution.GENERATED, by="me")
+    pipeline.run(until=lambda builds: builds[-1].state in ("held", "succeeded"))
+    assert pipeline.builds()[-1].state == "held" and "by hand, twice" in pipeline.changes()[-1].conflict
+    assert pipeline.grants.head(PACKAGE, BRANCH) == head
     # What came since and concerns other lines needs no second word.
-    house.grants.edit(PACKAGE, BRANCH, "Say more", {"NEWS": "More.\n"})
-    resolve_conflict(house.context.db, house.context.catalog, build.id, Resolution.DIST_GIT, by="me")
-    house.run()
-    last = house.builds()[-1]
+    pipeline.grants.edit(PACKAGE, BRANCH, "Say more", {"NEWS": "More.\n"})
+    resolve_conflict(pipeline.context.db, pipeline.context.catalog, build.id, Resolution.DIST_GIT, by="me")
+    pipeline.run()
+    last = pipeline.builds()[-1]
     assert last.state == "errored" and "1.35.2 was planned" in last.reason
 
 
-def test_a_spec_that_was_there_before_us_is_never_overwritten(house: DistGitHouse) -> None:
-    house.grants.grant(PACKAGE, BRANCH)
-    house.grants.edit(PACKAGE, BRANCH, "Initial import", {SPEC: "Name: cri-o1.35\nVersion: 1.35.0\n"})
-    build = house.release("v1.35.1")
-    assert build.state == "held" and house.grants.log(PACKAGE, BRANCH)[0] == "Initial import"
+def test_a_spec_that_was_there_before_us_is_never_overwritten(pipeline: DistGitPipeline) -> None:
+    pipeline.grants.grant(PACKAGE, BRANCH)
+    pipeline.grants.edit(PACKAGE, BRANCH, "Initial import", {SPEC: "Name: cri-o1.35\nVersion: 1.35.0\n"})
+    build = pipeline.release("v1.35.1")
+    assert build.state == "held" and pipeline.grants.log(PACKAGE, BRANCH)[0] == "Initial import"
 
 
-def test_a_spec_that_would_not_parse_is_held_with_its_line_and_goes_on(house: DistGitHouse) -> None:
-    house.grants.grant(PACKAGE, BRANCH)
-    good(house.release("v1.35.1"))
+def test_a_spec_that_would_not_parse_is_held_with_its_line_and_goes_on(pipeline: DistGitPipeline) -> None:
+    pipeline.grants.grant(PACKAGE, BRANCH)
+    good(pipeline.release("v1.35.1"))
     odd = "%gometa -L\nBuildReqires:   make\n"
 
     def add(text: str) -> str:
         return text.replace("BuildRequires:  make\n", f"BuildRequires:  make\n{odd}", 1)
 
-    head = house.grants.edit(PACKAGE, BRANCH, "Mistype a tag", {SPEC: add})
-    build = house.release("v1.35.2")
-    number = house.grants.read(PACKAGE, BRANCH, SPEC).splitlines().index("BuildReqires:   make") + 1
+    head = pipeline.grants.edit(PACKAGE, BRANCH, "Mistype a tag", {SPEC: add})
+    build = pipeline.release("v1.35.2")
+    number = pipeline.grants.read(PACKAGE, BRANCH, SPEC).splitlines().index("BuildReqires:   make") + 1
     assert (
         build.state == "held"
         and f"does not parse: {SPEC}:{number}: Unknown tag: BuildReqires" in build.reason
     )
-    assert house.grants.head(PACKAGE, BRANCH) == head and len(house.scm_builds()) == 1
-    house.grants.edit(
+    assert pipeline.grants.head(PACKAGE, BRANCH) == head and len(pipeline.scm_builds()) == 1
+    pipeline.grants.edit(
         PACKAGE, BRANCH, "Type it well", {SPEC: lambda text: text.replace("BuildReqires", "BuildRequires")}
     )
-    resume_build(house.context.db, house.context.catalog, build.id, by="maintainer")
-    house.run()
-    good(house.builds()[-1])
-    assert "%gometa -L" in house.grants.read(PACKAGE, BRANCH, SPEC)
+    resume_build(pipeline.context.db, pipeline.context.catalog, build.id, by="maintainer")
+    pipeline.run()
+    good(pipeline.builds()[-1])
+    assert "%gometa -L" in pipeline.grants.read(PACKAGE, BRANCH, SPEC)
 
 
-def test_a_cache_that_lets_us_not_in_holds_the_build_before_anything_is_pushed(house: DistGitHouse) -> None:
-    house.grants.grant(PACKAGE, BRANCH)
-    head = house.grants.head(PACKAGE, BRANCH)
-    house.farm.call("POST", "/lookaside", log_in="Negotiate")
-    build = house.release("v1.35.1")
+def test_a_cache_that_lets_us_not_in_holds_the_build_before_anything_is_pushed(
+    pipeline: DistGitPipeline,
+) -> None:
+    pipeline.grants.grant(PACKAGE, BRANCH)
+    head = pipeline.grants.head(PACKAGE, BRANCH)
+    pipeline.farm.call("POST", "/lookaside", log_in="Negotiate")
+    build = pipeline.release("v1.35.1")
     assert build.state == "held" and "the lookaside cache wants a Kerberos log-in" in build.reason
-    assert "repair that and resume the build" in build.reason and house.grants.head(PACKAGE, BRANCH) == head
-    house.farm.call("POST", "/lookaside", log_in="")
-    resume_build(house.context.db, house.context.catalog, build.id, by="maintainer")
-    house.run()
-    good(house.builds()[-1])
+    assert (
+        "repair that and resume the build" in build.reason and pipeline.grants.head(PACKAGE, BRANCH) == head
+    )
+    pipeline.farm.call("POST", "/lookaside", log_in="")
+    resume_build(pipeline.context.db, pipeline.context.catalog, build.id, by="maintainer")
+    pipeline.run()
+    good(pipeline.builds()[-1])
 
 
-def test_a_newer_version_in_dist_git_is_not_pushed_over(house: DistGitHouse) -> None:
-    house.grants.grant(PACKAGE, BRANCH)
-    good(house.release("v1.35.2"))
-    house.announce("v1.35.1")
-    house.process_inbox()
-    head = house.grants.head(PACKAGE, BRANCH)
-    house.grants.edit(
+def test_a_newer_version_in_dist_git_is_not_pushed_over(pipeline: DistGitPipeline) -> None:
+    pipeline.grants.grant(PACKAGE, BRANCH)
+    good(pipeline.release("v1.35.2"))
+    pipeline.announce("v1.35.1")
+    pipeline.process_inbox()
+    head = pipeline.grants.head(PACKAGE, BRANCH)
+    pipeline.grants.edit(
         PACKAGE,
         BRANCH,
         "Ahead",
         {SPEC: lambda text: text.replace("Version:        1.35.2\n", "Version:        1.35.9\n")},
     )
-    build = house.release("v1.35.3")
-    resolve_conflict(house.context.db, house.context.catalog, build.id, Resolution.GENERATED, by="me")
-    house.run()
-    last = house.builds()[-1]
+    build = pipeline.release("v1.35.3")
+    resolve_conflict(pipeline.context.db, pipeline.context.catalog, build.id, Resolution.GENERATED, by="me")
+    pipeline.run()
+    last = pipeline.builds()[-1]
     assert last.state == "errored" and "which is higher than 1.35.3-%autorelease" in last.reason
-    assert house.grants.head(PACKAGE, BRANCH) != head and house.grants.log(PACKAGE, BRANCH)[0] == "Ahead"
+    assert (
+        pipeline.grants.head(PACKAGE, BRANCH) != head and pipeline.grants.log(PACKAGE, BRANCH)[0] == "Ahead"
+    )
 
 
-def test_a_new_stream_waits_for_repository_and_branch_and_goes_on_by_itself(house: DistGitHouse) -> None:
-    build = house.release("v1.35.1")
+def test_a_new_stream_waits_for_repository_and_branch_and_goes_on_by_itself(
+    pipeline: DistGitPipeline,
+) -> None:
+    build = pipeline.release("v1.35.1")
     assert build.state == "held" and f"no repository rpms/{PACKAGE} yet" in build.reason
-    assert house.changes()[0].missing == "repository"
-    with serving(house.settings.database()) as app:
+    assert pipeline.changes()[0].missing == "repository"
+    with serving(pipeline.settings.database()) as app:
         html = app.get("/releases/cri-o/1.35.1").text
         assert "<strong>missing</strong>: Repository granted" in html
         assert "fedpkg request-branch --repo cri-o1.35 f44" in html
-    house.grants.grant(PACKAGE, "rawhide")
-    house.run(until=lambda builds: "has no branch f44 yet" in house.outcome())
-    assert house.builds()[-1].state == "held"
-    house.grants.grant(PACKAGE, BRANCH)
-    house.run()
-    good(house.builds()[-1])
+    pipeline.grants.grant(PACKAGE, "rawhide")
+    pipeline.run(until=lambda builds: "has no branch f44 yet" in pipeline.outcome())
+    assert pipeline.builds()[-1].state == "held"
+    pipeline.grants.grant(PACKAGE, BRANCH)
+    pipeline.run()
+    good(pipeline.builds()[-1])
 
 
 def test_a_package_that_nobody_opted_in_is_held_and_nothing_is_written(
     farm: Farm, make_settings: Callable[..., Settings], sqlite_url: str
 ) -> None:
-    house = DistGitHouse(farm, koji_settings(make_settings, farm, sqlite_url), direct_push=())
-    house.grants.grant(PACKAGE, BRANCH)
-    build = house.release("v1.35.1")
-    house.close()
+    pipeline = DistGitPipeline(farm, koji_settings(make_settings, farm, sqlite_url), direct_push=())
+    pipeline.grants.grant(PACKAGE, BRANCH)
+    build = pipeline.release("v1.35.1")
+    pipeline.close()
     assert build.state == "held" and "target f44-dist-git names no forge for a pull request" in build.reason
-    assert house.grants.log(PACKAGE, BRANCH) == ["Added the README"]
+    assert pipeline.grants.log(PACKAGE, BRANCH) == ["Added the README"]
 
 
-def test_one_live_build_has_a_branch_at_a_time(house: DistGitHouse) -> None:
-    house.grants.grant(PACKAGE, BRANCH)
-    house.farm.pause()
-    house.announce("v1.35.1")
-    house.process_inbox()
-    house.run(until=lambda builds: builds[0].state == "running")
-    house.announce("v1.35.2")
-    house.process_inbox()
-    house.run(until=lambda builds: "waits for build 1, which has cri-o1.35 on f44" in builds[-1].reason)
-    assert house.grants.log(PACKAGE, BRANCH) == ["Update to 1.35.1", "Added the README"]
-    house.farm.resume()
-    house.run()
-    assert [build.state for build in house.builds()] == ["succeeded", "succeeded"]
-    assert house.grants.log(PACKAGE, BRANCH)[0] == "Update to 1.35.2"
+def test_one_live_build_has_a_branch_at_a_time(pipeline: DistGitPipeline) -> None:
+    pipeline.grants.grant(PACKAGE, BRANCH)
+    pipeline.farm.pause()
+    pipeline.announce("v1.35.1")
+    pipeline.process_inbox()
+    pipeline.run(until=lambda builds: builds[0].state == "running")
+    pipeline.announce("v1.35.2")
+    pipeline.process_inbox()
+    pipeline.run(until=lambda builds: "waits for build 1, which has cri-o1.35 on f44" in builds[-1].reason)
+    assert pipeline.grants.log(PACKAGE, BRANCH) == ["Update to 1.35.1", "Added the README"]
+    pipeline.farm.resume()
+    pipeline.run()
+    assert [build.state for build in pipeline.builds()] == ["succeeded", "succeeded"]
+    assert pipeline.grants.log(PACKAGE, BRANCH)[0] == "Update to 1.35.2"

@@ -1,17 +1,14 @@
-"""Killed at each boundary of a change of dist-git: one commit and one Koji task come out."""
+"""A worker killed at each boundary of a dist-git change: one commit and one Koji task come out."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
 import workers.builds.steps
 import workers.distgit.commit
-from sandbox.testing import Farm
-from service.settings import Settings
-from tests.flow.distgit.service import BRANCH, PACKAGE, DistGitHouse, koji_settings
+from tests.flow.distgit.service import BRANCH, PACKAGE, DistGitPipeline
 from tests.flow.killing import Killed, die_once, forget_claims
 from workers.distgit.git import Repository
 
@@ -29,55 +26,48 @@ BOUNDARIES: dict[str, tuple[Any, str]] = {
 }
 
 
-@pytest.fixture
-def house(farm: Farm, make_settings: Callable[..., Settings], sqlite_url: str) -> Iterator[DistGitHouse]:
-    house = DistGitHouse(farm, koji_settings(make_settings, farm, sqlite_url))
-    yield house
-    house.close()
-
-
 def test_one_commit_and_one_task_whenever_it_is_killed(
-    house: DistGitHouse, monkeypatch: pytest.MonkeyPatch
+    pipeline: DistGitPipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    house.grants.grant(PACKAGE, BRANCH)
+    pipeline.grants.grant(PACKAGE, BRANCH)
     plans = [(when, name) for name in BOUNDARIES for when in ("before", "after")]
-    house.announce("v1.35.1")
-    house.process_inbox()
+    pipeline.announce("v1.35.1")
+    pipeline.process_inbox()
     for when, name in plans:
         died = die_once(monkeypatch, when, *BOUNDARIES[name])
         for _ in range(20):
             try:
-                house.turn()
+                pipeline.turn()
             except Killed:
                 break
         # A boundary that an earlier try has passed is passed no more: what it did is found and taken.
         monkeypatch.undo()
-        forget_claims(house.context.db)
+        forget_claims(pipeline.context.db)
         if died:
-            assert len(house.grants.log(PACKAGE, BRANCH)) <= 2
-    house.run()
-    (build,) = house.builds()
+            assert len(pipeline.grants.log(PACKAGE, BRANCH)) <= 2
+    pipeline.run()
+    (build,) = pipeline.builds()
     assert build.state == "succeeded", build.reason
-    assert house.grants.log(PACKAGE, BRANCH) == ["Update to 1.35.1", "Added the README"]
-    assert len(house.scm_builds()) == 1
+    assert pipeline.grants.log(PACKAGE, BRANCH) == ["Update to 1.35.1", "Added the README"]
+    assert len(pipeline.scm_builds()) == 1
 
 
 @pytest.mark.parametrize("name", ["push", "record_landed"])
 def test_the_commit_of_a_killed_worker_is_found(
-    house: DistGitHouse, monkeypatch: pytest.MonkeyPatch, name: str
+    pipeline: DistGitPipeline, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    house.grants.grant(PACKAGE, BRANCH)
-    house.announce("v1.35.1")
-    house.process_inbox()
+    pipeline.grants.grant(PACKAGE, BRANCH)
+    pipeline.announce("v1.35.1")
+    pipeline.process_inbox()
     when = "after" if name == "push" else "before"
     died = die_once(monkeypatch, when, *BOUNDARIES[name])
     with pytest.raises(Killed):
-        house.run()
+        pipeline.run()
     monkeypatch.undo()
-    assert died and house.changes()[0].landed_commit == ""
+    assert died and pipeline.changes()[0].landed_commit == ""
     # Somebody else commits meanwhile: ours is below the head then, and the head is what is built.
-    head = house.grants.edit(PACKAGE, BRANCH, "Meanwhile", {"README": "more\n"})
-    forget_claims(house.context.db)
-    house.run()
-    assert house.grants.log(PACKAGE, BRANCH) == ["Meanwhile", "Update to 1.35.1", "Added the README"]
-    assert house.scm_builds() == [f"git+file://{house.grants.path(PACKAGE)}#{head}"]
+    head = pipeline.grants.edit(PACKAGE, BRANCH, "Meanwhile", {"README": "more\n"})
+    forget_claims(pipeline.context.db)
+    pipeline.run()
+    assert pipeline.grants.log(PACKAGE, BRANCH) == ["Meanwhile", "Update to 1.35.1", "Added the README"]
+    assert pipeline.scm_builds() == [f"git+file://{pipeline.grants.path(PACKAGE)}#{head}"]

@@ -1,4 +1,4 @@
-"""Killed at each boundary of a proposal: one commit in the fork, one pull request, one Koji task come out."""
+"""A worker killed at each boundary of a pull request: one commit, one pull request and one Koji task come out."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import workers.distgit.commit
 import workers.distgit.pull_requests
 from sandbox.testing import Farm
 from service.settings import Settings
-from tests.flow.distgit.pull_requests import PullHouse
+from tests.flow.distgit.pull_requests import PullPipeline
 from tests.flow.distgit.service import BRANCH, PACKAGE
 from tests.flow.killing import Killed, die_once, forget_claims
 from workers.distgit.git import Repository
@@ -44,27 +44,27 @@ AFTER_THE_MERGE: dict[str, tuple[Any, str]] = {
 def test_one_pull_request_whenever_it_is_killed(
     farm: Farm, make_settings: Callable[..., Settings], sqlite_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    house = PullHouse(farm, make_settings, sqlite_url, forge_seconds=0.2)
-    house.grants.grant(PACKAGE, BRANCH)
-    house.announce("v1.35.1")
-    house.process_inbox()
+    pipeline = PullPipeline(farm, make_settings, sqlite_url, forge_seconds=0.2)
+    pipeline.grants.grant(PACKAGE, BRANCH)
+    pipeline.announce("v1.35.1")
+    pipeline.process_inbox()
     for name in BEFORE_THE_MERGE:
-        _kill_at(house, monkeypatch, BEFORE_THE_MERGE, name)
-    house.run(until=lambda builds: builds[-1].state == "held")
-    (pull,) = house.pulls()
-    assert (pull["state"], pull["head"]) == ("open", house.changes()[0].commit_id)
+        _kill_at(pipeline, monkeypatch, BEFORE_THE_MERGE, name)
+    pipeline.run(until=lambda builds: builds[-1].state == "held")
+    (pull,) = pipeline.pulls()
+    assert (pull["state"], pull["head"]) == ("open", pipeline.changes()[0].commit_id)
     farm.forge.merge(PACKAGE, pull["number"], "fast-forward")
     for name in AFTER_THE_MERGE:
-        _kill_at(house, monkeypatch, AFTER_THE_MERGE, name)
-    house.run()
-    house.close()
-    assert house.builds()[-1].state == "succeeded", house.builds()[-1].reason
-    assert house.grants.log(PACKAGE, BRANCH) == ["Update to 1.35.1", "Added the README"]
-    assert len(house.pulls()) == len(house.scm_builds()) == 1
+        _kill_at(pipeline, monkeypatch, AFTER_THE_MERGE, name)
+    pipeline.run()
+    pipeline.close()
+    assert pipeline.builds()[-1].state == "succeeded", pipeline.builds()[-1].reason
+    assert pipeline.grants.log(PACKAGE, BRANCH) == ["Update to 1.35.1", "Added the README"]
+    assert len(pipeline.pulls()) == len(pipeline.scm_builds()) == 1
 
 
 def _kill_at(
-    house: PullHouse, monkeypatch: pytest.MonkeyPatch, boundaries: dict[str, tuple[Any, str]], name: str
+    pipeline: PullPipeline, monkeypatch: pytest.MonkeyPatch, boundaries: dict[str, tuple[Any, str]], name: str
 ) -> None:
     """Kill once before a boundary, and once after it where something was done elsewhere."""
     for when in ("before", "after") if name in ELSEWHERE else ("before",):
@@ -73,7 +73,7 @@ def _kill_at(
         while not died and time.monotonic() < give_up:
             with contextlib.suppress(Killed):
                 # A request that was asked for is waited for before it is asked for again.
-                time.sleep(0.0 if house.turn() else 0.02)
+                time.sleep(0.0 if pipeline.turn() else 0.02)
         monkeypatch.undo()
         assert died, f"nothing came to {when} {name}"
-        forget_claims(house.context.db)
+        forget_claims(pipeline.context.db)

@@ -18,7 +18,7 @@ from sandbox.testing import Farm
 from service.domain.distgit import ForgeKind
 from service.settings import Settings
 from service.store.schema import PackageBuild
-from tests.flow.distgit.pull_requests import PullHouse
+from tests.flow.distgit.pull_requests import PullPipeline
 from tests.flow.distgit.service import BRANCH, PACKAGE
 from tests.flow.distgit.test_pull_request_kill import AFTER_THE_MERGE, BEFORE_THE_MERGE
 from tests.flow.killing import Killed, forget_claims
@@ -43,10 +43,10 @@ pytestmark = [
 
 
 class Storm:
-    """A house whose worker dies at any boundary with some probability; ``deaths`` counts."""
+    """A pipeline whose worker dies at any boundary with some probability; ``deaths`` counts."""
 
-    def __init__(self, house: PullHouse, kind: ForgeKind, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.house, self.kind = house, kind
+    def __init__(self, pipeline: PullPipeline, kind: ForgeKind, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.pipeline, self.kind = pipeline, kind
         self.random = random.Random(SEED)
         self.deadly = 0.0
         self.deaths = 0
@@ -70,24 +70,24 @@ class Storm:
     def run(self, done: Callable[[PackageBuild], bool], *, deadly: float, faults: bool) -> PackageBuild:
         """Turn until the newest build is so. Raises TimeoutError."""
         self.deadly = deadly
-        self.house.farm.clear_faults()
+        self.pipeline.farm.clear_faults()
         until = time.monotonic() + 60.0
         while time.monotonic() < until:
             try:
-                worked = self.house.turn()
+                worked = self.pipeline.turn()
             except Killed:
-                forget_claims(self.house.context.db)
+                forget_claims(self.pipeline.context.db)
                 continue
-            build = self.house.builds()[-1]
+            build = self.pipeline.builds()[-1]
             if done(build):
                 self.deadly = 0.0
-                self.house.farm.clear_faults()
+                self.pipeline.farm.clear_faults()
                 return build
             if worked and faults and self.random.random() < 0.5:
                 kind, options = self.random.choice(FAULTS)
                 path = self.random.choice((f"/{self.kind}/*", f"/{self.kind}/*pull*"))
-                self.house.farm.clear_faults()
-                self.house.farm.fault(kind, path, method=self.random.choice(("*", "POST")), **options)
+                self.pipeline.farm.clear_faults()
+                self.pipeline.farm.fault(kind, path, method=self.random.choice(("*", "POST")), **options)
             time.sleep(0.0 if worked else 0.02)
         raise TimeoutError(f"build {build.id} is {build.state}: {build.reason}")
 
@@ -97,41 +97,41 @@ def storm(
     request: pytest.FixtureRequest, farm: Farm, make_settings: Callable[..., Settings], sqlite_url: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Storm]:  # fmt: skip
-    house = PullHouse(farm, make_settings, sqlite_url, request.param, forge_seconds=0.3)
-    house.grants.grant(PACKAGE, BRANCH)
-    yield Storm(house, request.param, monkeypatch)
-    house.close()
+    pipeline = PullPipeline(farm, make_settings, sqlite_url, request.param, forge_seconds=0.3)
+    pipeline.grants.grant(PACKAGE, BRANCH)
+    yield Storm(pipeline, request.param, monkeypatch)
+    pipeline.close()
 
 
 def test_no_proposal_is_lost_and_none_is_there_twice(storm: Storm) -> None:
-    house, dice, merged = storm.house, storm.random, 0
+    pipeline, dice, merged = storm.pipeline, storm.random, 0
     for number in range(1, PROPOSALS + 1):
-        house.announce(f"v1.35.{number}")
-        house.process_inbox()
+        pipeline.announce(f"v1.35.{number}")
+        pipeline.process_inbox()
         build = storm.run(lambda build: build.state == "held", deadly=0.06, faults=True)
         assert build.reason.startswith("waits for the merge of"), build.reason
         if dice.random() < 0.6:
             continue
         if dice.random() < 0.5:
-            house.grants.edit(PACKAGE, BRANCH, f"By hand {number}", {f"note{number}": "text\n"})
-        pull = house.changes()[-1].pull_number
+            pipeline.grants.edit(PACKAGE, BRANCH, f"By hand {number}", {f"note{number}": "text\n"})
+        pull = pipeline.changes()[-1].pull_number
         assert pull is not None
         way = dice.choice(("merge", "squash", "rebase"))
-        house.farm.forge.merge(PACKAGE, pull, way, delete=dice.random() < 0.5)
+        pipeline.farm.forge.merge(PACKAGE, pull, way, delete=dice.random() < 0.5)
         merged += 1
         build = storm.run(lambda build: build.ended_at is not None, deadly=0.03, faults=False)
         assert build.state == "succeeded", build.reason
-    waiting = house.builds()[-1].state == "held"
-    storm.run(lambda _: _open(house) == int(waiting), deadly=0.0, faults=False)
+    waiting = pipeline.builds()[-1].state == "held"
+    storm.run(lambda _: _open(pipeline) == int(waiting), deadly=0.0, faults=False)
     states: dict[str, list[str]] = defaultdict(list)
-    for row in house.pulls():
+    for row in pipeline.pulls():
         states[row["branch_from"]].append(row["state"])
         assert len(set(row["comments"])) == len(row["comments"])
     assert len(states) == PROPOSALS
     assert all(found.count("open") + found.count("merged") <= 1 for found in states.values()), states
-    assert sum(found.count("merged") for found in states.values()) == merged == len(house.scm_builds())
+    assert sum(found.count("merged") for found in states.values()) == merged == len(pipeline.scm_builds())
     print(f"{storm.kind}: {PROPOSALS} proposals, {storm.deaths} deaths, {merged} merges")
 
 
-def _open(house: PullHouse) -> int:
-    return sum(row["state"] == "open" for row in house.pulls())
+def _open(pipeline: PullPipeline) -> int:
+    return sum(row["state"] == "open" for row in pipeline.pulls())

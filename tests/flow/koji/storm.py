@@ -1,4 +1,4 @@
-"""Submissions to a hub whose every call may break in every way, by workers that are killed at any moment."""
+"""Submissions to a hub whose every call may fail in every way, by workers that are killed at any moment."""
 
 from __future__ import annotations
 

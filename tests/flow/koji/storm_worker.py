@@ -1,4 +1,4 @@
-"""A worker for the storm: the real steps, adapter and database, and one source package for all builds.
+"""A worker for these submissions: the real steps, adapter and database, and one source package for all builds.
 
 Making source packages has tests of its own, and would take most of the storm's time.
 """

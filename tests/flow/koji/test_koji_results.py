@@ -1,4 +1,4 @@
-"""What a Koji build left at its hub: RPMs that are judged, logs that are kept and read for their cause."""
+"""Results of Koji builds: RPMs are verified, logs are stored and diagnosed."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from service.store.schema import FollowUp, LogTail, PackageBuild
 from service.store.session import database_now
 from tests.contract.koji.bench import without_topurl
 from tests.diagnosis_corpus import FOLDERS, read
-from tests.flow.distgit.service import PACKAGE, DistGitHouse
+from tests.flow.distgit.service import PACKAGE, DistGitPipeline
 from tests.flow.distgit.service import koji_settings as distgit_settings
-from tests.flow.house import House
+from tests.flow.pipeline import Pipeline
 from tests.flow.results.test_verification import rpm_like_planned
 from tests.logs.bucket import KEY_ID, REGION, SECRET, Bucket
 from tests.web.live import serving
@@ -40,14 +40,14 @@ native = pytest.mark.skipif(
 
 
 @pytest.fixture
-def house(
+def pipeline(
     farm: Farm, make_settings: Callable[..., Settings], koji_settings: dict[str, Any], sqlite_url: str
-) -> Iterator[House]:
+) -> Iterator[Pipeline]:
     """A service with one target, at the hub."""
-    house = House(farm, make_settings(sqlite_url, **koji_settings))
-    house.only("f44-koji")
-    yield house
-    house.close()
+    pipeline = Pipeline(farm, make_settings(sqlite_url, **koji_settings))
+    pipeline.only("f44-koji")
+    yield pipeline
+    pipeline.close()
 
 
 def hold(monkeypatch: pytest.MonkeyPatch, kind: str) -> Callable[[], None]:
@@ -57,46 +57,48 @@ def hold(monkeypatch: pytest.MonkeyPatch, kind: str) -> Callable[[], None]:
     return lambda: monkeypatch.setattr(follow_ups, "RUNNERS", runners)
 
 
-def output(house: House, arch: str) -> Path:
+def output(pipeline: Pipeline, arch: str) -> Path:
     """Where the hub keeps what the newest task of an architecture has written."""
-    number = [task["id"] for task in house.farm.koji.tasks("buildArch") if task["label"] == arch][-1]
-    return house.farm.state_dir / "koji" / "work" / "tasks" / str(number % 10000) / str(number)
+    number = [task["id"] for task in pipeline.farm.koji.tasks("buildArch") if task["label"] == arch][-1]
+    return pipeline.farm.state_dir / "koji" / "work" / "tasks" / str(number % 10000) / str(number)
 
 
 def verified(
-    house: House, tag: str, monkeypatch: pytest.MonkeyPatch, make: Callable[[PackageBuild], Path | None]
+    pipeline: Pipeline, tag: str, monkeypatch: pytest.MonkeyPatch, make: Callable[[PackageBuild], Path | None]
 ) -> tuple[PackageBuild, str]:
     """Let the hub build a release, put what ``make`` makes in its package's place, and verify: build and verdict."""
     go_on = hold(monkeypatch, "verify")
-    house.announce(tag)
-    house.run()
-    number = house.builds()[-1].id
-    with house.context.db.reader() as session:
+    pipeline.announce(tag)
+    pipeline.run()
+    number = pipeline.builds()[-1].id
+    with pipeline.context.db.reader() as session:
         made = make(session.get_one(PackageBuild, number))
     if made is not None:
-        (simulated,) = output(house, "x86_64").glob("*.x86_64.rpm")
+        (simulated,) = output(pipeline, "x86_64").glob("*.x86_64.rpm")
         shutil.copyfile(made, simulated)
     go_on()
-    house.settle(60)
-    with house.context.db.reader() as session:
+    pipeline.settle(60)
+    with pipeline.context.db.reader() as session:
         checks = build_checks(session, number)
-    return house.builds()[-1], "\n".join(check.text for check in checks.chroots)
+    return pipeline.builds()[-1], "\n".join(check.text for check in checks.chroots)
 
 
 @native
 def test_the_rpms_of_a_scratch_build_are_judged(
-    house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    pipeline: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    house.farm.koji.target("f44-candidate", "f44-build", "f44-updates-candidate", "x86_64")
+    pipeline.farm.koji.target("f44-candidate", "f44-build", "f44-updates-candidate", "x86_64")
     good = compile_program(tmp_path / "good", MAIN, *HARD)
-    build, told = verified(house, "v1.35.4", monkeypatch, lambda row: rpm_like_planned(tmp_path, row, good))
+    build, told = verified(
+        pipeline, "v1.35.4", monkeypatch, lambda row: rpm_like_planned(tmp_path, row, good)
+    )
     assert (build.state, build.soundness) == ("succeeded", "sound"), told
     assert "sound: 1 RPMs with 1 programs" in told
     bad = compile_program(tmp_path / "bad", TEXT_RELOCATION, *HARD, "-Wl,-z,notext")
-    build, told = verified(house, "v1.35.5", monkeypatch, lambda row: rpm_like_planned(tmp_path, row, bad))
+    build, told = verified(pipeline, "v1.35.5", monkeypatch, lambda row: rpm_like_planned(tmp_path, row, bad))
     assert (build.state, build.soundness) == ("succeeded", "degraded"), told
     assert "/usr/bin/crio" in told and "text relocations" in told
-    build, told = verified(house, "v1.35.6", monkeypatch, lambda row: None)
+    build, told = verified(pipeline, "v1.35.6", monkeypatch, lambda row: None)
     assert (build.state, build.soundness) == ("succeeded", "unknown"), "no package is no broken package"
     assert told.startswith("not verified: ") and "simulated" in told
 
@@ -110,71 +112,71 @@ def test_the_rpms_of_a_build_from_dist_git_are_judged_where_the_hub_keeps_them(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Its release is the one that the hub told, and a maintainer has taken a Conflicts out of the spec."""
-    house = DistGitHouse(farm, distgit_settings(make_settings, farm, sqlite_url))
+    pipeline = DistGitPipeline(farm, distgit_settings(make_settings, farm, sqlite_url))
     farm.koji.target("f44-candidate", "f44-build", "f44-updates-candidate", "x86_64")
-    house.grants.grant(PACKAGE, "f44")
+    pipeline.grants.grant(PACKAGE, "f44")
     go_on = hold(monkeypatch, "verify")
-    built = house.release("v1.35.1")
+    built = pipeline.release("v1.35.1")
     assert built.state == "succeeded", built.reason
     program = compile_program(tmp_path, MAIN, *HARD)
-    with house.context.db.reader() as session:
+    with pipeline.context.db.reader() as session:
         row = session.get_one(PackageBuild, built.id)
         made = rpm_like_planned(tmp_path, row, program, leave_out="conflicts: crio", release="1.fc44")
     (kept,) = (farm.state_dir / "koji" / "packages").rglob("*.x86_64.rpm")
     shutil.copyfile(made, kept)
     go_on()
     # Whether it is shipped stays an open question here.
-    house.run(lambda builds: builds[0].soundness != "unknown", seconds=60)
-    with house.context.db.reader() as session:
+    pipeline.run(lambda builds: builds[0].soundness != "unknown", seconds=60)
+    with pipeline.context.db.reader() as session:
         checks = build_checks(session, built.id)
     assert [(one.rule, one.grade) for one in checks.findings] == [("missing-conflicts", "note")]
-    assert house.builds()[0].soundness == "sound", checks.chroots[0].text
-    house.close()
+    assert pipeline.builds()[0].soundness == "sound", checks.chroots[0].text
+    pipeline.close()
 
 
 def test_the_logs_of_every_architecture_are_followed_kept_and_understood(
-    house: House, monkeypatch: pytest.MonkeyPatch
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     go_on = hold(monkeypatch, "logs")
-    house.farm.pause()
-    house.announce("v1.32.1")
-    house.run_to("running")
-    (build,) = house.builds()
+    pipeline.farm.pause()
+    pipeline.announce("v1.32.1")
+    pipeline.run_to("running")
+    (build,) = pipeline.builds()
     task = int(build.external_id or 0)
     while not any(
-        one["label"] == "aarch64" and one["state"] == OPEN for one in house.farm.koji.tasks("buildArch")
+        one["label"] == "aarch64" and one["state"] == OPEN for one in pipeline.farm.koji.tasks("buildArch")
     ):
-        house.farm.koji.step(task)
-    log = output(house, "aarch64") / "build.log"
+        pipeline.farm.koji.step(task)
+    log = output(pipeline, "aarch64") / "build.log"
     log.write_text("x" * 100_000 + "\nnow compiling crio\n")
-    house.run(lambda _: house.chroots(build.id)[BAD].state == "running")
-    build_logs.tail_log(house.context, build.id, BAD)
-    url, changes = house.settings.database(), {"state_dir": house.settings.state_dir}
+    pipeline.run(lambda _: pipeline.chroots(build.id)[BAD].state == "running")
+    build_logs.tail_log(pipeline.context, build.id, BAD)
+    url, changes = pipeline.settings.database(), {"state_dir": pipeline.settings.state_dir}
     with serving(url, **changes) as live:
         assert "now compiling crio" in live.get(f"/builds/{build.id}/logs/{BAD}").text
-    with house.context.db.transaction() as session:
+    with pipeline.context.db.transaction() as session:
         tail = session.scalars(select(LogTail)).one()
         assert len(tail.tail) <= build_logs.TAIL_BYTES < tail.size, "its end, by a range of the file"
         tail.fetched_at = database_now(session) - timedelta(minutes=1)
     log.write_text("x" * 100_000 + "\nnow compiling crio\nnow linking crio\n")
-    build_logs.tail_log(house.context, build.id, BAD)
+    build_logs.tail_log(pipeline.context, build.id, BAD)
     with serving(url, **changes) as live:
         assert "now linking crio" in live.get(f"/builds/{build.id}/logs/{BAD}").text
 
-    house.farm.koji.set_outcome("aarch64")
-    house.farm.resume()
-    house.run(lambda builds: builds[0].state == "failed")
+    pipeline.farm.koji.set_outcome("aarch64")
+    pipeline.farm.resume()
+    pipeline.run(lambda builds: builds[0].state == "failed")
     # What Fedora's builder wrote, word for word (its source is in the corpus).
     real = read(FOLDERS["known"] / "wazero-cri-o-8860.log", "known")
     log.write_text("\n".join(real.lines))
     go_on()
-    house.settle(60)
-    for one in house.farm.koji.tasks("buildArch"):
-        house.farm.koji.forget(one["id"], output=True)
+    pipeline.settle(60)
+    for one in pipeline.farm.koji.tasks("buildArch"):
+        pipeline.farm.koji.forget(one["id"], output=True)
     assert not log.exists(), "the hub has purged them"
-    with house.context.db.reader() as session:
+    with pipeline.context.db.reader() as session:
         kept = {(row.chroot, row.kind): row.is_stored for row in logs_of(session, build.id)}
-        found_causes = board.diagnoses_of(session, house.context.catalog, build.id)
+        found_causes = board.diagnoses_of(session, pipeline.context.catalog, build.id)
     assert kept == {(chroot, kind): True for chroot in (BAD, GOOD) for kind in ("builder", "root", "backend")}
     (cause,) = found_causes
     assert (cause.chroot, cause.rule, cause.log) == (BAD, "wazero-undefined", "builder")
@@ -187,17 +189,17 @@ def test_the_logs_of_every_architecture_are_followed_kept_and_understood(
         assert "SIMULATED" in live.get(f"/builds/{build.id}/logs/{GOOD}?kind=backend").text
 
 
-def test_a_source_step_that_failed_has_its_log_and_what_never_began_has_none(house: House) -> None:
-    house.farm.koji.set_outcome("srpm", text="error: Bad source: crio.tar.gz: No such file or directory")
-    house.announce("v1.35.5")
-    house.run()
-    house.farm.koji.clear_outcomes()
-    house.farm.koji.set_outcome("x86_64")
-    house.announce("v1.35.6")
-    house.run()
-    house.settle(60)
-    early, late = house.builds()
-    with house.context.db.reader() as session:
+def test_a_source_step_that_failed_has_its_log_and_what_never_began_has_none(pipeline: Pipeline) -> None:
+    pipeline.farm.koji.set_outcome("srpm", text="error: Bad source: crio.tar.gz: No such file or directory")
+    pipeline.announce("v1.35.5")
+    pipeline.run()
+    pipeline.farm.koji.clear_outcomes()
+    pipeline.farm.koji.set_outcome("x86_64")
+    pipeline.announce("v1.35.6")
+    pipeline.run()
+    pipeline.settle(60)
+    early, late = pipeline.builds()
+    with pipeline.context.db.reader() as session:
         (source,) = logs_of(session, early.id)
         ended = select(FollowUp.outcome).where(FollowUp.build_id == late.id, FollowUp.kind == "logs")
         told = session.scalars(ended.where(FollowUp.subject == BAD)).one()
@@ -214,14 +216,14 @@ def test_without_topurl_logs_come_by_the_hubs_own_api_and_rpms_say_what_to_set(
     tmp_path: Path,
 ) -> None:
     config = without_topurl(farm, tmp_path)
-    house = House(farm, make_settings(sqlite_url, **{**koji_settings, "koji_config": config}))
-    house.only("f44-koji")
+    pipeline = Pipeline(farm, make_settings(sqlite_url, **{**koji_settings, "koji_config": config}))
+    pipeline.only("f44-koji")
     farm.koji.set_outcome("aarch64")
-    house.announce("v1.35.4")
-    house.run()
-    house.settle(60)
-    (build,) = house.builds()
-    with house.context.db.reader() as session:
+    pipeline.announce("v1.35.4")
+    pipeline.run()
+    pipeline.settle(60)
+    (build,) = pipeline.builds()
+    with pipeline.context.db.reader() as session:
         kept = {(row.chroot, row.kind): (row.is_stored, row.url[:10]) for row in logs_of(session, build.id)}
         (checked,) = build_checks(session, build.id).chroots
     kinds = [(chroot, kind) for chroot in (BAD, GOOD) for kind in ("builder", "root", "backend")]
@@ -231,11 +233,11 @@ def test_without_topurl_logs_come_by_the_hubs_own_api_and_rpms_say_what_to_set(
         and "has no 'topurl'" in checked.text
         and "CRYOPACK_KOJI_CONFIG" in checked.text
     )
-    url, changes = house.settings.database(), {"state_dir": house.settings.state_dir}
+    url, changes = pipeline.settings.database(), {"state_dir": pipeline.settings.state_dir}
     with serving(url, **changes) as live:
         page = live.get(f"/builds/{build.id}/logs/{BAD}").text
         assert "error building package" in page and "koji-task:" not in page
-    house.close()
+    pipeline.close()
 
 
 def test_logs_may_lie_in_a_bucket_and_its_outage_is_waited_for(
@@ -246,26 +248,26 @@ def test_logs_may_lie_in_a_bucket_and_its_outage_is_waited_for(
             "log_store_url": bucket.url, "log_store_region": REGION, "log_store_key_id": KEY_ID,
             "log_store_secret": SECRET,
         }  # fmt: skip
-        house = House(farm, make_settings(sqlite_url, **koji_settings, **account))
-        house.only("f44-koji")
+        pipeline = Pipeline(farm, make_settings(sqlite_url, **koji_settings, **account))
+        pipeline.only("f44-koji")
         farm.koji.set_outcome("x86_64", text="error: the gizmo is odd")
         bucket.down = 503
-        house.announce("v1.35.6")
-        house.run()
+        pipeline.announce("v1.35.6")
+        pipeline.run()
         for _ in range(40):
-            house.turn()
-        with house.context.db.reader() as session:
+            pipeline.turn()
+        with pipeline.context.db.reader() as session:
             row = session.scalars(
                 select(FollowUp).where(FollowUp.kind == "logs", FollowUp.subject == GOOD)
             ).one()
             assert row.ended_at is None and row.tries <= 1 and "the log store 127.0.0.1" in row.outcome
         bucket.down = 0
-        house.settle(60)
-        (build,) = house.builds()
-        assert bucket.kept and not (house.settings.state_dir / "logs").exists()
-        with serving(house.settings.database(), state_dir=house.settings.state_dir, **account) as live:
+        pipeline.settle(60)
+        (build,) = pipeline.builds()
+        assert bucket.kept and not (pipeline.settings.state_dir / "logs").exists()
+        with serving(pipeline.settings.database(), state_dir=pipeline.settings.state_dir, **account) as live:
             page = f"/builds/{build.id}/logs/{GOOD}"
             assert "the gizmo is odd" in live.get(page).text
             bucket.down = 503
             assert "the log store 127.0.0.1" in live.get(page).text and SECRET not in live.get(page).text
-        house.close()
+        pipeline.close()

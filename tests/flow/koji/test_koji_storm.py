@@ -1,4 +1,4 @@
-"""The storm: no task twice, none lost, whatever breaks.
+"""Submissions to Koji under random faults and kills: no task is made twice, and none is lost.
 
 ``CRYOPACK_TEST_STORM`` is how many submissions it is made of, ``CRYOPACK_TEST_STORM_SEED`` draws other faults.
 """

@@ -1,4 +1,4 @@
-"""What changed since the last green, from two real walks through the sandbox."""
+"""The page of changes since the last good build, from two real builds in the sandbox."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from sqlalchemy import select
 
 from service.domain.states import ENDED_BUILD
 from service.store.schema import VendoredModules
-from tests.flow.house import House
+from tests.flow.pipeline import Pipeline
 from tests.web.live import serving
 from workers import follow_ups
 
@@ -20,36 +20,38 @@ ROOT = (
 CHROOTS = ("fedora-44-aarch64", "fedora-44-x86_64")
 
 
-def build(house: House, tag: str, go: str, monkeypatch: pytest.MonkeyPatch) -> int:
+def build(pipeline: Pipeline, tag: str, go: str, monkeypatch: pytest.MonkeyPatch) -> int:
     """One release to its end, with a root log that names this Go."""
     runners = dict(follow_ups.RUNNERS)
     monkeypatch.setattr(follow_ups, "RUNNERS", {})
-    house.announce(tag)
-    house.run(lambda rows: f"v{rows[-1].version}" == tag and rows[-1].state in ENDED_BUILD)
-    newest = house.builds()[-1]
+    pipeline.announce(tag)
+    pipeline.run(lambda rows: f"v{rows[-1].version}" == tag and rows[-1].state in ENDED_BUILD)
+    newest = pipeline.builds()[-1]
     for chroot in CHROOTS:
-        (folder,) = (house.farm.state_dir / "results").rglob(f"{chroot}/{int(newest.external_id or 0):08d}-*")
+        (folder,) = (pipeline.farm.state_dir / "results").rglob(
+            f"{chroot}/{int(newest.external_id or 0):08d}-*"
+        )
         (folder / "root.log.gz").write_bytes(gzip.compress(ROOT.format(go=go).encode()))
     monkeypatch.setattr(follow_ups, "RUNNERS", runners)
-    house.settle(60)
+    pipeline.settle(60)
     return newest.id
 
 
 def test_spec_source_modules_and_tools_stand_side_by_side(
-    sqlite_house: House, monkeypatch: pytest.MonkeyPatch
+    sqlite_pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    house = sqlite_house
-    house.only("f44-copr")
-    good = build(house, "v1.36.0", "1.26.3-1.fc44", monkeypatch)
-    house.farm.set_outcome("failed", chroot=CHROOTS[0], log="error: linker\n")
-    bad = build(house, "v1.36.3", "1.26.6-2.fc44", monkeypatch)
-    with house.context.db.transaction() as session:
+    pipeline = sqlite_pipeline
+    pipeline.only("f44-copr")
+    good = build(pipeline, "v1.36.0", "1.26.3-1.fc44", monkeypatch)
+    pipeline.farm.set_outcome("failed", chroot=CHROOTS[0], log="error: linker\n")
+    bad = build(pipeline, "v1.36.3", "1.26.6-2.fc44", monkeypatch)
+    with pipeline.context.db.transaction() as session:
         older = session.scalars(select(VendoredModules).order_by(VendoredModules.id)).first()
         assert older is not None and older.modules["github.com/containerd/nri"] == "v0.11.0"
         older.modules = {"github.com/containerd/nri": "v0.10.9", "example.org/gone": "v1.0.0"} | {
             name: version for name, version in older.modules.items() if "nri" not in name
         }
-    with serving(house.settings.database(), state_dir=house.settings.state_dir) as live:
+    with serving(pipeline.settings.database(), state_dir=pipeline.settings.state_dir) as live:
         told = live.get(f"/api/v1/builds/{bad}/changes").json()
         assert (told["build_id"], told["last_good_id"]) == (bad, good)
         facts = {one["what"]: (one["before"], one["now"]) for one in told["facts"]}
@@ -77,22 +79,22 @@ def test_spec_source_modules_and_tools_stand_side_by_side(
 
 
 def test_what_waits_for_a_newer_go_goes_on_when_a_root_log_shows_it(
-    sqlite_house: House, monkeypatch: pytest.MonkeyPatch
+    sqlite_pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    house = sqlite_house
-    house.only("f44-copr")
+    pipeline = sqlite_pipeline
+    pipeline.only("f44-copr")
     too_old = "go: go.mod requires go >= 1.23 (running go 1.22.5; GOTOOLCHAIN=local)\n"
-    house.farm.set_outcome("failed", package="cri-o1.32", log=too_old)
-    house.announce("v1.32.1")
-    house.run(lambda rows: len(rows) == 2 and rows[-1].state == "held", seconds=60)
-    assert "when a root log of f44 shows Go 1.23" in house.builds()[1].reason
-    build(house, "v1.36.0", "1.22.9-1.fc44", monkeypatch)
-    assert house.builds()[1].state == "held"
-    build(house, "v1.36.3", "1.23.1-1.fc44", monkeypatch)
-    house.run(seconds=60)
-    house.settle(60)
-    assert house.story(house.builds()[1].id)[:4] == ["pending", "held", "pending", "preparing"]
-    rows = [(row.version, row.attempt, row.state) for row in house.builds()]
+    pipeline.farm.set_outcome("failed", package="cri-o1.32", log=too_old)
+    pipeline.announce("v1.32.1")
+    pipeline.run(lambda rows: len(rows) == 2 and rows[-1].state == "held", seconds=60)
+    assert "when a root log of f44 shows Go 1.23" in pipeline.builds()[1].reason
+    build(pipeline, "v1.36.0", "1.22.9-1.fc44", monkeypatch)
+    assert pipeline.builds()[1].state == "held"
+    build(pipeline, "v1.36.3", "1.23.1-1.fc44", monkeypatch)
+    pipeline.run(seconds=60)
+    pipeline.settle(60)
+    assert pipeline.story(pipeline.builds()[1].id)[:4] == ["pending", "held", "pending", "preparing"]
+    rows = [(row.version, row.attempt, row.state) for row in pipeline.builds()]
     assert rows[:2] == [("1.32.1", 1, "failed"), ("1.32.1", 2, "failed")] and len(rows) == 4, (
         "and never again"
     )

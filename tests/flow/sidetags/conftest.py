@@ -8,13 +8,15 @@ import pytest
 
 from sandbox.testing import Farm
 from service.settings import Settings
-from tests.flow.sidetags.service import SideTagHouse, upstream
+from tests.flow.sidetags.service import SideTagPipeline, upstream
 
 
 @pytest.fixture
-def house(farm: Farm, make_settings: Callable[..., Settings], sqlite_url: str) -> Iterator[SideTagHouse]:
+def pipeline(
+    farm: Farm, make_settings: Callable[..., Settings], sqlite_url: str
+) -> Iterator[SideTagPipeline]:
     """A service that builds a set of three families in side tags, driven by hand."""
     with upstream() as sources:
-        house = SideTagHouse(farm, make_settings, sqlite_url, sources.origin)
-        yield house
-        house.close()
+        pipeline = SideTagPipeline(farm, make_settings, sqlite_url, sources.origin)
+        yield pipeline
+        pipeline.close()

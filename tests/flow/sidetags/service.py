@@ -1,4 +1,4 @@
-"""A service that builds a set of three families in side tags of the sandbox's Koji, driven by hand."""
+"""A pipeline that builds a set of three families in side tags of the sandbox's Koji."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from service.sidetags.lifecycle import give_up_side_tag
 from service.store.schema import PackageBuild, SideTag, SideTagEvent
 from service.store.session import database_now
 from tests.flow.distgit.service import koji_settings
-from tests.flow.house import House
+from tests.flow.pipeline import Pipeline
 from tests.store.targets import dist_git_target
 from tests.workers.sources.archives import Made, tree
 from tests.workers.sources.upstream import Handler, Upstream, whole
@@ -46,7 +46,7 @@ def upstream() -> Upstream:
     return Upstream([answer])
 
 
-class SideTagHouse(House):
+class SideTagPipeline(Pipeline):
     """The target is f44-dist-git, whose builds share a side tag for each minor."""
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Killed at each boundary around a side tag: one is ever made, one build is made in it, and it is removed once."""
+"""A worker killed at each boundary around a side tag: one tag is made, one build is made in it, it is removed once."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 
 import workers.builds.side_tags
 from tests.flow.killing import Killed, die_once
-from tests.flow.sidetags.service import SideTagHouse
+from tests.flow.sidetags.service import SideTagPipeline
 from workers.buildsystems.koji.adapter import Koji
 
 pytestmark = pytest.mark.timeout(120)
@@ -31,27 +31,31 @@ REMOVING: dict[str, tuple[Any, str]] = {
 }
 
 
-def test_one_side_tag_whenever_it_is_killed(house: SideTagHouse, monkeypatch: pytest.MonkeyPatch) -> None:
-    house.release_all("kubernetes")
-    died = [_kill(house, monkeypatch, when, name, MAKING) for name in MAKING for when in ("before", "after")]
+def test_one_side_tag_whenever_it_is_killed(
+    pipeline: SideTagPipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipeline.release_all("kubernetes")
+    died = [
+        _kill(pipeline, monkeypatch, when, name, MAKING) for name in MAKING for when in ("before", "after")
+    ]
     # Whoever had asked and not heard is followed by one who finds the tag: only its own boundary is passed by then.
     assert died.count(True) >= len(died) - 2
-    house.run()
-    assert house.build_of("kubernetes").state == "succeeded", house.build_of("kubernetes").reason
-    assert len(house.farm.koji.side_tags()) == 1 == len(house.farm.koji.tasks())
-    assert "creating" in house.tag_story() and house.side_tags()[0].state == "open"
+    pipeline.run()
+    assert pipeline.build_of("kubernetes").state == "succeeded", pipeline.build_of("kubernetes").reason
+    assert len(pipeline.farm.koji.side_tags()) == 1 == len(pipeline.farm.koji.tasks())
+    assert "creating" in pipeline.tag_story() and pipeline.side_tags()[0].state == "open"
 
-    house.give_up("the test is over")
+    pipeline.give_up("the test is over")
     for name in REMOVING:
         for when in ("before", "after"):
-            _kill(house, monkeypatch, when, name, REMOVING)
-    house.wait(lambda: house.side_tags()[0].state == "removed")
-    assert house.live_tags() == [] and house.tag_story()[-1] == "removed"
-    assert house.tag_story().count("removing") == 1
+            _kill(pipeline, monkeypatch, when, name, REMOVING)
+    pipeline.wait(lambda: pipeline.side_tags()[0].state == "removed")
+    assert pipeline.live_tags() == [] and pipeline.tag_story()[-1] == "removed"
+    assert pipeline.tag_story().count("removing") == 1
 
 
 def _kill(
-    house: SideTagHouse,
+    pipeline: SideTagPipeline,
     monkeypatch: pytest.MonkeyPatch,
     when: str,
     name: str,
@@ -61,10 +65,10 @@ def _kill(
     died = die_once(monkeypatch, when, *boundaries[name])
     for _ in range(12):
         try:
-            house.hurry()
-            house.turn()
+            pipeline.hurry()
+            pipeline.turn()
         except Killed:
             break
     monkeypatch.undo()
-    house.hurry()
+    pipeline.hurry()
     return bool(died)

@@ -1,4 +1,4 @@
-"""Builds that end by hand, by deadline or by accident: never two at once, never for ever; on both databases."""
+"""Builds that end by command, by deadline or by a crash: never two at once, and none lives for ever; both databases."""
 
 from __future__ import annotations
 

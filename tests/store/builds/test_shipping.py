@@ -1,4 +1,4 @@
-"""Looks at tags: many builds are leased together, each by one worker, and what is seen is recorded under the lease."""
+"""Reading tags: the follow-ups of a project are claimed together, each once, and recorded under their leases."""
 
 from __future__ import annotations
 

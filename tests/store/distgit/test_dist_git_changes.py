@@ -1,4 +1,4 @@
-"""Changes of dist-git on both databases: where a resumed build finds it, and whose time it is while one waits."""
+"""Dist-git changes on both databases: addresses of a resumed build, and deadlines of builds that wait."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The inbox and what becomes of each kind of delivery."""
+"""Storing deliveries, and the outcome of each kind of delivery."""
 
 import json
 from collections import Counter

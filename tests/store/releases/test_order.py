@@ -1,4 +1,4 @@
-"""Deliveries that are understood out of order, lists that lie, and times that no calendar has; on both databases."""
+"""Deliveries processed out of order, wrong upstream lists, and impossible times; on both databases."""
 
 from __future__ import annotations
 

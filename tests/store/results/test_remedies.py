@@ -1,4 +1,4 @@
-"""Causes and remedies in the database, on both kinds: once, linked, never in a loop, never where nobody wants it."""
+"""Causes and remedies on both databases: applied once, linked, never in a loop, never where it is switched off."""
 
 from __future__ import annotations
 

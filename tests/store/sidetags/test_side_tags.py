@@ -1,4 +1,4 @@
-"""Rows of side tags on both databases: one a set, one being made a hub, one turn at a time; lost leases."""
+"""Side tags on both databases: one a set, one being made at a hub, one turn at a time, lost leases."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A service driven by hand: what Celery would do, in the test's own process and in its own order."""
+"""The service without Celery: a test runs what is due in its own process, step by step."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from workers.builds import deliveries, polling, side_tags, steps
 from workers.context import Context
 
 
-class House:
-    """Settings, context and farm; ``turn`` does once what is due now."""
+class Pipeline:
+    """A service with its database and a sandbox farm; ``turn`` does once everything that is due now."""
 
     def __init__(self, farm: Farm, settings: Settings) -> None:
         self.farm = farm
