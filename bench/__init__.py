@@ -1,1 +1,1 @@
-"""Benchmarks: each figure beside its floor or its peer. ``make bench`` prints them in one table."""
+"""Benchmarks; ``make bench`` prints their figures in one table, each beside its floor or its peer."""

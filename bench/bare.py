@@ -1,4 +1,4 @@
-"""The floor of any answer: an ASGI application that reads the body and says 204."""
+"""An ASGI application that reads the body and answers 204: the floor of any answer."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ async def app(
     receive: Callable[[], Awaitable[dict[str, Any]]],
     send: Callable[[dict[str, Any]], Awaitable[None]],
 ) -> None:
-    """Read everything, answer nothing."""
+    """Read the body and answer 204 without one."""
     if scope["type"] != "http":
         return
     while (await receive()).get("more_body"):

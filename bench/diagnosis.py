@@ -1,4 +1,4 @@
-"""Reading logs for their cause: speed on a long log, and memory, beside plain reading of the same lines."""
+"""Measure the diagnosis of a long log: speed and memory, beside plain reading of the same lines."""
 
 from __future__ import annotations
 

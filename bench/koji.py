@@ -1,4 +1,4 @@
-"""Koji: submissions a second through the fence, and what following builds costs the hub; against the sandbox."""
+"""Measure submissions a second to Koji, and what polling builds costs the hub; against the sandbox."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A build log of 200 MB: fetched, stored, opened at any line and searched; speed and peak memory."""
+"""Measure speed and peak memory for a build log of 200 MB: fetched, stored, opened at any line and searched."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ LIMIT = 256 * 1024 * 1024
 
 
 def _write_log(path: Path) -> None:
-    """Lines as a Go build with -x writes them: long commands, many alike."""
+    """Write lines as a Go build with -x does: long commands, many alike."""
     rng = random.Random(1)
     words = [f"vendor/example.org/{rng.randrange(10**6):x}/pkg{n}" for n in range(400)]
     written = 0
@@ -53,13 +53,13 @@ def _measured(act: Callable[[], Any], answer: Any) -> None:
 
 
 def _status(name: str) -> int:
-    """A line of the kernel's account of this process, in KiB."""
+    """Return a value of the kernel's account of this process, in KiB."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return int(next(line for line in lines if line.startswith(f"{name}:")).split()[1])
 
 
 def _apart(act: Callable[[], Any]) -> tuple[Any, float, float]:
-    """The result, the seconds, and by how many MiB the peak memory of a process of its own grew."""
+    """Run ``act`` in a process of its own; return the result, the seconds, and by how many MiB its peak memory grew."""
     context = multiprocessing.get_context("spawn")
     answer = context.Queue()
     process = context.Process(target=_measured, args=(act, answer))
@@ -70,7 +70,7 @@ def _apart(act: Callable[[], Any]) -> tuple[Any, float, float]:
 
 
 def fetch_and_store(url: str, folder: Path) -> Written:
-    """What a worker does with one log, without the database."""
+    """Fetch and store one log as a worker does, without the database."""
     spool = folder / "spool"
     with spool.open("wb") as file:
         writer = LogWriter(file, LIMIT)
@@ -89,17 +89,17 @@ def _reader(folder: Path, written: Written) -> LogReader:
 
 
 def window(folder: Path, written: Written, line: int) -> int:
-    """A page's thousand lines."""
+    """Read the thousand lines of a page."""
     return len(_reader(folder, written).window(line, 1000))
 
 
 def search(folder: Path, written: Written, words: str) -> int:
-    """All hits up to the page's limit."""
+    """Search the log; return the number of hits up to the page's limit."""
     return len(_reader(folder, written).search(words).lines)
 
 
 def whole(url: str) -> int:
-    """What must not be done: the log as one text in memory."""
+    """Read the log as one text into memory, which the service must not do, for comparison."""
     kept = bytearray()
     download(url, kept.extend, Limits(size=8 * LIMIT, total=600))
     return len(kept.decode().splitlines())

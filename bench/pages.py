@@ -1,4 +1,4 @@
-"""Matrix and list pages with 100,000 builds × 5 chroots, through HTTP and beside the bare SQL of a page."""
+"""Measure pages and API with 100,000 builds × 5 chroots, through HTTP and beside the bare SQL of a page."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A database as large as years of use: 100,000 builds with five chroots each."""
+"""Fill a database as years of use would: 100,000 builds with five chroots each."""
 
 from __future__ import annotations
 

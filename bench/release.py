@@ -1,4 +1,4 @@
-"""From a release's webhook to the last of its four submissions: real worker, broker, rpmbuild, sandbox COPR."""
+"""Measure from a release's webhook to the last of its four submissions: real worker, broker, rpmbuild, sandbox COPR."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def _walk(db: Database, wake: Wake, tag: str) -> float:
 
 
 def _copr_floor(farm: Farm) -> float:
-    """One bare request to the sandbox COPR: what every answer of it costs at least."""
+    """Return the seconds of one bare request to the sandbox COPR: what every answer of it costs at least."""
     host = farm.copr_url.removeprefix("http://")
     started = time.perf_counter()
     connection = http.client.HTTPConnection(host, timeout=10)

@@ -1,4 +1,4 @@
-"""Spec and SRPM: rendering, the check by the real rpmspec, and rpmbuild beside its plain call."""
+"""Measure spec and SRPM: rendering, the check by the real rpmspec, and rpmbuild beside its plain call."""
 
 from __future__ import annotations
 
@@ -16,9 +16,8 @@ from service.domain.fedora import Branch
 from service.domain.reports import Srpm
 from service.domain.specs import SpecFile
 from workers.packaging import offline
-from workers.packaging.spec_check import check_spec, check_text
-from workers.packaging.spec_lint import NOT_INSTALLED, lint_spec
-from workers.packaging.srpm import build_srpm
+from workers.packaging.rpm_commands import build_srpm
+from workers.packaging.spec_check import NOT_INSTALLED, check_spec, check_text, lint_spec
 
 TAG = "v1.35.6"
 SOURCE_BYTES = 12 * 1024 * 1024
@@ -26,7 +25,7 @@ PEER = "packit (specfile): 230 ms for one version change; `packit` itself starts
 
 
 def _source(folder: Path, name: str) -> Path:
-    """A stand-in of 12 MB that does not compress any further, as a source archive does not."""
+    """Write a stand-in of 12 MB that does not compress any further, as a source archive does not."""
     path = folder / name
     noise = random.Random(1).randbytes(SOURCE_BYTES)
     with gzip.GzipFile(path, "wb", compresslevel=1, mtime=0) as handle:
@@ -35,7 +34,7 @@ def _source(folder: Path, name: str) -> Path:
 
 
 def _plain(folder: Path, spec: SpecFile, source: Path) -> None:
-    """``rpmbuild -bs`` as anybody would call it, on a spec that plain rpm can read."""
+    """Call ``rpmbuild -bs`` without our macros, on a spec that plain rpm can read."""
     simple = folder / "plain.spec"
     simple.write_text(
         f"Name: plain\nVersion: 1\nRelease: 1\nSummary: x\nLicense: MIT\nSource0: {source.name}\n%description\nx\n"
@@ -53,7 +52,7 @@ def _lint(spec: SpecFile, branch: Branch) -> str:
 
 
 def _bare_lint() -> str:
-    """The start of rpmlint's interpreter, which is most of what it costs."""
+    """Measure the start of rpmlint's interpreter, which is most of what it costs."""
     if shutil.which("rpmlint") is None:
         return ""
     start = timed(

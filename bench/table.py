@@ -1,4 +1,4 @@
-"""One table for all figures."""
+"""Time functions and print figures as a Markdown table."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ class Figure:
 
 
 def percentile(samples: Sequence[float], share: float) -> float:
-    """The value below which ``share`` (0 to 1) of the samples lie."""
+    """Return the value below which ``share`` (0 to 1) of the samples lie."""
     ordered = sorted(samples)
     return ordered[min(int(len(ordered) * share), len(ordered) - 1)]
 
 
 def timed(act: Callable[[], object], *, rounds: int, warm: int = 1) -> list[float]:
-    """Seconds of each of ``rounds`` runs, after ``warm`` unmeasured ones."""
+    """Return the seconds of each of ``rounds`` runs, after ``warm`` unmeasured ones."""
     for _ in range(warm):
         act()
     samples = []
@@ -36,7 +36,7 @@ def timed(act: Callable[[], object], *, rounds: int, warm: int = 1) -> list[floa
 
 
 def spread(samples: Sequence[float]) -> str:
-    """Median and p99 in milliseconds."""
+    """Return median and p99 in milliseconds, as text."""
     return f"p50 {statistics.median(samples) * 1000:.1f} ms, p99 {percentile(samples, 0.99) * 1000:.1f} ms"
 
 

@@ -1,4 +1,4 @@
-"""Webhook acknowledgement: 10 kB signed deliveries, each with its own guid, by 1 to 64 clients."""
+"""Measure how fast webhooks are acknowledged: 10 kB signed deliveries, each with its own guid, by 1 to 64 clients."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 import uuid
+from collections.abc import Mapping
 from pathlib import Path
 
 import psycopg
@@ -81,7 +82,7 @@ def _attack(
 
 
 def _load(port: int, path: str, clients: int) -> str:
-    """Run the clients in a process of their own; requests per second and latencies as text."""
+    """Run the clients in a process of their own; return requests per second and latencies as text."""
     queue: multiprocessing.Queue[tuple[list[float], list[int]]] = multiprocessing.Queue()
     process = multiprocessing.Process(target=_attack, args=(port, path, clients, queue))
     process.start()
@@ -139,6 +140,15 @@ def _service(database_url: str, state: Path) -> Server:
     )
 
 
+def _answers(kind: str, url: str, state: Path, bare: Mapping[int, str]) -> list[Figure]:
+    """Measure the service on one database, beside the bare answers by number of clients."""
+    with _service(url, state) as port:
+        return [
+            Figure(f"{kind}, {n} clients", _load(port, "/webhooks/github", n), f"bare ASGI: {bare[n]}")
+            for n in CLIENTS
+        ]
+
+
 def _postgres_floor(url: str) -> str:
     with psycopg.connect(
         url.replace("postgresql+psycopg://", "postgresql://"), autocommit=True
@@ -176,10 +186,7 @@ def run() -> None:
             url = postgres.url(postgres.new_database())
             migrations.upgrade(url)
             floor = _postgres_floor(url)
-            with _service(url, state) as port:
-                for n in CLIENTS:
-                    measured = _load(port, "/webhooks/github", n)
-                    figures.append(Figure(f"PostgreSQL, {n} clients", measured, f"bare ASGI: {bare[n]}"))
+            figures += _answers("PostgreSQL", url, state, bare)
             figures.append(
                 Figure("one fsynced insert, psycopg, 1 client", floor, "the floor of a durable answer")
             )
@@ -188,10 +195,7 @@ def run() -> None:
         url = f"sqlite:///{state}/bench.sqlite"
         migrations.upgrade(url)
         floor = _sqlite_floor(state)
-        with _service(url, state) as port:
-            for n in CLIENTS:
-                measured = _load(port, "/webhooks/github", n)
-                figures.append(Figure(f"SQLite, {n} clients", measured, f"bare ASGI: {bare[n]}"))
+        figures += _answers("SQLite", url, state, bare)
         figures.append(Figure("one synced insert, sqlite3, 1 client", floor, "the floor of a durable answer"))
     figures.append(Figure("the nearest peer", PEER))
     print_figures("Webhook acknowledgement (10 kB, HMAC checked, durable before 202)", figures)

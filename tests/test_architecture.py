@@ -52,7 +52,6 @@ ARROWS = {
     "service.distgit": Arrow((*KEPT, "service.access", "service.builds"), SQL),
     "service.sidetags": Arrow((*KEPT, "service.access", "service.builds"), SQL),
     # The web: pages, then the API, then who calls, then what all need.
-    "service.web.log": Arrow((), ("structlog",)),
     "service.web.base": Arrow(
         (
             *KEPT,
@@ -83,19 +82,16 @@ ARROWS = {
             *(
                 "service.settings",
                 "service.board",
-                "service.web.log",
                 "service.web.health",
                 "service.web.webhooks",
             ),
             *("service.web.base", "service.web.access", "service.web.api", "service.web.pages"),
         ),
-        (*WEB, "anyio", "uvicorn"),
+        (*WEB, "anyio", "structlog", "uvicorn"),
     ),
     "migrations": Arrow(("service.store",), ("alembic", "sqlalchemy")),
     # workers: act.
-    "workers.app": Arrow(("service.settings", "service.wake"), ("celery",)),
     "workers.binaries": Arrow(("service.domain",), ("elftools",)),
-    "workers.outcomes": Arrow(("service.builds",)),
     "workers.buildsystems": Arrow(("service.domain",), ("requests", "urllib3")),
     "workers.buildsystems.copr": Arrow(
         ("service.domain", "workers.buildsystems"), ("copr", "requests", "requests_toolbelt", "urllib3")
@@ -116,7 +112,7 @@ ARROWS = {
     "workers.distgit": Arrow(
         (
             *(*CORE, "service.builds", "service.distgit", *PORTS),
-            *("workers.outcomes", "workers.context", "workers.sources", "workers.packaging"),
+            *("workers.context", "workers.sources", "workers.packaging"),
         ),
         ("httpx2",),
     ),
@@ -124,7 +120,6 @@ ARROWS = {
         (
             *(*KEPT, "service.board", "service.builds", "service.results", "workers.buildsystems"),
             *(
-                "workers.outcomes",
                 "workers.binaries",
                 "workers.context",
                 "workers.sources",
@@ -136,23 +131,24 @@ ARROWS = {
     "workers.builds": Arrow(
         (
             *(*CORE, "service.contacts", "service.releases", "service.builds", "service.sidetags"),
-            *("workers.buildsystems", "workers.outcomes", "workers.context", "workers.sources"),
+            *("workers.buildsystems", "workers.context", "workers.sources"),
             *("workers.packaging", "workers.distgit"),
         ),
         ("structlog",),
     ),
     "workers.follow_ups": Arrow(
         (
-            *("service.builds", "workers.outcomes", "workers.context"),
+            *("service.builds", "workers.context"),
             *("workers.distgit", "workers.results", "workers.builds"),
         ),
         ("structlog",),
     ),
-    "workers.tasks": Arrow(
+    "workers.app": Arrow(
         (
-            *("service.wake", "workers.app", "workers.context"),
+            *("service.settings", "service.wake", "workers.context"),
             *("workers.follow_ups", "workers.results", "workers.builds"),
-        )
+        ),
+        ("celery",),
     ),
     # A proof needs the table of workarounds and a toolchain, and neither database nor network.
     "workers.proofs": Arrow(("service.domain", "service.catalog", "workers.binaries")),
@@ -432,9 +428,9 @@ def test_each_rule_sees_what_it_forbids(rule: object, broken: str, sound: str) -
         ("service.releases.intake", "from service.web.app import create_app", False),
         ("service.store.session", "from workers.builds.steps import advance", False),
         ("service.web.base.context", "from service.web.api.schemas import Matrix", False),
-        ("service.web.api.read", "from service.web.pages import matrix", False),
+        ("service.web.api.builds", "from service.web.pages import matrix", False),
         ("workers.sources.fetch", "from service.store.session import Database", False),
-        ("workers.packaging.srpm", "from workers.builds import steps", False),
+        ("workers.packaging.rpm_commands", "from workers.builds import steps", False),
         ("workers.buildsystems.kerberos", "from workers.buildsystems.koji import client", False),
         ("workers.builds.steps", "from service.web import app", False),
         ("workers.builds.steps", "from service import web", False),

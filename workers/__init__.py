@@ -1,1 +1,1 @@
-"""workers act: fetch sources, build SRPMs, submit, poll."""
+"""The workers and the command line: they fetch sources, build SRPMs, submit builds and poll them."""

@@ -1,4 +1,4 @@
-"""ELF files read for their facts: what the linker left, and what Go recorded. No program is run for it."""
+"""Read facts from ELF files: hardening flags, undefined Go symbols, and the build info that Go recorded."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ _SYMBOLS_LIMIT = 256 * 1024 * 1024
 
 
 class BinaryUnreadable(ValueError):
-    """Not an ELF file, or a broken one; ``str(error)`` is one line that names the file."""
+    """The file is not ELF, or broken; ``str(error)`` is one line that names the file."""
 
 
 def is_elf(path: Path) -> bool:
-    """Whether the file begins as ELF does. Raises OSError."""
+    """Return whether the file begins as ELF does. Raises OSError."""
     with path.open("rb") as handle:
         return handle.read(4) == b"\x7fELF"
 
 
 def read_binary(path: Path) -> BinaryFacts:
-    """The facts of one executable or shared object, of any architecture and byte order.
+    """Read the facts of one executable or shared object, of any architecture and byte order; nothing is run.
 
     Stripping does not hide any of them. About 50 ms for a CRI-O of 80 MB, of which only the headers, the
     dynamic symbols and Go's record are read. Raises BinaryUnreadable, and OSError where the file is not there.
@@ -82,7 +82,7 @@ def _facts(elf: ELFFile) -> BinaryFacts:
 
 
 def _undefined(elf: ELFFile) -> Iterator[str]:
-    """Names of ``.dynsym`` without a section: Go exports so many that the library's own loop takes seconds."""
+    """Yield the undefined names of ``.dynsym``: Go exports so many that the library's own loop takes seconds."""
     section = elf.get_section_by_name(".dynsym")
     if section is None:
         return
@@ -119,7 +119,7 @@ def _go_build(elf: ELFFile) -> GoBuild | None:
 
 
 def _text(data: bytes, start: int) -> tuple[bytes, int]:
-    """A text after its length as a varint, and the position behind it."""
+    """Return a text that follows its length as a varint, and the position behind it."""
     length = shift = 0
     while True:
         byte = data[start]

@@ -1,4 +1,4 @@
-"""What every step needs: settings, database, catalogue, hints and build systems. One per process."""
+"""The context of a worker process: settings, database, catalogue, hints, build systems and forges."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ NO_OWNER = "nobody"
 
 @dataclass
 class Context:
-    """Made after a fork, never before: it holds connections."""
+    """What tasks and commands work with; one a process. Made after a fork, never before: it holds connections."""
 
     settings: Settings
     db: Database
@@ -46,17 +46,17 @@ class Context:
 
     @property
     def catalog(self) -> Catalog:
-        """The catalogue that holds now: the files' under the overrides in the database."""
+        """Return the catalogue in force: that of the files, with the overrides in the database on top."""
         return self.live_catalog.look().catalog
 
     def system(self, name: str) -> BuildSystem:
-        """The adapter for a build system, connected once per process. Raises BuildSystemError."""
+        """Return the adapter of a build system, connected once per process. Raises BuildSystemError."""
         if name not in self._systems:
             self._systems[name] = connect(name, AdapterConfig(self.settings.state_dir, self._options(name)))
         return self._systems[name]
 
     def forge(self, policy: DistGitPolicy) -> Forge:
-        """The forge of a target's dist-git, connected once per process. Raises ForgeRefused."""
+        """Return the forge of a target's dist-git, connected once per process. Raises ForgeRefused."""
         if policy.forge is None:
             raise ForgeRefused("the target names no forge any more")
         token = self.settings.forge_token.get_secret_value()
@@ -66,7 +66,7 @@ class Context:
         return self._forges[config]
 
     def lookaside_credentials(self) -> Credentials:
-        """What may be shown to a lookaside cache: dist-git's accounts are Koji's."""
+        """Return the credentials for a lookaside cache, which are Koji's: dist-git and Koji share accounts."""
         settings = self.settings
         by_certificate = settings.koji_auth == "certificate" and settings.koji_certificate is not None
         return Credentials(
@@ -108,7 +108,7 @@ class Context:
 
 
 def load_catalog(settings: Settings) -> Catalog:
-    """The catalogue that the settings name. Raises BadCatalog."""
+    """Load the catalogue that the settings name. Raises BadCatalog."""
     return load(
         settings.catalog_dir,
         copr_owner=settings.copr_owner or NO_OWNER,
@@ -122,7 +122,7 @@ _current: dict[int, Context] = {}
 
 
 def current() -> Context:
-    """This process's context, made at first use; a forked child makes its own. Raises SettingsError, BadCatalog."""
+    """Return this process's context, made at first use and anew in a fork. Raises SettingsError, BadCatalog."""
     pid = os.getpid()
     if pid not in _current:
         _current.clear()

@@ -1,4 +1,4 @@
-"""Running follow-ups: claim, act by kind, record. What comes to nothing is tried again, and ends with its reason."""
+"""Run a follow-up of a build: claim it, call the function for its kind, record the outcome or try again later."""
 
 from __future__ import annotations
 
@@ -15,17 +15,19 @@ from service.builds.follow_ups import (
     SHIPPED,
     SURPLUS,
     VERIFY,
+    Again,
+    Done,
     FollowUpWork,
+    NotYet,
     claim_follow_up,
     end_follow_up,
     postpone_follow_up,
     repeat_follow_up,
 )
-from workers.builds.surplus import search_surplus
+from workers.builds.steps import search_surplus
 from workers.context import Context
-from workers.distgit.new_packages import look_for_repository
-from workers.distgit.pull_watch import watch_pull
-from workers.outcomes import Again, Done, NotYet
+from workers.distgit.commit import look_for_repository
+from workers.distgit.pull_requests import watch_pull
 from workers.results.build_logs import fetch_logs
 from workers.results.diagnosis import read_for_cause
 from workers.results.shipping import look_at_tags
@@ -49,9 +51,8 @@ log = structlog.get_logger()
 
 
 def run_follow_up(ctx: Context, follow_up_id: int) -> None:
-    """Run one follow-up if it is due. Never raises for trouble of the outside: that becomes a reason."""
+    """Run one follow-up if it is due. Errors, also those of other systems, become its reason."""
     settings = ctx.settings
-
     work = claim_follow_up(
         ctx.db,
         follow_up_id,

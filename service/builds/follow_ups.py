@@ -74,6 +74,36 @@ class FollowUpWork:
 
 
 @dataclass(frozen=True)
+class Done:
+    """A runner has ended the follow-up: one line for the history, and what records its findings when it is closed."""
+
+    outcome: str
+    record: Record | None = None
+
+
+@dataclass(frozen=True)
+class Again:
+    """A runner wants to run again after a pause; its findings are recorded now, and no try is spent."""
+
+    text: str
+    delay_seconds: float
+    record: Record | None = None
+
+
+class NotYet(Exception):
+    """A runner could not do its work yet and is tried again; ``str(error)`` is one line that is shown meanwhile.
+
+    ``retry_after`` is seconds, 0 for the usual pause, which doubles with each try. ``spend_try=False``, where the
+    other side is away or not ready, spends no try: only the follow-up's deadline ends it.
+    """
+
+    def __init__(self, reason: str, *, retry_after: float = 0.0, spend_try: bool = True) -> None:
+        super().__init__(reason)
+        self.retry_after = retry_after
+        self.spend_try = spend_try
+
+
+@dataclass(frozen=True)
 class SurplusWork:
     """What a search for surplus builds of one submission needs. ``keep`` is the external id that we follow.
 

@@ -1,10 +1,16 @@
-"""The web application. Start it with ``uvicorn --factory service.web.app:create_app``."""
+"""Makes the web application: middlewares, routes and log.
+
+Start it with ``uvicorn --factory service.web.app:create_app``.
+"""
 
 from __future__ import annotations
 
+import logging
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import structlog
 from anyio import to_thread
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
@@ -13,11 +19,8 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from service.board import BadCursor
 from service.settings import Settings, load_settings
-from service.web.access.limits import WriteLimits
-from service.web.api import actions, catalog_actions, checks, logs, read
-from service.web.api.etags import Tags
+from service.web import api, pages
 from service.web.api.openapi import described
-from service.web.base.answers import EveryAnswer
 from service.web.base.context import WebContext
 from service.web.base.errors import (
     DATABASE_AWAY,
@@ -27,12 +30,10 @@ from service.web.base.errors import (
     on_invalid_request,
     on_problem,
 )
-from service.web.base.problem import Problem
+from service.web.base.middleware import ETags, EveryAnswer, WriteLimits
+from service.web.base.problems import Problem
+from service.web.base.render import serve_asset
 from service.web.health import healthz, metrics, readyz
-from service.web.log import configure_log
-from service.web.pages import causes, forms, matrix, releases, rules, side_tags, sign_in
-from service.web.pages import logs as log_pages
-from service.web.pages import service as service_pages
 from service.web.webhooks import receive_github
 
 # Measured on two cores: four threads serve more than forty, which only wait for each other.
@@ -40,7 +41,7 @@ THREADS = 4
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
-    """The application; without ``settings`` they are read from the environment. Raises SettingsError."""
+    """Make the application; without ``settings`` they are read from the environment. Raises SettingsError."""
     chosen = settings or load_settings()
 
     @asynccontextmanager
@@ -65,27 +66,13 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     app.openapi = lambda: described(app)  # type: ignore[method-assign]
     # The last one added is the outermost.
-    app.add_middleware(Tags)
+    app.add_middleware(ETags)
     app.add_middleware(WriteLimits, body_limit=chosen.body_limit)
     app.add_middleware(EveryAnswer)
     if proxies := chosen.proxies():
         app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=proxies)
-    app.include_router(service_pages.router)
-    app.include_router(read.router)
-    app.include_router(logs.router)
-    app.include_router(checks.router)
-    app.include_router(actions.router)
-    app.include_router(catalog_actions.router)
-    app.include_router(causes.router)
-    app.include_router(causes.pages)
-    app.include_router(side_tags.router)
-    app.include_router(side_tags.pages)
-    app.include_router(matrix.router)
-    app.include_router(releases.router)
-    app.include_router(log_pages.router)
-    app.include_router(sign_in.router)
-    app.include_router(forms.router)
-    app.include_router(rules.router)
+    for router in (*api.ROUTERS, *pages.ROUTERS):
+        app.include_router(router)
     app.add_exception_handler(Problem, on_problem)
     app.add_exception_handler(HTTPException, on_http_exception)
     app.add_exception_handler(BadCursor, on_bad_cursor)
@@ -93,8 +80,30 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     for kind in DATABASE_AWAY:
         app.add_exception_handler(kind, on_database_away)
     app.add_route("/webhooks/github", receive_github, methods=["POST"], include_in_schema=False)
-    app.add_route("/static/{name}", service_pages.serve_asset, methods=["GET"], include_in_schema=False)
+    app.add_route("/static/{name}", serve_asset, methods=["GET"], include_in_schema=False)
     app.add_route("/healthz", healthz, methods=["GET"], include_in_schema=False)
     app.add_route("/readyz", readyz, methods=["GET"], include_in_schema=False)
     app.add_route("/metrics", metrics, methods=["GET"], include_in_schema=False)
     return app
+
+
+def configure_log() -> None:
+    """Set structlog up unless the process has done so; the server's access log would say everything twice."""
+    logging.getLogger("uvicorn.access").disabled = True
+    if structlog.is_configured():
+        return
+    renderer: structlog.typing.Processor = structlog.processors.JSONRenderer()
+    if sys.stderr.isatty():
+        renderer = structlog.dev.ConsoleRenderer()
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )

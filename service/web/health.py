@@ -1,4 +1,4 @@
-"""``/healthz`` (alive), ``/readyz`` (the database can store), ``/metrics`` (Prometheus)."""
+"""Answers ``/healthz`` (alive), ``/readyz`` (the database can store) and ``/metrics`` (Prometheus)."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ log = structlog.get_logger()
 
 
 class _Undo(Exception):
-    """Ends the probe's transaction without keeping what it wrote."""
+    """Raised to end the probe's transaction without keeping what it wrote."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Readiness:
 
 
 def probe_database(db: Database) -> Readiness:
-    """Try a real write, which is undone, and read what is overdue."""
+    """Try a real write to the database, undo it, and read what is overdue."""
     try:
         try:
             with db.transaction() as session:
@@ -62,12 +62,12 @@ def probe_database(db: Database) -> Readiness:
 
 
 async def healthz(request: Request) -> Response:
-    """Alive: the process answers. Says nothing of the database or the broker."""
+    """Answer that the process is alive. Says nothing of the database or the broker."""
     return JSONResponse({"status": "alive"}, headers={"Cache-Control": "no-store"})
 
 
 async def readyz(request: Request) -> Response:
-    """503 only if the database cannot store. The broker and what is overdue are told, not judged."""
+    """Answer whether the database can store: 503 only if not. The broker and overdue work are told, not judged."""
     context = context_of(request)
     ready = await _within(lambda: probe_database(context.db), context)
     if ready is None:
@@ -85,9 +85,9 @@ async def readyz(request: Request) -> Response:
 
 
 async def metrics(request: Request) -> Response:
-    """Prometheus' text format. Without a database the figures of the process are still there."""
+    """Answer Prometheus. Without a database the metrics of the process are still there."""
     context = context_of(request)
-    text = context.figures.text(
+    text = context.metrics.text(
         await _within(lambda: _read_health(context.db), context),
         dropped=context.wake.dropped,
         groups=context.inbox.groups,

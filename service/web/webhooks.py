@@ -1,4 +1,4 @@
-"""``POST /webhooks/github``: check cheaply in a fixed order, store durably, answer, and only then hint."""
+"""Receives ``POST /webhooks/github``: checks it, stores it durably, answers, and only then sends a hint."""
 
 from __future__ import annotations
 
@@ -13,11 +13,9 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
 from service.releases.intake import Incoming
-from service.web.base.budget import Reservation
 from service.web.base.context import WebContext, context_of
-from service.web.base.errors import problem_response
-from service.web.base.inbox import InboxUnavailable
-from service.web.base.problem import Problem
+from service.web.base.inbox import InboxUnavailable, Reservation
+from service.web.base.problems import Problem, problem_response
 
 # Parsing more than this on the event loop would be felt by everybody else.
 PARSE_ON_LOOP = 256 * 1024
@@ -29,7 +27,7 @@ _EVENT = re.compile(r"[!-~]{1,60}", re.ASCII)
 
 
 async def receive_github(request: Request) -> Response:
-    """The endpoint: the answers and their order are those of the table in the interface."""
+    """Answer one delivery of GitHub; the checks stand in the order of docs/life-of-a-release.md."""
     context = context_of(request)
     try:
         return await _receive(request, context)

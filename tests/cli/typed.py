@@ -1,4 +1,4 @@
-"""``cryopack`` as typed, twice: in a process of its own, and in this one, which is quicker by its imports."""
+"""Run ``cryopack`` as a user types it: in a process of its own, or in this one, which saves the imports."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from service.domain.fedora import Branch
 from service.domain.specs import SpecFile
 from service.settings import Settings
 from tests.flow.house import House
-from workers.packaging.spec_lint import lint_spec
+from workers.packaging.spec_check import lint_spec
 
 LINTED: dict[tuple[str, Branch], str] = {}
 

@@ -13,14 +13,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from workers import tasks
 from workers.app import app
 from workers.builds import deliveries, polling, steps
 from workers.buildsystems.copr.adapter import Copr
 from workers.buildsystems.koji.adapter import Koji
 from workers.buildsystems.koji.client import KojiClient
 
-__all__ = ["BOUNDARIES", "app", "tasks"]
+__all__ = ["BOUNDARIES", "app"]
 
 BOUNDARIES: dict[str, tuple[Any, str]] = {
     "claim_delivery": (deliveries, "claim_delivery"),

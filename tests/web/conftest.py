@@ -1,4 +1,4 @@
-"""Applications to call: empty ones on both databases, and one with the scene."""
+"""Live applications for the tests: empty ones on both databases, and one that shows the scene."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A real server on a loopback port, and GitHub's way of calling it."""
+"""A real server on a loopback port, and requests as GitHub sends them."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class LiveApp:
         return httpx2.get(self.url + path, headers=headers, timeout=20, verify=NO_TLS)
 
     def request(self, method: str, path: str) -> httpx2.Response:
-        """A request without a body."""
+        """Send a request without a body."""
         return httpx2.request(method, self.url + path, timeout=20, verify=NO_TLS)
 
     def deliver(self, body: bytes, **changes: str | None) -> httpx2.Response:
@@ -94,12 +94,12 @@ class LiveApp:
 
 
 def sign(body: bytes, secret: str = SECRET) -> str:
-    """GitHub's X-Hub-Signature-256."""
+    """Return GitHub's X-Hub-Signature-256 of a body."""
     return "sha256=" + hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
 
 
 def github_headers(body: bytes, **changes: str | None) -> dict[str, str]:
-    """The headers of a delivery. Names are written with underscores: ``x_github_event="ping"``."""
+    """Return the headers of a delivery. Names are written with underscores: ``x_github_event="ping"``."""
     headers: dict[str, str | None] = {
         "content-type": "application/json",
         "x-github-delivery": str(uuid.uuid4()),
@@ -113,7 +113,7 @@ def github_headers(body: bytes, **changes: str | None) -> dict[str, str]:
 
 @contextlib.contextmanager
 def serving(database_url: str, **overrides: Any) -> Iterator[LiveApp]:
-    """An application on that database, with a secret and without a broker unless told otherwise."""
+    """Run an application on that database, with a secret and without a broker unless told otherwise."""
     values: dict[str, Any] = {
         "database_url": database_url,
         "broker_url": NO_BROKER,

@@ -1,4 +1,4 @@
-"""A small world with a build in every state, walked there by the real functions and by nothing else."""
+"""A database with a build in every state, brought there by the service's own functions only."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ HOSTILE = (
 
 
 class Scene:
-    """Drives builds by target id."""
+    """A database whose builds can be brought to any state, by version and target id."""
 
     def __init__(self, db: Database, catalog: Catalog) -> None:
         self.db = db
@@ -52,11 +52,11 @@ class Scene:
         self._external = 10_000
 
     def announce(self, tag: str, **changes: Any) -> None:
-        """A release's webhook, stored and processed."""
+        """Store and process a release's webhook."""
         deliver(self.db, self.catalog, payload(tag, **changes), guid=f"guid-{tag}")
 
     def build_id(self, version: str, target: str) -> int:
-        """The latest attempt."""
+        """Return the id of the latest attempt."""
         with self.db.reader() as session:
             found = session.scalars(
                 select(PackageBuild.id)
@@ -67,13 +67,13 @@ class Scene:
         return found
 
     def prepare(self, version: str, target: str) -> BuildWork:
-        """Claimed and preparing."""
+        """Bring a build to preparing."""
         work = claim_build(self.db, self.build_id(version, target), lease_seconds=LONG, max_tries=6)
         assert work is not None
         return work
 
     def submit(self, version: str, target: str) -> BuildWork:
-        """Rendered, with its SRPM, and in submitting."""
+        """Bring a build to submitting, with its spec and SRPM."""
         work = self.prepare(version, target)
         record_source_facts(self.db, work.release_id, FACTS)
         number = reserve_release_number(
@@ -111,7 +111,7 @@ class Scene:
         return going
 
     def run(self, version: str, target: str) -> None:
-        """Accepted by the build system and running."""
+        """Bring a build to running."""
         work = self.submit(version, target)
         self._external += 1
         ref = BuildRef(
@@ -122,7 +122,7 @@ class Scene:
         )
 
     def report(self, version: str, target: str, chroots: Mapping[str, tuple[ChrootState, str]]) -> None:
-        """One poll's answer; architectures that are not named have succeeded."""
+        """Record one poll's answer; architectures that are not named have succeeded."""
         self.run(version, target)
         build_id = self.build_id(version, target)
         for poll in claim_polls(self.db, "copr", self._project(), lease_seconds=LONG, max_tries=9):
@@ -141,12 +141,12 @@ class Scene:
                 record_report(self.db, poll, BuildReport(poll.ref, tuple(rows)), poll_seconds=LONG)
 
     def succeed(self, version: str, *targets: str) -> None:
-        """Every architecture succeeded."""
+        """Bring builds to succeeded, on every architecture."""
         for target in targets:
             self.report(version, target, {})
 
     def ship(self, version: str, target: str, stage: Stage) -> None:
-        """What a look at its tags writes down of a build."""
+        """Record what a look at a build's tags saw."""
         seen = Shipping(stage, datetime.now(UTC), ended=False, text=f"it is {stage}")
         with self.db.transaction() as session:
             build = session.get_one(PackageBuild, self.build_id(version, target))

@@ -1,1 +1,1 @@
-"""The steps of a build: prepare, submit, poll; deliveries, side tags and surplus builds beside them."""
+"""The life of a build in the workers: deliveries plan it, steps submit it, polling follows it; and side tags."""

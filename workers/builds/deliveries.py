@@ -1,4 +1,4 @@
-"""Processing deliveries, sweeping what is due, reconciling: the tasks that plan work for others."""
+"""Process webhook deliveries, reconcile with upstream's releases, and send hints for everything that is due."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ log = structlog.get_logger()
 
 
 def process(ctx: Context, delivery_id: int) -> None:
-    """Understand one delivery; our own trouble makes it due again, and errored in the end."""
+    """Process one delivery. An error of ours makes it due again, and errored when all tries are spent."""
     settings = ctx.settings
     lease = min(settings.step_lease_seconds, DELIVERY_LEASE_SECONDS)
     token = claim_delivery(ctx.db, delivery_id, lease_seconds=lease, max_tries=settings.max_tries)
@@ -40,7 +40,7 @@ def process(ctx: Context, delivery_id: int) -> None:
 
 
 def sweep(ctx: Context) -> None:
-    """Send a hint for everything whose time has come. A lost hint is sent again by the next sweep."""
+    """Send a hint for everything that is due. A lost hint is sent again by the next sweep."""
     due = find_due(ctx.db)
     for delivery_id in due.deliveries:
         ctx.wake.delivery(delivery_id)
@@ -57,7 +57,7 @@ def sweep(ctx: Context) -> None:
 
 
 def reconcile(ctx: Context) -> Reconciled:
-    """Plan every family that a target takes again, against the catalogue and upstream's own list."""
+    """Plan again every family that a target builds, against the catalogue and upstream's list of releases."""
     total = Reconciled()
     for family in filter(lambda each: ctx.catalog.is_built(each.name), ctx.catalog.families.values()):
         try:

@@ -1,4 +1,4 @@
-"""Following builds to their end: one read per project."""
+"""Poll running builds at their build system, one request per project, and record what was seen."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ log = structlog.get_logger()
 
 
 def poll_project(ctx: Context, system_name: str, project: str) -> None:
-    """Read all due builds of one project at once and write down what was seen."""
+    """Poll all due builds of one project at once and record what was seen."""
     polls = claim_polls(
         ctx.db,
         system_name,
@@ -80,7 +80,7 @@ def _release(
     *,
     spend_try: bool = False,
 ) -> None:
-    """Give builds back that could not be read. Being away spends the deadline; waiting on would be for ever."""
+    """Release builds that could not be polled, and give up those long past their deadline."""
     for poll in polls:
         if poll.long_past:
             _give_up(ctx, poll, reason, canceled.get(poll.build_id))
@@ -88,9 +88,9 @@ def _release(
 
 
 def _cancel_all(ctx: Context, system: BuildSystem, polls: Sequence[PollWork]) -> dict[int, str]:
-    """Ask for the end of what somebody or the deadline wants to end; what became of those of which we are rid, by id.
+    """Cancel builds that a person or the deadline ends; return what became of those that are done with, by build id.
 
-    It stops when half of the lease is used up: what is left is asked for at the next poll.
+    It stops when half of the lease is used up: the rest is cancelled at the next poll.
     """
     canceled: dict[int, str] = {}
     enough = time.monotonic() + ctx.settings.poll_lease_seconds / 2
@@ -104,7 +104,7 @@ def _cancel_all(ctx: Context, system: BuildSystem, polls: Sequence[PollWork]) ->
 def _record(
     ctx: Context, poll: PollWork, report: BuildReport | PollProblem | None, canceled: str | None
 ) -> None:
-    """Write one answer down. ``canceled`` says what became of a cancel that was confirmed."""
+    """Record one answer. ``canceled`` says what became of a cancel that was confirmed."""
     pace = ctx.settings.poll_seconds
     if report is None:
         report = PollProblem("the build system left this build out of its answer")
@@ -130,7 +130,7 @@ def _record(
 
 
 def _has_verdict(poll: PollWork, report: BuildReport | PollProblem) -> bool:
-    """Whether the build is not to be given up: it ended by itself, or it could not be read and may have.
+    """Return whether the build is not to be given up: it ended by itself, or it could not be read and may have.
 
     A cancel that we sent because of the deadline is no verdict; one that somebody asked for is.
     """
@@ -152,7 +152,7 @@ def _give_up(ctx: Context, poll: PollWork, said: str, canceled: str | None) -> N
 
 
 def _cancel(ctx: Context, system: BuildSystem, poll: PollWork) -> str:
-    """What became of the cancel, where we are rid of the build; empty where the other side did not take it."""
+    """Cancel one build. Returns what became of it if we need not poll it any more, empty if the cancel failed."""
     name = poll.ref.system
     try:
         system.cancel(poll.ref)

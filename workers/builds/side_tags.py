@@ -1,4 +1,4 @@
-"""Side tags at the build system: made once, looked at, removed; and the turn of a build in one."""
+"""Make, look at and remove Koji side tags, each made only once; and let builds take their turn in one."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ log = structlog.get_logger()
 
 
 def advance_side_tag(ctx: Context, side_tag_id: int) -> None:
-    """Take one side tag as far as it goes now. Never raises for trouble of the outside: that becomes a reason."""
+    """Claim one side tag and carry out its step. Errors, also those of other systems, become its reason."""
     work = claim_side_tag(ctx.db, side_tag_id, lease_seconds=ctx.settings.step_lease_seconds)
     if work is None:
         return
@@ -54,7 +54,7 @@ def advance_side_tag(ctx: Context, side_tag_id: int) -> None:
 
 
 def side_tagged(ctx: Context, name: str) -> SideTagged:
-    """The build system as one that has side tags. Raises NeedsPerson where it has none."""
+    """Return a build system that has side tags. Raises NeedsPerson where it has none."""
     system = ctx.system(name)
     if not isinstance(system, SideTagged):
         raise NeedsPerson(f"{name} has no side tags; take side_tag from its targets")
@@ -62,7 +62,7 @@ def side_tagged(ctx: Context, name: str) -> SideTagged:
 
 
 def make(ctx: Context, work: SideTagWork, system: SideTagged) -> None:
-    """Ask for a side tag: the intent first, then the act."""
+    """Make a side tag: record the intent, then ask the build system."""
     try:
         fence = system.open_side_tag(work.base_target)
     except (NeedsPerson, SubmissionRefused) as error:
@@ -89,7 +89,7 @@ def make(ctx: Context, work: SideTagWork, system: SideTagged) -> None:
 
 
 def look_again(ctx: Context, work: SideTagWork, system: SideTagged) -> None:
-    """Somebody may have asked for it before us: search until the answer is certain, and take what is found."""
+    """Search for a side tag that an earlier request may have made, and use it; ask again if there is certainly none."""
     found = system.find_side_tags(work.fence)
     record_contact(ctx.db, work.system)
     known = [str(name) for name in work.fence.get("known") or ()]
@@ -103,7 +103,7 @@ def look_again(ctx: Context, work: SideTagWork, system: SideTagged) -> None:
 
 
 def look(ctx: Context, work: SideTagWork, system: SideTagged) -> None:
-    """See what the tag holds; remove it where that was intended and still holds."""
+    """Read and record what the tag holds; remove it if that is intended and still right."""
     seen = system.look_at_side_tag(work.name, work.fence) if work.name else TagSeen(exists=False)
     record_contact(ctx.db, work.system)
     if record_look(ctx.db, work, seen, look_seconds=_pace(ctx)):
@@ -124,7 +124,7 @@ STEPS: Mapping[SideTagState, Callable[[Context, SideTagWork, SideTagged], None]]
 def before_preparation(ctx: Context, work: BuildWork) -> bool:
     """Let a build of a set join its side tag. False: it was prepared before and still waits for its turn.
 
-    So whoever waits for hours does not fetch and render again each time.
+    So a build that waits for hours is not fetched and rendered again each time.
     """
     if work.target.side_tag is None:
         return True
@@ -135,7 +135,7 @@ def before_preparation(ctx: Context, work: BuildWork) -> bool:
 
 
 def take_turn(ctx: Context, work: BuildWork) -> BuildWork | None:
-    """The prepared build as one that is built in its side tag. None: it has not its turn, which is recorded.
+    """Return the prepared build with its side tag as target. None: it is not its turn yet, which is recorded.
 
     Raises BuildSystemUnavailable, NeedsPerson.
     """
@@ -146,9 +146,9 @@ def take_turn(ctx: Context, work: BuildWork) -> BuildWork | None:
 
 
 def without_side_tag(ctx: Context, work: BuildWork, reason: str) -> None:
-    """What becomes of a build whose side tag somebody removed between its turn and its submission.
+    """End or delay a build whose side tag was removed between its turn and its submission.
 
-    One that was handed over before has been searched for by now, and certainly is not there.
+    One in ``submitting`` has been searched for by now, and is certainly not at the build system.
     """
     if work.state is BuildState.SUBMITTING:
         end_build(
@@ -159,7 +159,7 @@ def without_side_tag(ctx: Context, work: BuildWork, reason: str) -> None:
 
 
 def _ready(ctx: Context, work: BuildWork) -> Turn | None:
-    """The turn of a build that may go on now. None: it waits, which is recorded."""
+    """Return the turn of a build that may go on now. None: it waits, which is recorded."""
     system = side_tagged(ctx, work.target.system)
     turn = _turn(ctx, work, system.side_tag_base(work.target))
     if turn is None:

@@ -1,13 +1,18 @@
-"""The steps of a build: prepare, submit, look again. Claim, act, record; no transaction is open while acting."""
+"""The steps of a build until its build system has it: prepare, submit, search for a submission that is in doubt.
+
+Each step claims the build, acts, and records the outcome; no transaction is open while it acts.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import structlog
 
 from service.builds.claims import BuildWork, back_off, claim_build, end_build, permit_submission
+from service.builds.follow_ups import Done, FollowUpWork, NotYet, surplus_work
 from service.builds.submissions import (
     begin_resubmit,
     begin_submit,
@@ -22,7 +27,10 @@ from service.domain.states import BuildState
 from workers.builds.side_tags import before_preparation, take_turn, without_side_tag
 from workers.buildsystems import (
     BuildSystem,
+    BuildSystemError,
     BuildSystemUnavailable,
+    BuildVanished,
+    ForeignBuild,
     NameTaken,
     NeedsPerson,
     SideTagVanished,
@@ -45,7 +53,7 @@ log = structlog.get_logger()
 
 
 def advance(ctx: Context, build_id: int) -> None:
-    """Take one build as far as it goes now. Never raises for trouble of the outside: that becomes a reason."""
+    """Claim one build and carry out its step. Errors, also those of other systems, become the build's reason."""
     settings = ctx.settings
     work = claim_build(
         ctx.db, build_id, lease_seconds=settings.step_lease_seconds, max_tries=settings.max_tries
@@ -83,7 +91,7 @@ def advance(ctx: Context, build_id: int) -> None:
 
 
 def prepare(ctx: Context, work: BuildWork) -> None:
-    """Spec, sources, SRPM or commit; the build's turn in its side tag; then the intent; then the submission itself."""
+    """Make the SRPM or commit, take the build's turn in its side tag, record the intent to submit, then submit."""
     if not before_preparation(ctx, work):
         return
     made = _make(ctx, work)
@@ -111,7 +119,7 @@ def prepare(ctx: Context, work: BuildWork) -> None:
 
 
 def _make(ctx: Context, work: BuildWork) -> tuple[Srpm | ScmCommit, SpecFile, int | None] | None:
-    """What is handed over, its spec, and its release number where we count it. None: nothing yet, which is recorded."""
+    """Make what is handed over; return it, its spec, and its release number where we count it. None: not ready yet."""
     if work.target.dist_git is None:
         prepared = prepare_srpm(ctx, work)
         return prepared.srpm, prepared.spec, prepared.release_number
@@ -120,7 +128,7 @@ def _make(ctx: Context, work: BuildWork) -> tuple[Srpm | ScmCommit, SpecFile, in
 
 
 def look_again(ctx: Context, work: BuildWork) -> None:
-    """Somebody may have submitted this build before us: search until the answer is certain, and adopt."""
+    """Search for an earlier submission of this build until the answer is certain; adopt it, else submit again."""
     system = ctx.system(work.target.system)
     doubt = note_doubt(ctx.db, work)
     if doubt is None:
@@ -152,7 +160,7 @@ def look_again(ctx: Context, work: BuildWork) -> None:
 
 
 def hand_over(ctx: Context, work: BuildWork, handed: Srpm | ScmCommit, system: BuildSystem) -> None:
-    """The act itself. Any doubt leaves the build in ``submitting``, where the next claim looks before it acts."""
+    """Submit to the build system. Any doubt leaves the build in ``submitting``, where the next claim searches first."""
     if not permit_submission(ctx.db, work, lease_seconds=ctx.settings.step_lease_seconds):
         return
     try:
@@ -219,3 +227,63 @@ def _try_again(ctx: Context, work: BuildWork, reason: str) -> None:
 
 def _line(error: BaseException) -> str:
     return str(error).split("\n", 1)[0][:300]
+
+
+def search_surplus(ctx: Context, work: FollowUpWork) -> Done:
+    """Follow-up: cancel all builds under the submission's key but the one that we follow. Raises NotYet.
+
+    One build that cannot be cancelled does not protect the others.
+    """
+    wanted = surplus_work(ctx.db, work)
+    if not wanted.settled:
+        raise NotYet("", retry_after=ctx.settings.poll_seconds, spend_try=False)
+    try:
+        system = ctx.system(wanted.target.system)
+        fence = {**wanted.fence, "doubt_seconds": float("inf")}
+        found = system.find(wanted.target, SubmissionKey(wanted.key), fence)
+    except (BuildSystemUnavailable, NeedsPerson) as error:
+        raise _search_later(ctx, error) from error
+    except BuildSystemError as error:
+        raise NotYet(f"looking for surplus builds: {error}", retry_after=ctx.settings.poll_seconds) from error
+    twins = [ref for ref in found.refs if ref.external_id != wanted.keep]
+    known = {ref.external_id for ref in twins}
+    if wanted.given_up is not None and wanted.given_up.external_id not in known:
+        twins.append(wanted.given_up)
+    _cancel_twins(ctx, system, twins)
+    if not found.certain:
+        raise NotYet(
+            f"{wanted.target.system} could not say for certain that there is no surplus build",
+            retry_after=ctx.settings.poll_seconds,
+            spend_try=False,
+        )
+    if not twins:
+        return Done("no surplus build was found")
+    ids = ", ".join(ref.external_id for ref in twins)
+    return Done(f"canceled surplus {wanted.target.system} builds {ids}")
+
+
+def _cancel_twins(ctx: Context, system: BuildSystem, twins: Sequence[BuildRef]) -> None:
+    refused: BuildSystemError | None = None
+    enough = time.monotonic() + ctx.settings.step_lease_seconds / 2
+    for ref in twins:
+        if time.monotonic() > enough:
+            raise NotYet("more surplus builds are cancelled in the next round", spend_try=False)
+        try:
+            system.cancel(ref)
+        except (BuildVanished, ForeignBuild):
+            continue
+        except BuildSystemError as error:
+            refused = error
+    if isinstance(refused, (BuildSystemUnavailable, NeedsPerson)):
+        raise _search_later(ctx, refused) from refused
+    if refused is not None:
+        raise NotYet(
+            f"a surplus build was not cancelled: {refused}", retry_after=ctx.settings.poll_seconds
+        ) from refused
+
+
+def _search_later(ctx: Context, error: BuildSystemError) -> NotYet:
+    """Return a NotYet that spends no try: a surplus build may run on through an outage, which the search outlasts."""
+    named = error.retry_after if isinstance(error, BuildSystemUnavailable) else 0.0
+    pause = max(named, ctx.settings.poll_seconds)
+    return NotYet(f"looking for surplus builds: {error}", retry_after=pause, spend_try=False)

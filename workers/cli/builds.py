@@ -199,12 +199,12 @@ def log(
 
 
 def name_of(build: dict[str, Any]) -> str:
-    """The NVR, or package and version while there is none."""
+    """Return a build's NVR, or package and version while there is none."""
     return str(build["nvr"] or f"{build['package']}-{build['version']}")
 
 
 def event_line(event: dict[str, Any]) -> str:
-    """One line of a build's history."""
+    """Return one line of a build's history."""
     move = f"{event['old_state'] or '-'} → {event['new_state']}" if event["new_state"] else event["kind"]
     at = read_time(event["at"])
     return f"{at:%Y-%m-%d %H:%M:%S} UTC  {move:26} {event['chroot']} {event['text']}".rstrip()

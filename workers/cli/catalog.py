@@ -1,4 +1,4 @@
-"""``cryopack target …``, ``stream …``, ``branch …``, ``catalog …``: what is built where, changed without a restart."""
+"""``cryopack target …``, ``stream …``, ``branch …``, ``catalog …``: show and change what is built where."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from typing import Annotated, Any
 import typer
 
 from service.settings import load_settings
-from workers.cli.output import Json, fail, print_json, print_table, told
-from workers.cli.service import service
+from workers.cli.output import Json, fail, print_json, print_table
+from workers.cli.service import report_errors, service
 from workers.context import NO_OWNER
 from workers.packaging import offline
+from workers.packaging.spec_check import SpecRefused
 
 targets_app = typer.Typer(no_args_is_help=True, help="Targets: pause, resume, edit.")
 streams_app = typer.Typer(no_args_is_help=True, help="Streams: confirm a new one, end an old one.")
@@ -105,7 +106,7 @@ def drop(override_id: Annotated[int, typer.Argument(min=1, help="The override's 
 @catalog_app.command()
 def check() -> None:
     """Load the catalogue's files and render and parse every spec that they can make."""
-    with told():
+    with report_errors(SpecRefused):
         settings = load_settings()
         catalog, notes = offline.check_catalog(
             settings.catalog_dir,

@@ -1,4 +1,4 @@
-"""``cryopack cause …``: which causes were met, and names for unknown ones."""
+"""``cryopack cause …``: list the causes of failures, and name unknown ones."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from service import board
 from service.domain.diagnosis import Fault, Retry
 from service.results import diagnoses
 from service.store.session import database_now
-from workers.cli.output import Json, age, context, print_json, print_table, told
+from workers.cli.output import Json, age, print_json, print_table
+from workers.cli.service import context, report_errors
 
 causes_app = typer.Typer(no_args_is_help=True, help="Causes of failures: list them, name an unknown one.")
 
@@ -48,7 +49,7 @@ def name(
     retry: Annotated[Retry, typer.Option(help="Whether building the same again helps.")] = Retry.NO,
 ) -> None:
     """Name an unknown cause: from now on it is a rule, for all that look the same."""
-    with context() as ctx, told():
+    with context() as ctx, report_errors():
         done = diagnoses.name_cluster(
             ctx.db, cluster, cause=cause, why=why, advice=advice, reference=reference, fault=fault, retry=retry,
             by=getpass.getuser(),

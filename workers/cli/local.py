@@ -1,4 +1,4 @@
-"""The service on this machine, as the command line sees it: the same answers as the API's, without a server."""
+"""The command line's access to the service on this machine: the API's answers, read from the database itself."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from service.sidetags.lifecycle import SideTagAsked, give_up_side_tag, go_on_sid
 from workers.cli.output import plain
 from workers.context import Context
 
-# The state that a resource is asked about by the word before the dot.
+# What each action changes of a target, stream or branch.
 CHANGES: Mapping[str, Mapping[str, Any]] = {
     "target.pause": {"enabled": False},
     "target.resume": {"enabled": True},
@@ -29,14 +29,14 @@ CHANGES: Mapping[str, Mapping[str, Any]] = {
 
 
 class LocalService:
-    """Reads and commands on the database itself. Raises CommandRefused and its like, as the commands do."""
+    """Reads and commands on this machine's database. Raises CommandRefused and DomainError, as the commands do."""
 
     def __init__(self, ctx: Context) -> None:
         self._ctx = ctx
         self._by = getpass.getuser()
 
     def matrix(self) -> dict[str, Any]:
-        """Targets, and rows with their cells in the targets' order."""
+        """Return the targets, and rows with their cells in the targets' order."""
         with self._ctx.db.reader() as session:
             found = board.matrix(session, self._ctx.catalog, datetime.now(UTC))
         rows = []
@@ -55,7 +55,7 @@ class LocalService:
         return {"targets": plain(found.columns), "rows": rows, "counts": dict(found.counts)}
 
     def builds(self, filters: Mapping[str, Any], limit: int) -> list[dict[str, Any]]:
-        """Builds, newest first."""
+        """Return builds, newest first."""
         states = tuple(filters.get("state") or ())
         wanted = board.BuildFilter(
             stream=filters.get("stream"),
@@ -67,39 +67,39 @@ class LocalService:
             return _list(board.list_builds(session, wanted, limit=limit).items)
 
     def build(self, build_id: int) -> dict[str, Any]:
-        """One build with its chroots and how it was made."""
+        """Return one build with its chroots and how it was made."""
         detail = self._detail(build_id)
         rest = plain(detail)
         return {**rest.pop("build"), **rest, "attempts": [attempt.id for attempt in detail.attempts]}
 
     def events(self, build_id: int) -> list[dict[str, Any]]:
-        """A build's history, oldest first."""
+        """Return a build's history, oldest first."""
         return _list(self._detail(build_id).events)
 
     def deliveries(self, limit: int) -> list[dict[str, Any]]:
-        """Webhook deliveries, newest first."""
+        """Return webhook deliveries, newest first."""
         with self._ctx.db.reader() as session:
             return _list(board.list_deliveries(session, limit=limit).items)
 
     def audit(self, filters: Mapping[str, Any], limit: int) -> list[dict[str, Any]]:
-        """Who asked for what, newest first."""
+        """Return who asked for what, newest first."""
         with self._ctx.db.reader() as session:
             return _list(board.list_audit(session, **filters, limit=limit).items)
 
     def overrides(self) -> list[dict[str, Any]]:
-        """What differs from the catalogue's files."""
+        """Return what differs from the catalogue's files."""
         with self._ctx.db.reader() as session:
             return _list(overrides.read_overrides(session))
 
     def retry(self, build_id: int, strategy: str | None) -> dict[str, Any]:
-        """A new attempt at an ended build's cell."""
+        """Start a new attempt at an ended build's cell."""
         commands.check_retry(self._ctx.db, self._ctx.catalog, build_id, strategy)
         return self._asked(
             commands.request_build(self._ctx.db, self._ctx.catalog, build_id, by=self._by, strategy=strategy)
         )
 
     def cancel(self, build_id: int) -> dict[str, Any]:
-        """Ask for a build's end."""
+        """Ask for a build to be cancelled."""
         return self._asked(commands.request_cancel(self._ctx.db, build_id, by=self._by))
 
     def resume(self, build_id: int) -> dict[str, Any]:
@@ -119,12 +119,12 @@ class LocalService:
         )
 
     def side_tags(self, filters: Mapping[str, Any], limit: int) -> list[dict[str, Any]]:
-        """Side tags, newest first."""
+        """Return side tags, newest first."""
         with self._ctx.db.reader() as session:
             return _list(board.list_side_tags(session, **filters, limit=limit).items)
 
     def side_tag(self, side_tag_id: int) -> dict[str, Any]:
-        """One side tag with its history."""
+        """Return one side tag with its history."""
         with self._ctx.db.reader() as session:
             detail = board.side_tag_detail(session, side_tag_id)
         if detail is None:
@@ -181,7 +181,7 @@ class LocalService:
         return dict(plain(done))
 
     def drop_override(self, override_id: int, why: str) -> dict[str, Any]:
-        """Go back to the files."""
+        """Drop an override, so that the files count again."""
         done = overrides.drop_override(
             self._ctx.db, self._ctx.live_catalog.files, override_id, why=why, by=self._by
         )
@@ -194,11 +194,11 @@ class LocalService:
         return {"text": made.text, "token": plain(made.row)}
 
     def list_tokens(self) -> list[dict[str, Any]]:
-        """Every token, without its text."""
+        """Return every token, without its text."""
         return _list(tokens.list_tokens(self._ctx.db))
 
     def revoke_token(self, name: str) -> dict[str, Any]:
-        """End a token."""
+        """Revoke a token."""
         return dict(plain(tokens.revoke_token(self._ctx.db, name, by=self._by)))
 
     def _detail(self, build_id: int) -> board.BuildDetail:

@@ -16,14 +16,15 @@ from workers.builds import deliveries
 from workers.cli.builds import builds_app
 from workers.cli.catalog import branches_app, catalog_app, streams_app, targets_app
 from workers.cli.causes import causes_app
-from workers.cli.output import Json, context, fail, print_json, print_table, told
+from workers.cli.output import Json, fail, print_json, print_table
 from workers.cli.rules import rules_app
-from workers.cli.service import choose, service
+from workers.cli.service import choose, context, report_errors, service
 from workers.cli.side_tags import side_tags_app
 from workers.cli.specs import render, srpm
 from workers.cli.tokens import audit, tokens_app
 from workers.context import load_catalog
-from workers.machine import sample, supervisor
+from workers.machine import release_delivery, supervisor
+from workers.machine.bootstrap import running_settings
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -63,7 +64,7 @@ def up_command(
     ] = False,
 ) -> None:
     """Start everything on this machine: web, worker, beat, and a sandbox where no COPR account is configured."""
-    with told():
+    with report_errors():
         raise typer.Exit(supervisor.run(load_settings(), port=port, with_parent=with_parent))
 
 
@@ -73,7 +74,7 @@ def web(
     port: Annotated[int, typer.Option(min=1, max=65535)] = 8000,
 ) -> None:
     """Start the web service in the foreground."""
-    with told():
+    with report_errors():
         load_settings()
     _become(
         "uvicorn", "service.web.app:create_app", "--factory", "--host", host, "--port", str(port),
@@ -92,7 +93,7 @@ def worker(
     ] = ",".join(QUEUES),
 ) -> None:
     """Start a worker in the foreground. Without --queues it serves all of them."""
-    with told():
+    with report_errors():
         load_catalog(load_settings())
         chosen = [name.strip() for name in queues.split(",") if name.strip()]
         if not chosen or not set(chosen) <= set(QUEUES):
@@ -103,7 +104,7 @@ def worker(
 @app.command()
 def beat() -> None:
     """Start the clock that sweeps what is due and reconciles. One is enough, and there must be one."""
-    with told():
+    with report_errors():
         settings = load_settings()
         settings.state_dir.mkdir(parents=True, exist_ok=True)
     _become(
@@ -115,8 +116,8 @@ def beat() -> None:
 @app.command()
 def migrate() -> None:
     """Bring the database to the newest schema; safe to repeat."""
-    with told():
-        migrations.upgrade(supervisor.running_settings(load_settings()).database())
+    with report_errors():
+        migrations.upgrade(running_settings(load_settings()).database())
     typer.echo("the database has the newest schema")
 
 
@@ -130,11 +131,11 @@ def send_release(
     repository: Annotated[str, typer.Option(help="The upstream repository.")] = "cri-o/cri-o",
 ) -> None:
     """Send a signed GitHub release delivery to a running service, as GitHub would."""
-    with told():
-        settings = supervisor.running_settings(load_settings())
+    with report_errors():
+        settings = running_settings(load_settings())
         if not settings.secrets():
             fail("CRYOPACK_GITHUB_WEBHOOK_SECRETS is empty: there is nothing to sign with")
-        answer = sample.deliver(
+        answer = release_delivery.deliver(
             url or settings.base_url, settings.secrets()[0], repository, tag, action=action
         )
     typer.echo(f"HTTP {answer.status}: {answer.body}")

@@ -1,4 +1,4 @@
-"""A service elsewhere, as the command line sees it: its API over HTTP, with a token where one is given."""
+"""The command line's access to a service elsewhere: its API over HTTP, with a token where one is given."""
 
 from __future__ import annotations
 
@@ -10,14 +10,17 @@ from urllib.parse import quote
 import httpx2
 
 from service.settings import Settings
-from workers.cli.failures import RemoteFailed
 
 TIMEOUT = httpx2.Timeout(30.0, connect=5.0)
 PAGE = 200
 
 
+class RemoteFailed(Exception):
+    """The service elsewhere refused, or did not answer; ``str(error)`` is one line that says which and what to do."""
+
+
 class RemoteService:
-    """The same questions and commands as LocalService, asked at ``settings.server``. Raises RemoteFailed."""
+    """The methods of LocalService, carried out by the API of ``settings.server``. Raises RemoteFailed."""
 
     def __init__(self, settings: Settings) -> None:
         token = settings.token.get_secret_value()
@@ -32,19 +35,19 @@ class RemoteService:
         self._client.close()
 
     def matrix(self) -> dict[str, Any]:
-        """Targets, and rows with their cells in the targets' order."""
+        """Return the targets, and rows with their cells in the targets' order."""
         return self._ask("GET", "/matrix")
 
     def builds(self, filters: Mapping[str, Any], limit: int) -> list[dict[str, Any]]:
-        """Builds, newest first."""
+        """Return builds, newest first."""
         return self._list("/builds", filters, limit)
 
     def build(self, build_id: int) -> dict[str, Any]:
-        """One build with its chroots and how it was made."""
+        """Return one build with its chroots and how it was made."""
         return self._ask("GET", f"/builds/{build_id}")
 
     def events(self, build_id: int) -> list[dict[str, Any]]:
-        """A build's history, oldest first."""
+        """Return a build's history, oldest first."""
         found: list[dict[str, Any]] = []
         cursor = None
         while True:
@@ -57,23 +60,23 @@ class RemoteService:
                 return found
 
     def deliveries(self, limit: int) -> list[dict[str, Any]]:
-        """Webhook deliveries, newest first."""
+        """Return webhook deliveries, newest first."""
         return self._list("/deliveries", {}, limit)
 
     def audit(self, filters: Mapping[str, Any], limit: int) -> list[dict[str, Any]]:
-        """Who asked for what, newest first."""
+        """Return who asked for what, newest first."""
         return self._list("/audit", filters, limit)
 
     def overrides(self) -> list[dict[str, Any]]:
-        """What differs from the catalogue's files."""
+        """Return what differs from the catalogue's files."""
         return list(self._ask("GET", "/overrides")["items"])
 
     def retry(self, build_id: int, strategy: str | None) -> dict[str, Any]:
-        """A new attempt at an ended build's cell."""
+        """Start a new attempt at an ended build's cell."""
         return self._ask("POST", f"/builds/{build_id}/retry", json={"strategy": strategy})
 
     def cancel(self, build_id: int) -> dict[str, Any]:
-        """Ask for a build's end."""
+        """Ask for a build to be cancelled."""
         return self._ask("POST", f"/builds/{build_id}/cancel")
 
     def resume(self, build_id: int) -> dict[str, Any]:
@@ -89,11 +92,11 @@ class RemoteService:
         return self._ask("POST", f"/builds/{build_id}/give-up", json={"why": why})
 
     def side_tags(self, filters: Mapping[str, Any], limit: int) -> list[dict[str, Any]]:
-        """Side tags, newest first."""
+        """Return side tags, newest first."""
         return self._list("/side-tags", filters, limit)
 
     def side_tag(self, side_tag_id: int) -> dict[str, Any]:
-        """One side tag with its history."""
+        """Return one side tag with its history."""
         return self._ask("GET", f"/side-tags/{side_tag_id}")
 
     def give_up_side_tag(self, side_tag_id: int, why: str) -> dict[str, Any]:
@@ -130,7 +133,7 @@ class RemoteService:
         )
 
     def drop_override(self, override_id: int, why: str) -> dict[str, Any]:
-        """Go back to the files."""
+        """Drop an override, so that the files count again."""
         return self._ask("DELETE", f"/overrides/{override_id}", json={"why": why})
 
     def create_token(self, name: str, scopes: list[str], expires_in: timedelta | None) -> dict[str, Any]:
@@ -139,11 +142,11 @@ class RemoteService:
         return self._ask("POST", "/tokens", json={"name": name, "scopes": scopes, "days": days})
 
     def list_tokens(self) -> list[dict[str, Any]]:
-        """Every token, without its text."""
+        """Return every token, without its text."""
         return list(self._ask("GET", "/tokens")["items"])
 
     def revoke_token(self, name: str) -> dict[str, Any]:
-        """End a token."""
+        """Revoke a token."""
         return self._ask("POST", f"/tokens/{quote(name, safe='')}/revoke")
 
     def _list(self, path: str, filters: Mapping[str, Any], limit: int) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""``cryopack rules …``: the table of workarounds, proved with the toolchain at hand, and what the proofs found."""
+"""``cryopack rules …``: list the workarounds with their latest proofs, and prove them with this machine's toolchain."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ from service.catalog import Catalog
 from service.domain.proofs import MEANINGS, Proved, Toolchain, Trial, Verdict, in_words
 from service.proofs import record_proofs
 from service.settings import load_settings
-from workers.cli.output import Json, context, fail, plain, print_json, print_table, told
+from workers.cli.output import Json, fail, plain, print_json, print_table
+from workers.cli.service import context, report_errors
 from workers.context import load_catalog
-from workers.proofs.run import prove as prove_rows
-from workers.proofs.toolchain import NoToolchain
+from workers.proofs import NoToolchain
+from workers.proofs import prove as prove_rows
 
 rules_app = typer.Typer(no_args_is_help=True, help="Workarounds: list them, and prove that each still cures.")
 
@@ -55,7 +56,7 @@ def prove(
 
     Status 1 where a row makes it worse or could not be tried.
     """
-    with told():
+    with report_errors():
         settings = load_settings()
         catalog = load_catalog(settings)
         unknown = sorted(set(row or ()) - {each.id for each in catalog.workarounds})

@@ -1,4 +1,4 @@
-"""``cryopack sidetag …``: the side tags that carry sets of packages; give one up, let one go on."""
+"""``cryopack sidetag …``: list and show side tags, give one up, let one go on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``cryopack render`` and ``cryopack srpm``: specs and source packages without server, database or network."""
+"""``cryopack render`` and ``cryopack srpm``: make specs and SRPMs without server, database or network."""
 
 from __future__ import annotations
 
@@ -10,9 +10,13 @@ from typing import Annotated
 import typer
 
 from service.settings import load_settings
-from workers.cli.output import existing, fail, told
+from workers.cli.output import existing_file, fail
+from workers.cli.service import report_errors
 from workers.context import load_catalog
 from workers.packaging import offline
+from workers.packaging.rpm_commands import SrpmFailed
+from workers.packaging.spec_check import SpecRefused
+from workers.sources.archives import SourceRefused
 
 Tag = Annotated[str, typer.Argument(help="An upstream tag such as v1.32.1.")]
 Family = Annotated[str, typer.Option(help="The catalogue's family.")]
@@ -20,6 +24,9 @@ BranchName = Annotated[str, typer.Option(help="A Fedora branch such as f44 or ra
 StrategyName = Annotated[
     str | None, typer.Option(help="How the linker trouble is met: default, strict, compat, ...")
 ]
+
+
+REFUSALS = (SourceRefused, SpecRefused, SrpmFailed)
 
 
 def render(
@@ -47,9 +54,9 @@ def render(
     """Print a spec, or write it with the files that belong beside it: no server, no database, no network."""
     if against is not None and not diff:
         fail("--against says what --diff compares with: give both")
-    with told():
+    with report_errors(*REFUSALS):
         catalog = load_catalog(load_settings())
-        archive = existing(source) if source else None
+        archive = existing_file(source) if source else None
         made = offline.render(
             catalog, tag, family=family, branch=branch, strategy=strategy, style=style, source=archive
         )
@@ -66,11 +73,11 @@ def render(
         if against == "neighbour":
             against = offline.neighbour_tag(made)
         other_tag = against or offline.previous_tag(made)
-        other = offline.render_text(
+        other = offline.render(
             catalog, other_tag, family=family, branch=branch, strategy=strategy, style=style
         )
     changed = difflib.unified_diff(
-        other.splitlines(True), made.spec.text.splitlines(True), f"{other_tag}.spec", f"{tag}.spec"
+        other.spec.text.splitlines(True), made.spec.text.splitlines(True), f"{other_tag}.spec", f"{tag}.spec"
     )
     sys.stdout.writelines(changed)
 
@@ -84,12 +91,12 @@ def srpm(
     family: Family = "cri-o",
 ) -> None:
     """Make an SRPM from an archive: no server, no database, no network."""
-    with told():
+    with report_errors(*REFUSALS):
         catalog = load_catalog(load_settings())
         made = offline.srpm(
             catalog,
             tag,
-            source=existing(source),
+            source=existing_file(source),
             directory=output,
             family=family,
             branch=branch,

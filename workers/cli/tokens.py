@@ -1,4 +1,4 @@
-"""``cryopack token …`` and ``cryopack audit``: who may ask for what, and who did."""
+"""``cryopack token …`` and ``cryopack audit``: create, list and revoke tokens; show who asked for what."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def revoke(name: Annotated[str, typer.Argument(help="The token's name.")]) -> No
 
 
 def lasting(text: str) -> timedelta | None:
-    """``12h``, ``30d`` or ``4w`` as a duration, ``never`` as None. Fails in one line for anything else."""
+    """Return ``12h``, ``30d`` or ``4w`` as a duration, ``never`` as None; exit with status 1 for anything else."""
     if text == "never":
         return None
     match = re.fullmatch(r"([1-9]\d{0,3})([hdw])", text)
@@ -73,7 +73,7 @@ def lasting(text: str) -> timedelta | None:
 
 
 def day(value: str | None) -> str:
-    """A time of an answer to the minute, with its zone; a dash for none."""
+    """Return a time of an answer to the minute, with its zone; a dash for none."""
     return f"{read_time(value):%Y-%m-%d %H:%M} UTC" if value else "-"
 
 

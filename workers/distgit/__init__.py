@@ -1,1 +1,1 @@
-"""Dist-git with real git: merge, commit, lookaside cache, pull requests."""
+"""Dist-git: the build's commit, its merge with what maintainers edited, the lookaside cache, pull requests."""

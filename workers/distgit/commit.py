@@ -1,47 +1,64 @@
-"""A build's commit in dist-git: fetch, merge, upload, commit, deliver. Every step looks before it acts.
+"""Bring a build's change into dist-git: fetch, merge, upload the source, commit, and push or propose it.
 
 It is proposed as a pull request from a fork (``workers/distgit/pull_requests.py``), or pushed where the catalogue says
-so. The change carries a key, written down before anything is done, as a trailer of its commit. So whoever comes after a
-crash finds the commit of its predecessor and takes it.
+so. Every step looks before it acts: the change carries a key, recorded before anything is done, as a trailer of its
+commit. So a worker that comes after a crash finds the commit of its predecessor and uses it.
 """
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from service.builds.claims import BuildWork, back_off, end_build
+from service.builds.follow_ups import Done, FollowUpWork, NotYet
 from service.distgit.changes import (
     Change,
     OtherChange,
     begin_change,
     find_change,
+    go_on_after_repository,
     hold_for_conflict,
+    hold_for_repository,
     last_generated,
     record_commit,
     record_landed,
+    waited_for,
 )
 from service.domain.distgit import (
     SOURCES,
     Decision,
     Delivery,
     DistGitPolicy,
+    FilePiece,
     PullState,
     Resolution,
     SpecEvr,
     commit_message,
+    decide,
+    merge_sources,
+    push_refusal,
+    settle,
     source_line,
 )
 from service.domain.errors import BadName
+from service.domain.fedora import Branch
 from service.domain.reports import ScmCommit
 from service.domain.specs import SpecFile
 from service.domain.states import BuildState
 from workers.context import Context
-from workers.distgit.git import Author, BranchMoved, GitTrouble, Repository
+from workers.distgit.git import (
+    Author,
+    BranchMoved,
+    GitTrouble,
+    Repository,
+    RepositoryMissing,
+    merge_lines,
+    remote_branches,
+)
 from workers.distgit.lookaside import LookasideRefused, LookasideTrouble, sha512_of, upload
-from workers.distgit.merge import CONFLICT_SHOWN, Merged, merge_files, merge_settled, refusal, refuse_unparsed
-from workers.distgit.new_packages import fetched_head
 from workers.distgit.pull_requests import (
     build_url,
     hold_for_forge,
@@ -52,20 +69,36 @@ from workers.distgit.pull_requests import (
 )
 from workers.forges import ForgeError, ForgeUnavailable
 from workers.packaging.preparation import locked, prepare_commit_files
+from workers.packaging.spec_check import SpecRefused, check_merged
 
 MOVED = "dist-git moved"
 NO_WAY = (
     "target {target} names no forge for a pull request, and {package} is not among its direct_push: name one of "
     "both, or commit by hand, and resume the build"
 )
+CONFLICT_SHOWN = 60_000
+FAVOUR: Mapping[Resolution, str] = {
+    Resolution.NONE: "",
+    Resolution.GENERATED: "theirs",
+    Resolution.DIST_GIT: "ours",
+}
 
 
 @dataclass(frozen=True)
 class Ready:
-    """A commit that may be handed to the build system, and the spec that was generated for it (None: earlier)."""
+    """A commit that may be handed to the build system, and the spec that was generated for it."""
 
     commit: ScmCommit
     spec: SpecFile
+
+
+@dataclass(frozen=True)
+class Merged:
+    """A merge of generated files with dist-git's: texts by file name (None removes one), and the conflicts' diff."""
+
+    decision: Decision
+    files: Mapping[str, str | None]
+    conflict: str
 
 
 def prepare_commit(ctx: Context, work: BuildWork, policy: DistGitPolicy) -> Ready | None:
@@ -109,7 +142,7 @@ def prepare_commit(ctx: Context, work: BuildWork, policy: DistGitPolicy) -> Read
 
 
 def restore_commit(ctx: Context, work: BuildWork, policy: DistGitPolicy) -> ScmCommit:
-    """The commit that was handed over before. Raises LookupError where none was written down."""
+    """Return the commit that was handed over before. Raises LookupError where none was recorded."""
     change = find_change(ctx.db, work.id)
     if change is None or not change.landed_commit:
         raise LookupError(f"build {work.id} was handed over without a commit of dist-git")
@@ -125,7 +158,7 @@ def _deliver(
     spec: SpecFile,
     archive: Path,
 ) -> str:
-    """The commit to build, or empty text where the build waits, is held or has ended."""
+    """Return the commit to build, or empty text where the build waits, is held or has ended."""
     url = policy.repository_url(work.package)
     sha512 = sha512_of(archive)
     sources = source_line(spec.source_name, sha512)
@@ -146,7 +179,7 @@ def _deliver(
         shown, evr = "What it changes is in its branch.", str(spec.version)
         propose(ctx, work, change, fork, base=head, evr=evr, diffstat=shown, decision=Decision.MERGE)
         return ""
-    merged = _merge(ctx, work, repository, head, generated, change)
+    merged = merge_change(ctx, work, repository, head, generated, change)
     if merged.decision is Decision.CONFLICT:
         _hold_conflict(ctx, work, merged.conflict, head)
         if fork is not None and change.pull is not None:
@@ -196,7 +229,7 @@ def _found(
     change: Change,
     mine: str,
 ) -> str:
-    """The branch holds the change: what it has by now is built, if that is still the version that was planned."""
+    """Build what the branch holds now, since the change is in it; end the build if that is another version."""
     merge = change.pull.merge_commit if change.pull is not None else ""
     # Where no commit is named, a branch that has not moved since the proposal does not show its merge yet.
     if not mine and (not repository.contains(head, merge) if merge else head == change.pull_base):
@@ -210,7 +243,7 @@ def _found(
     return _landed(ctx, work, head, None, f"{what} is in dist-git, whose commit {head[:12]} is built")
 
 
-def _merge(
+def merge_change(
     ctx: Context,
     work: BuildWork,
     repository: Repository,
@@ -218,8 +251,13 @@ def _merge(
     generated: Mapping[str, str],
     change: Change,
 ) -> Merged:
-    proposed = bool(change.pull is not None and change.pull_base and repository.knows(change.commit))
-    if change.resolution and proposed and head != change.pull_base:
+    """Merge what is generated now with the branch's head; the base is what was generated for it the last time.
+
+    What a person settled (``change.resolution``) holds for the conflict that was shown and for no other: what came to
+    dist-git since may be in conflict, too, and nobody has looked at that. ``done`` is about what is there.
+    """
+    moved = bool(change.pull_base) and head != change.pull_base
+    if change.resolution and change.pull is not None and moved and repository.knows(change.commit):
         # What a person settled is in the proposal already; it must not settle what came to dist-git since.
         before, ours = (
             {name: text for name in generated if (text := repository.read(commit, name)) is not None}
@@ -230,7 +268,11 @@ def _merge(
         ctx.db, package=work.package, branch=work.branch, repository=repository.url,
         key=repository.newest_key(head),
     )  # fmt: skip
-    return merge_settled(repository, head, base, generated, change)
+    if moved and change.resolution not in (Resolution.NONE, Resolution.DONE):
+        unsettled = merge_files(repository, head, base, generated, Resolution.NONE)
+        if unsettled.conflict[:CONFLICT_SHOWN] != change.conflict:
+            return unsettled
+    return merge_files(repository, head, base, generated, change.resolution)
 
 
 def _commit(
@@ -243,7 +285,7 @@ def _commit(
     evr: str,
     generated: Mapping[str, str],
 ) -> str:
-    """The commit upon the head, written down before it is pushed anywhere. Empty: the lease was lost."""
+    """Make the commit on the head and record it before it is pushed anywhere. Empty: the lease was lost."""
     family = ctx.catalog.families[work.family]
     message = commit_message(
         tag=work.tag, version=work.version, project=family.repository, bugs=work.bugs, key=change.key
@@ -289,3 +331,126 @@ def _end(ctx: Context, work: BuildWork, reason: str) -> str:
 def _later(ctx: Context, work: BuildWork, reason: str, *, pause: float | None = None) -> None:
     delay = look_seconds(ctx) if pause is None else pause
     back_off(ctx.db, work, reason, delay_seconds=delay, spend_try=False)
+
+
+def merge_files(
+    repository: Repository,
+    head: str,
+    base: Mapping[str, str],
+    generated: Mapping[str, str],
+    resolution: Resolution,
+) -> Merged:
+    """Merge generated files with dist-git's, three-way by line. Resolution ``done``: dist-git's file is taken as it is.
+
+    ``base`` is what was generated the last time.
+    """
+    pieces = [
+        FilePiece(name, base.get(name), repository.read(head, name), generated.get(name))
+        for name in sorted({*base, *generated})
+    ]
+    merged: dict[str, str | None] = {}
+    conflicts: list[str] = []
+    for piece in pieces:
+        if piece.name == SOURCES:
+            merged[SOURCES] = merge_sources(piece.base, piece.now, piece.new or "")
+            continue
+        settled, text = settle(piece)
+        if settled:
+            merged[piece.name] = text
+        elif resolution is Resolution.DONE:
+            merged[piece.name] = piece.now
+        elif piece.now is None or piece.new is None:
+            chosen = {Resolution.GENERATED: piece.new, Resolution.DIST_GIT: piece.now}
+            merged[piece.name] = chosen.get(resolution)
+            if resolution not in chosen:
+                conflicts.append(_deleted(piece))
+        else:
+            text, marked = merge_lines(piece.base or "", piece.now, piece.new, favour=FAVOUR[resolution])
+            merged[piece.name] = text
+            if marked:
+                conflicts.append(_diff(piece.name, piece.now, text))
+    return Merged(decide(pieces, merged, conflicts), merged, "\n".join(conflicts))
+
+
+def _diff(name: str, now: str, marked: str) -> str:
+    lines = difflib.unified_diff(
+        now.splitlines(), marked.splitlines(), f"dist-git/{name}", f"merged/{name}", lineterm="", n=3
+    )
+    return "\n".join(lines) + "\n"
+
+
+def _deleted(piece: FilePiece) -> str:
+    side, other = (
+        ("dist-git", "we generate it anew") if piece.now is None else ("we", "dist-git has changed it")
+    )
+    return f"{piece.name}: {side} removed it, and {other}\n"
+
+
+def refusal(spec: SpecFile, repository: Repository, head: str, merged: Merged) -> str:
+    """Return why the merged spec must not be pushed: not as planned, or not higher than before. Empty: it may."""
+    text, there = merged.files[spec.name], repository.read(head, spec.name)
+    if text is None:
+        return f"dist-git has no {spec.name} any more: a maintainer removed it"
+    new = SpecEvr.read(text)
+    refused = push_refusal(SpecEvr.read(there) if there is not None else None, new) if text != there else ""
+    if refused:
+        return refused
+    if new.version != spec.version:
+        return (
+            f"the spec in dist-git makes version {new.version or 'nothing'}, and {spec.version} was planned"
+        )
+    return ""
+
+
+def refuse_unparsed(spec: SpecFile, merged: Merged, branch: Branch) -> None:
+    """Parse a merged spec with rpmspec, unless it is the generated one, which was parsed before. Raises BadName."""
+    text = merged.files[spec.name]
+    if text is None or text == spec.text:
+        return
+    try:
+        check_merged(spec.name, text, package=spec.package, branch=branch)
+    except SpecRefused as error:
+        raise BadName(f"with this change, the spec in dist-git does not parse: {error}") from None
+
+
+def fetched_head(ctx: Context, work: BuildWork, policy: DistGitPolicy, repository: Repository) -> str:
+    """Fetch and return the head of the branch. Empty: it does not exist yet, and the build is held until it does."""
+    url = policy.repository_url(work.package)
+    missing, reason = "", ""
+    try:
+        repository.fetch()
+    except RepositoryMissing:
+        missing = "repository"
+        reason = f"dist-git has no repository {policy.namespace}/{work.package} yet ({url})"
+    head = "" if missing else repository.head(work.branch)
+    if not head and not missing:
+        missing, reason = "branch", f"dist-git's {work.package} has no branch {work.branch} yet"
+    if missing:
+        reason += "; see the checklist on this page. It goes on by itself when that is there"
+        hold_for_repository(
+            ctx.db, work, repository=url, missing=missing, reason=reason, look_seconds=look_seconds(ctx)
+        )
+    return head
+
+
+def look_for_repository(ctx: Context, work: FollowUpWork) -> Done:
+    """Follow-up: let a held build go on once its repository and branch are there. Raises NotYet until then."""
+    wanted = waited_for(ctx.db, work.build_id)
+    if wanted is None:
+        return Done("the build is not made from dist-git")
+    policy, package, branch = wanted
+    try:
+        branches = remote_branches(policy.repository_url(package))
+    except RepositoryMissing:
+        raise NotYet(
+            f"{package} has no repository in dist-git yet", retry_after=look_seconds(ctx), spend_try=False
+        ) from None
+    except GitTrouble as error:
+        raise NotYet(f"dist-git: {error}", retry_after=look_seconds(ctx), spend_try=False) from None
+    if branch not in branches:
+        raise NotYet(
+            f"dist-git's {package} has no branch {branch} yet", retry_after=look_seconds(ctx), spend_try=False
+        )
+    appeared = f"{package} with its branch {branch} is in dist-git now"
+    restarted = go_on_after_repository(ctx.db, work.build_id, why=appeared)
+    return Done(f"{appeared}; the build goes on" if restarted else appeared)

@@ -1,4 +1,4 @@
-"""git as a bounded child: no prompt, no configuration but ours, no hooks, no work tree.
+"""Fetch, read, commit and push dist-git repositories by running git without prompts, hooks or foreign configuration.
 
 A repository is kept bare and its files are read and written as objects, so that nothing in it (attributes, filters,
 hooks, submodules, links) is ever acted upon.
@@ -32,20 +32,20 @@ _MOVED = ("[rejected]", "non-fast-forward", "fetch first", "cannot lock ref", "s
 
 
 class GitTrouble(Exception):
-    """git or the other side did not do it; ``str(error)`` is one line."""
+    """git failed, or the remote refused; ``str(error)`` is one line."""
 
 
 class RepositoryMissing(GitTrouble):
-    """The other side says that there is no such repository."""
+    """The remote answers that there is no such repository."""
 
 
 class BranchMoved(GitTrouble):
-    """Somebody else pushed meanwhile: fetch and merge again."""
+    """The push was rejected because somebody else pushed meanwhile: fetch and merge again."""
 
 
 @dataclass(frozen=True)
 class Author:
-    """Who commits."""
+    """Author and committer of our commits."""
 
     name: str
     email: str
@@ -53,13 +53,13 @@ class Author:
 
 @dataclass(frozen=True)
 class Credential:
-    """Who pushes over HTTP. It goes to git through its environment, so that no list of processes shows it."""
+    """User and token to push over HTTP. git gets them in its environment, so that no list of processes shows them."""
 
     user: str
     token: str = field(repr=False)
 
     def environment(self, url: str) -> dict[str, str]:
-        """What git needs to use it for this address and for no other; nothing for SSH and files."""
+        """Return the environment by which git uses it for this address only; empty for SSH and files."""
         if not url.startswith(("https://", "http://")):
             return {}
         basic = base64.b64encode(f"{self.user}:{self.token}".encode()).decode()
@@ -73,7 +73,7 @@ class Credential:
 
 
 class Repository:
-    """A bare copy of one remote repository. The caller sees to it that one process at a time uses it."""
+    """A bare copy of one remote repository. The caller makes sure that one process at a time uses it."""
 
     def __init__(self, folder: Path, url: str, *, seconds: float = SECONDS) -> None:
         self._folder = folder
@@ -82,13 +82,13 @@ class Repository:
 
     @property
     def url(self) -> str:
-        """The address it is fetched from."""
+        """Return the address that it is fetched from."""
         return self._url
 
     def fetch(self) -> None:
-        """Bring every branch here, into a new copy where it was left broken. Raises RepositoryMissing, GitTrouble.
+        """Fetch every branch, into a new copy where the old one is broken. Raises RepositoryMissing, GitTrouble.
 
-        A git that was killed leaves locks and half of what it wrote, which no later one would mend.
+        A git that was killed leaves locks and half-written files, which no later git repairs.
         """
         try:
             self._fetch()
@@ -113,19 +113,19 @@ class Repository:
         return _call(check, seconds=self._seconds)[0] != 0
 
     def head(self, branch: str) -> str:
-        """The commit of a branch at the last fetch, empty where there is none."""
+        """Return the commit of a branch at the last fetch, empty where there is none."""
         told = self._run("for-each-ref", "--format=%(objectname)", f"refs/remotes/origin/{branch}")
         return told.strip()
 
     def commit_of(self, commit: str, key: str) -> str:
-        """The newest commit up to ``commit`` that carries the change's key, empty where none does."""
+        """Return the newest commit up to ``commit`` that carries the change's key, empty where none does."""
         wanted = f"^{TRAILER}: {key}$"
         return self._run(
             "log", "-1", "--format=%H", f"--grep={wanted}", "--extended-regexp", commit, "--"
         ).strip()
 
     def newest_key(self, commit: str) -> str:
-        """The key of the newest of our changes up to ``commit``, empty where there is none."""
+        """Return the key of the newest of our changes up to ``commit``, empty where there is none."""
         told = self._run(
             "log", "-1", "--format=%B", f"--grep=^{TRAILER}: [a-z0-9]+$", "--extended-regexp", commit, "--"
         )
@@ -133,19 +133,19 @@ class Repository:
         return found[-1] if found else ""
 
     def contains(self, head: str, commit: str) -> bool:
-        """Whether ``commit`` is ``head`` or below it."""
+        """Return whether ``commit`` is ``head`` or an ancestor of it."""
         return self.knows(commit) and not self._run("rev-list", "-1", commit, f"^{head}", "--").strip()
 
     def knows(self, commit: str) -> bool:
-        """Whether a commit is in this copy."""
+        """Return whether a commit is in this copy."""
         return " commit " in self._run("cat-file", "--batch-check", given=f"{commit}\n")
 
     def diffstat(self, before: str, after: str) -> str:
-        """What changed between two commits, a line a file."""
+        """Return what changed between two commits, one line a file."""
         return self._run("diff", "--stat=100", before, after, "--").rstrip()
 
     def read(self, commit: str, name: str) -> str | None:
-        """A file's text, None where it is not there. Raises GitTrouble for one that is no plain text of ours."""
+        """Return a file's text, None where it is not there. Raises GitTrouble for a link or a file too large."""
         listed = self._run("ls-tree", "-l", "-z", commit, "--", name).rstrip("\0")
         if not listed:
             return None
@@ -157,7 +157,7 @@ class Repository:
     def write_commit(
         self, parent: str, files: Mapping[str, str | None], message: str, author: Author, at: datetime
     ) -> str:
-        """Make a commit upon ``parent`` with some files replaced; None removes one. The same input, the same id."""
+        """Make a commit on ``parent`` with some files replaced; None removes one. The same input gives the same id."""
         with tempfile.TemporaryDirectory(prefix="cryopack-git-") as home:
             environment = {"GIT_INDEX_FILE": str(Path(home) / "index")}
             self._run("read-tree", parent, environment=environment)
@@ -181,7 +181,7 @@ class Repository:
         self._run("push", "--quiet", "--no-verify", url, f"{commit}:refs/heads/{branch}")
 
     def replace(self, url: str, commit: str, branch: str, *, expected: str, credential: Credential) -> None:
-        """Put a branch of ours at a commit if it is where it is ``expected`` (empty: not there).
+        """Force one of our branches to a commit if it still is at ``expected`` (empty: does not exist).
 
         Raises BranchMoved, RepositoryMissing, GitTrouble.
         """
@@ -199,7 +199,7 @@ class Repository:
 def remote_branches(
     url: str, *, credential: Credential | None = None, seconds: float = 30.0
 ) -> Mapping[str, str]:
-    """The branches of a remote repository and their commits. Raises RepositoryMissing, GitTrouble."""
+    """Return the branches of a remote repository and their commits. Raises RepositoryMissing, GitTrouble."""
     environment = credential.environment(url) if credential else {}
     told = _git(["ls-remote", "--heads", url], seconds=seconds, environment=environment)
     lines = (line.partition("\trefs/heads/") for line in told.splitlines())
@@ -207,9 +207,9 @@ def remote_branches(
 
 
 def merge_lines(base: str, now: str, new: str, *, favour: str = "") -> tuple[str, bool]:
-    """Merge three texts line by line; the merged text, and whether it has conflicts (then with their marks).
+    """Merge three texts line by line. Returned are the text, with marks where it conflicts, and whether it does.
 
-    ``favour`` settles the lines in conflict: ``ours`` is ``now``, ``theirs`` is ``new``.
+    ``favour`` resolves the conflicting lines: ``ours`` takes those of ``now``, ``theirs`` those of ``new``.
     """
     with tempfile.TemporaryDirectory(prefix="cryopack-merge-") as home:
         names = {"dist-git": now, "generated before": base, "generated now": new}

@@ -1,4 +1,6 @@
-"""Dist-git's lookaside cache: sources by package, name and SHA512. It is asked before anything is uploaded.
+"""Upload sources to dist-git's lookaside cache, after asking whether it has them.
+
+The cache keeps a source by package, file name and SHA512.
 
 The protocol is the one of dist-git's upload script, which fedpkg speaks: a form with ``name`` (the package, in its
 namespace), ``sha512sum`` and ``filename`` asks and is answered ``Available`` or ``Missing``; the same with the file in
@@ -17,7 +19,7 @@ from urllib.parse import urlsplit
 import httpx2
 
 from workers.buildsystems.kerberos import Credentials, KerberosTrouble, negotiate
-from workers.sources.certificates import trusted, with_certificate
+from workers.sources.downloads import tls_context, tls_context_with_certificate
 
 SECONDS = 60.0
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -28,11 +30,11 @@ class LookasideTrouble(Exception):
 
 
 class LookasideRefused(Exception):
-    """The cache does not let us in, and only a person can mend that; ``str(error)`` is one line without secrets."""
+    """The cache denies access, which only a person can change; ``str(error)`` is one line without secrets."""
 
 
 def sha512_of(file: Path) -> str:
-    """The SHA512 of a file as hexadecimal text."""
+    """Return the SHA512 of a file as hexadecimal text."""
     with file.open("rb") as handle:
         return hashlib.file_digest(handle, "sha512").hexdigest()
 
@@ -46,7 +48,7 @@ def upload(
     credentials: Credentials | None = None,
     seconds: float = SECONDS,
 ) -> bool:
-    """Make sure that the cache has the file; whether it had to be uploaded. Safe to repeat.
+    """Make sure that the cache has the file, and return whether it had to be uploaded. Safe to repeat.
 
     ``package`` is its name in the cache, with the namespace. Raises LookasideTrouble, and LookasideRefused.
     """
@@ -81,7 +83,7 @@ def upload(
 
 
 class _Cache:
-    """One conversation with the cache; from its first demand on, each request shows a ticket of its own."""
+    """A connection to the cache. Once the cache has demanded a log-in, each request carries a Kerberos ticket."""
 
     def __init__(self, address: str, credentials: Credentials, seconds: float) -> None:
         self._address = address
@@ -91,10 +93,10 @@ class _Cache:
         self._host = parts.hostname or ""
         self._closed_line = parts.scheme == "https" or self._host in LOOPBACK
         trust = self._host not in LOOPBACK
-        verify = trusted(by_environment=trust)
+        verify = tls_context(by_environment=trust)
         if credentials.certificate is not None:
             try:
-                verify = with_certificate(credentials.certificate, by_environment=trust)
+                verify = tls_context_with_certificate(credentials.certificate, by_environment=trust)
             except OSError:
                 name = credentials.certificate.name
                 raise LookasideRefused(f"there is no usable certificate '{name}' to show") from None
@@ -155,7 +157,7 @@ class _Cache:
 
 
 def _form(words: dict[str, str]) -> dict[str, Any]:
-    """Words as parts of a multipart form, which is how fedpkg sends them."""
+    """Return values as parts of a multipart form, which is how fedpkg sends them."""
     return {name: (None, word) for name, word in words.items()}
 
 

@@ -1,1 +1,1 @@
-"""``make run``: everything on one machine, under one supervisor."""
+"""Run everything on one machine, for ``cryopack up``."""

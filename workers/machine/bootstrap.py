@@ -1,4 +1,4 @@
-"""What a single machine lacks and gets from us: a broker, a webhook secret, and a sandbox where no account is."""
+"""Prepare one machine for ``cryopack up``: a broker, a webhook secret, and a sandbox where no COPR account is set."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 @dataclass(frozen=True)
 class Server:
-    """A server to run beside the service: its command line, and whether it answers."""
+    """A server to run beside the service: its command line, and a check whether it answers."""
 
     name: str
     command: tuple[str, ...]
@@ -46,7 +46,7 @@ class Server:
 
 
 @dataclass(frozen=True)
-class Surroundings:
+class MachineSetup:
     """Servers to start, and the settings (``CRYOPACK_…`` to text) that the children get on top of ours."""
 
     servers: tuple[Server, ...]
@@ -55,14 +55,14 @@ class Surroundings:
 
     @property
     def simulated(self) -> bool:
-        """Whether builds are only played."""
+        """Return whether builds are only simulated, by the sandbox."""
         return bool(self.mirror_url)
 
 
-def surround(settings: Settings, *, port: int, held_back_stream: str) -> Surroundings:
-    """Choose what to start, and write down under the state directory where it will be found.
+def set_up_machine(settings: Settings, *, port: int, held_back_stream: str) -> MachineSetup:
+    """Choose the servers to start, and write their addresses and secrets below the state directory.
 
-    Keeps ports from start to start while they are free. Tags of ``held_back_stream`` are not released yet when
+    Ports stay the same from start to start while they are free. Tags of ``held_back_stream`` are not released yet when
     the sandbox's mirror starts for the first time. Raises SettingsError and OSError.
     """
     state = settings.state_dir.resolve()
@@ -90,11 +90,11 @@ def surround(settings: Settings, *, port: int, held_back_stream: str) -> Surroun
         if not given & {"catalog_dir", "distgit_url"}:
             environment |= _sandbox_dist_git(state, mirror_url, held_back_stream)
     write_private(state / "up.json", json.dumps(environment, indent=2) + "\n")
-    return Surroundings(tuple(servers), environment, mirror_url)
+    return MachineSetup(tuple(servers), environment, mirror_url)
 
 
 def running_settings(settings: Settings) -> Settings:
-    """The settings of the service that ``up`` runs, or last ran, on this state directory; else ``settings``.
+    """Return the settings of the service that ``up`` runs, or last ran, on this state directory; else ``settings``.
 
     What the caller's own environment sets stays. Raises SettingsError.
     """
@@ -132,7 +132,7 @@ def _kept_secret(path: Path) -> str:
 
 
 def _ports(path: Path, names: set[str]) -> dict[str, int]:
-    """One free loopback port a name: the ports of the last start where nobody else has taken them since."""
+    """Return a free loopback port for each name: that of the last start where nobody else has taken it since."""
     try:
         known = {str(name): int(port) for name, port in json.loads(path.read_text()).items()}
     except (OSError, ValueError, AttributeError, TypeError):
@@ -218,7 +218,7 @@ def _sandbox(state: Path, ports: Mapping[str, int], held_back_stream: str) -> Se
 
 
 def answers(url: str, seconds: float) -> bool:
-    """Whether a server of this machine answers with 200 within so many seconds; ``url`` is plain http."""
+    """Return whether a server of this machine answers 200 within so many seconds; ``url`` is plain http."""
     try:
         return httpx2.get(url, timeout=seconds, trust_env=False, verify=_NO_TLS).status_code == 200
     except httpx2.HTTPError:
@@ -258,7 +258,7 @@ def _sandbox_settings(settings: Settings, state: Path, mirror_url: str) -> dict[
 
 
 def _sandbox_dist_git(state: Path, mirror_url: str, stream: str) -> dict[str, str]:
-    """The sandbox's dist-git and forge, and a catalogue with one dist-git target, for one stream, to show them."""
+    """Return the settings for the sandbox's dist-git, and write a catalogue with one dist-git target for one stream."""
     folder = state / "catalog"
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(BUILT_IN, folder, ignore=shutil.ignore_patterns("*.py", "__pycache__"))

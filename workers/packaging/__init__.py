@@ -1,1 +1,1 @@
-"""From sources to a source package: spec checks, licenses, rpmbuild."""
+"""Specs and SRPMs: checks by rpmspec and rpmlint, license expressions, rpmbuild."""

@@ -1,4 +1,4 @@
-"""Specs and SRPMs without server, database or network: what ``cryopack render`` and ``cryopack srpm`` do."""
+"""Render, check and pack specs without database or network, for ``cryopack render``, ``srpm`` and ``catalog check``."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 
 from service.catalog import Catalog, load
+from service.domain.distgit import SOURCES, source_line
 from service.domain.errors import BadSpec
 from service.domain.planning import Family
 from service.domain.reports import Srpm
@@ -16,10 +17,9 @@ from service.domain.sources import SourceFacts
 from service.domain.specs import STYLES, ChangelogEntry, SpecFile, SpecRequest
 from service.domain.versions import Version, parse_tag
 from service.specs.render import catalogue_facts, check_templates, render_spec
-from workers.packaging.spec_check import check_spec
-from workers.packaging.spec_lint import lint_spec
-from workers.packaging.srpm import build_srpm
-from workers.sources.archives import inspect
+from workers.packaging.rpm_commands import build_srpm
+from workers.packaging.spec_check import check_spec, lint_spec
+from workers.sources.archives import inspect_archive
 
 # Nobody is asked for the day of the release, so it is fixed: the bytes of a spec made offline are, too.
 UNKNOWN_DAY = date(2000, 1, 1)
@@ -47,8 +47,9 @@ def render(
     release_number: int = 1,
     day: date = UNKNOWN_DAY,
 ) -> Offline:
-    """The spec of ``tag`` for ``branch``; facts come from the archive ``source`` if given, else from the
-    catalogue. ``strategy`` None is what the strategy ``default`` means for the family.
+    """Render the spec of ``tag`` for ``branch``; facts come from the archive ``source``, else from the catalogue.
+
+    ``strategy`` None is what the strategy ``default`` means for the family.
 
     Raises BadTag, BadSpec, BadCatalog (all DomainError), and SourceRefused for another tag's archive.
     """
@@ -59,7 +60,7 @@ def render(
     if source is None:
         facts = catalogue_facts(catalog, family, version)
     else:
-        facts = inspect(source, version, catalog.packaging[family].layout)
+        facts = inspect_archive(source, version, catalog.packaging[family].layout)
     request = SpecRequest(
         family=family,
         package=known.package(version.stream),
@@ -77,23 +78,8 @@ def render(
     return Offline(render_spec(request, catalog), known, version, facts)
 
 
-def render_text(
-    catalog: Catalog,
-    tag: str,
-    *,
-    family: str = "cri-o",
-    branch: str = "rawhide",
-    strategy: str | None = None,
-    style: str = "srpm",
-    source: Path | None = None,
-) -> str:
-    """The text of ``render``."""
-    made = render(catalog, tag, family=family, branch=branch, strategy=strategy, style=style, source=source)
-    return made.spec.text
-
-
 def check(catalog: Catalog, made: Offline, *, branch: str) -> Mapping[str, str]:
-    """Check a spec as ``branch`` sees it; the preamble's tags. Raises BadSpec, SpecRefused and RpmTrouble."""
+    """Check a spec as ``branch`` sees it and return the preamble's tags. Raises BadSpec, SpecRefused and RpmTrouble."""
     policy = catalog.branches.get(branch)
     if policy is None:
         raise BadSpec(f"branch {branch[:40]!r} is not in the catalogue")
@@ -101,7 +87,7 @@ def check(catalog: Catalog, made: Offline, *, branch: str) -> Mapping[str, str]:
 
 
 def lint(catalog: Catalog, made: Offline, *, branch: str) -> str:
-    """What rpmlint has to say besides errors, above all that it is not installed. Raises what ``check`` raises."""
+    """Run rpmlint; return its remark, such as that it is not installed. Raises what ``check`` raises."""
     return lint_spec(made.spec, branch=catalog.branches[branch].branch)
 
 
@@ -117,7 +103,7 @@ def srpm(
     release_number: int = 1,
     day: date = UNKNOWN_DAY,
 ) -> Srpm:
-    """The SRPM of ``tag`` from the archive ``source``, put into ``directory``; the spec is checked first.
+    """Build the SRPM of ``tag`` from the archive ``source`` into ``directory``; the spec is checked first.
 
     ``source`` must have the name that ``Source0`` gives it. Raises what ``render``, ``check`` and
     ``build_srpm`` raise.
@@ -141,7 +127,7 @@ def srpm(
 
 
 def previous_tag(made: Offline) -> str:
-    """The tag to compare a spec with: the patch before it, or for a first patch the same one a stream earlier.
+    """Return the tag to compare a spec with: the patch before it, or for a first patch the stream before.
 
     Raises BadSpec where the catalogue has neither.
     """
@@ -152,7 +138,7 @@ def previous_tag(made: Offline) -> str:
 
 
 def neighbour_tag(made: Offline) -> str:
-    """The same patch in the stream before; for the oldest stream in the one after. Raises BadSpec."""
+    """Return the same patch in the stream before; for the oldest stream in the one after. Raises BadSpec."""
     version = made.version
     older = [stream for stream in made.family.streams if stream < version.stream]
     newer = [stream for stream in made.family.streams if stream > version.stream]
@@ -162,7 +148,7 @@ def neighbour_tag(made: Offline) -> str:
 
 
 def write_folder(made: Offline, folder: Path, *, source: Path | None = None) -> list[Path]:
-    """Put the spec and the files that belong beside it into ``folder``, which is made if needed.
+    """Write the spec and the files that belong beside it to ``folder``, which is made if needed.
 
     In the dist-git style that is what a commit there holds; ``sources`` names the archive by its checksum where
     ``source`` is at hand, as Fedora's lookaside cache wants it. Files of other names are left alone. OSError.
@@ -171,7 +157,7 @@ def write_folder(made: Offline, folder: Path, *, source: Path | None = None) -> 
     if source is not None and made.spec.dist_git_files:
         with source.open("rb") as handle:
             digest = hashlib.file_digest(handle, "sha512").hexdigest()
-        texts["sources"] = f"SHA512 ({made.spec.source_name}) = {digest}\n"
+        texts[SOURCES] = source_line(made.spec.source_name, digest)
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in texts.items():
         (folder / name).write_text(text, encoding="utf-8")
@@ -185,9 +171,9 @@ def check_catalog(
 
     ``accounts`` are the others that ``load`` takes.
 
-    Every stream with every strategy that it can have, for every branch, on rawhide in both styles; about 10 ms each.
-    With it come remarks of the checks, such as that rpmlint is not installed. Raises BadCatalog, BadSpec,
-    SpecRefused and RpmTrouble.
+    Every stream is rendered with every strategy that it can have, for every branch, on rawhide in both styles; about
+    10 ms each. Returned are the catalogue and remarks of the checks, such as that rpmlint is not installed.
+    Raises BadCatalog, BadSpec, SpecRefused and RpmTrouble.
     """
     catalog = load(directory, copr_owner=copr_owner, **accounts)
     check_templates(catalog)

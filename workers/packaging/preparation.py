@@ -1,13 +1,12 @@
-"""From a planned build to its SRPM: sources, facts, spec, check, release number, rpmbuild."""
+"""Prepare a build: download and inspect the source, render and check the spec, build the SRPM."""
 
 from __future__ import annotations
 
 import fcntl
 import hashlib
-import json
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -23,11 +22,10 @@ from service.domain.specs import ChangelogEntry, SpecFile, SpecRequest
 from service.domain.versions import Version
 from service.specs.render import render_spec
 from workers.context import Context
-from workers.packaging.licenses import Computed, compute, same
-from workers.packaging.spec_check import SpecRefused, check_spec
-from workers.packaging.spec_lint import lint_spec
-from workers.packaging.srpm import SrpmFailed, build_srpm
-from workers.sources.archives import SourceRefused, inspect
+from workers.packaging.licenses import compute_license_once, same_license
+from workers.packaging.rpm_commands import SrpmFailed, build_srpm
+from workers.packaging.spec_check import SpecRefused, check_spec, lint_spec
+from workers.sources.archives import SourceRefused, inspect_archive
 from workers.sources.fetch import SourceUnavailable, fetch
 
 log = structlog.get_logger()
@@ -35,7 +33,7 @@ LOCK_SECONDS = 60.0
 
 
 class PreparationFailed(Exception):
-    """The package itself is at fault; ``str(error)`` is the reason that the build's page shows."""
+    """The package cannot be prepared and is itself at fault; ``str(error)`` is the reason on the build's page."""
 
 
 class SrpmLost(Exception):
@@ -48,7 +46,7 @@ class LicenseQuestion(Exception):
 
 @dataclass(frozen=True)
 class Prepared:
-    """What is ready to be submitted."""
+    """An SRPM that is ready to be submitted, with its spec."""
 
     spec: SpecFile
     srpm: Srpm
@@ -56,7 +54,7 @@ class Prepared:
 
 
 def prepare_srpm(ctx: Context, work: BuildWork) -> Prepared:
-    """Fetch, inspect, render, check and pack. Repeatable: the same inputs give the same SRPM, byte by byte.
+    """Make the SRPM of a build. Repeatable: the same inputs give the same SRPM, byte by byte.
 
     Raises SourceUnavailable, SourceChanged, SourceRefused, LicenseQuestion, PreparationFailed, and OSError for our
     own machine's sake.
@@ -82,7 +80,7 @@ def prepare_srpm(ctx: Context, work: BuildWork) -> Prepared:
 
 
 def prepare_commit_files(ctx: Context, work: BuildWork) -> tuple[SpecFile, Path]:
-    """The spec in the dist-git style, checked, and the upstream archive on disk: what a commit is made of.
+    """Return the checked spec in the dist-git style and the upstream archive on disk, of which a commit is made.
 
     Raises what ``prepare_srpm`` raises.
     """
@@ -97,7 +95,7 @@ def prepare_commit_files(ctx: Context, work: BuildWork) -> tuple[SpecFile, Path]
 
 
 def restore_srpm(ctx: Context, work: BuildWork) -> Srpm:
-    """The SRPM that was written down before the submission: from disk, else made again and compared.
+    """Return the SRPM that was recorded before the submission: from disk, else made again and compared.
 
     Raises SrpmLost where it cannot be made again byte by byte, and what ``prepare_srpm`` raises.
     """
@@ -127,12 +125,12 @@ def _sources(ctx: Context, work: BuildWork, version: Version) -> tuple[Path, Sou
     with locked(folder):
         fetched = fetch(url, folder / name, known_sha256=known)
         try:
-            facts = inspect(fetched.path, version, packaging.layout)
+            facts = inspect_archive(fetched.path, version, packaging.layout)
         except SourceRefused:
             # What was refused must not be taken for the release's source by the next attempt.
             fetched.path.unlink(missing_ok=True)
             raise
-        found = _license(fetched.path, packaging.layout.root_folder(version), fetched.sha256)
+        found = compute_license_once(fetched.path, packaging.layout.root_folder(version), fetched.sha256)
     facts = replace(
         facts,
         sha256=fetched.sha256,
@@ -146,26 +144,12 @@ def _sources(ctx: Context, work: BuildWork, version: Version) -> tuple[Path, Sou
     if recorded.contradiction:
         raise SourceRefused(recorded.contradiction)
     kept, before = computed_license(recorded.facts), recorded.license_before
-    question = license_question(recorded.facts, before, same=same(kept, before))
+    question = license_question(recorded.facts, before, same=same_license(kept, before))
     if question:
         note_license_question(ctx.db, work.release_id)
         raise LicenseQuestion(question)
     facts = replace(facts, license=kept, licensed_by=str(recorded.facts.get("licensed_by", "")))
     return fetched.path, facts, recorded.released_on
-
-
-def _license(archive: Path, root: str, sha256: str) -> Computed:
-    """Computed once an archive, and kept beside it: it takes minutes, and four targets of a release want it."""
-    note = archive.with_name(f"{archive.name}.license.json")
-    with suppress(OSError, ValueError, TypeError, KeyError):
-        known = json.loads(note.read_text(encoding="utf-8"))
-        if known["sha256"] == sha256:
-            return Computed(str(known["expression"]), str(known["by"]))
-    found = compute(archive, root, folder=archive.parent)
-    if found.expression:
-        text = json.dumps({"sha256": sha256, "expression": found.expression, "by": found.by})
-        note.write_text(text, encoding="utf-8")
-    return found
 
 
 def _request(
@@ -226,7 +210,7 @@ def _srpm_folder(ctx: Context, work: BuildWork) -> Path:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[Path]:
-    """One process at a time in a folder of the state directory; the kernel frees the lock of a killed one.
+    """Lock a folder of the state directory for one process; the kernel frees the lock of a killed one.
 
     Raises SourceUnavailable where the other one takes longer than LOCK_SECONDS.
     """

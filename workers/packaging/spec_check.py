@@ -1,15 +1,17 @@
-"""Every spec is checked before anything is made from it: its text, and what the real rpmspec makes of it."""
+"""Check a rendered spec before anything is made from it: its text, what rpmspec makes of it, and rpmlint."""
 
 from __future__ import annotations
 
+import importlib.resources
 import re
+import shutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
 from service.domain.fedora import Branch
 from service.domain.specs import SpecFile
-from workers.packaging.licenses import BadLicense, checked
+from workers.packaging.licenses import BadLicense, check_expression
 from workers.packaging.rpm_commands import Finished, definitions, macro_files, run
 
 SECONDS = 30.0
@@ -36,14 +38,22 @@ _KEPT = frozenset(
     for word in words
 )
 _TAG = re.compile(r"([A-Za-z]+\d*)[ \t]*:[ \t]*(.*?)[ \t]*")
+LINT_SECONDS = 60.0
+NOT_INSTALLED = "rpmlint is not installed here: the spec was checked without it"
+
+# cri-o1.36.spec:12: E: hardcoded-library-path in ...   (the line's number is left out where there is none)
+_LINT_ERROR = re.compile(r"^(\S+?\.spec)(?::(\d+))?: E: (.+)$", re.MULTILINE)
+_LINT_DONE = re.compile(r"specfiles checked; \d+ errors")
 
 
 class SpecRefused(Exception):
-    """A spec does not parse or is not what was planned; ``str(error)`` is one line that names the spec's."""
+    """A spec does not parse or is not what was planned; ``str(error)`` is one line that begins with spec and line."""
 
 
 def check_text(spec: SpecFile) -> None:
-    """Check what needs no program: macros in comments, places left unfilled, licenses, the newest changelog entry.
+    """Check a spec's text without running a program.
+
+    Refused are macros in comments, places left unfilled, bad licenses, and a newest changelog entry of another version.
 
     Well below a millisecond, but for the first look at a license expression. Raises SpecRefused with the line.
     """
@@ -107,7 +117,7 @@ def check_spec(
 
 
 def check_merged(name: str, text: str, *, package: str, branch: Branch, seconds: float = SECONDS) -> None:
-    """Have rpmspec parse a spec that a person has edited, too. Raises SpecRefused with the line, and RpmTrouble.
+    """Parse a spec that people have edited in dist-git with rpmspec. Raises SpecRefused with the line, and RpmTrouble.
 
     It may use macros of Fedora for which there is no stand-in here. Those that stand where a tag should are taken to
     be well and to write nothing, so that the rest is parsed; those anywhere else pass through rpmspec by themselves.
@@ -128,7 +138,7 @@ def check_merged(name: str, text: str, *, package: str, branch: Branch, seconds:
 
 
 def _parse(name: str, text: str, branch: Branch, seconds: float, missing: Mapping[str, str]) -> Finished:
-    """What rpmspec makes of a text; ``missing`` are macros that take the rest of their line and write nothing."""
+    """Run rpmspec on a text; ``missing`` are macros that take the rest of their line and write nothing."""
     with tempfile.TemporaryDirectory(prefix="cryopack-spec-") as folder:
         home = Path(folder)
         file = home / name
@@ -144,7 +154,7 @@ def _parse(name: str, text: str, branch: Branch, seconds: float, missing: Mappin
 
 
 def _complaint(name: str, complaints: str) -> str:
-    """RPM's first complaint with its line, in one line and without our folder's name."""
+    """Return RPM's first complaint with its line number, as one line without our temporary folder's name."""
     lines = [line.strip() for line in complaints.splitlines() if line.strip()]
     first = next(
         (line for line in lines if line.startswith("error:")), lines[0] if lines else "no reason given"
@@ -157,7 +167,7 @@ def _complaint(name: str, complaints: str) -> str:
 
 
 def _refuse_leftovers(spec: SpecFile, expanded: str) -> None:
-    """Unknown macros in sections pass through rpmspec without a word, so they are looked for here."""
+    """Refuse macros left unexpanded: rpmspec passes unknown ones in sections through without a warning."""
     for line in expanded.splitlines():
         if line.startswith("%changelog"):
             return
@@ -169,7 +179,7 @@ def _refuse_leftovers(spec: SpecFile, expanded: str) -> None:
 
 
 def _line_of(spec: SpecFile, macro: str) -> int:
-    """Where the spec writes the macro; 0 where another macro made it."""
+    """Return the line on which the spec uses the macro; 0 where another macro made it."""
     for number, line in enumerate(spec.text.splitlines(), start=1):
         if macro in line and not line.lstrip().startswith("#"):
             return number
@@ -192,7 +202,7 @@ def _check_license(place: str, expression: str) -> None:
     if _OPERATOR_LAST.search(expression):
         raise SpecRefused(f"{place}: License: nothing follows {expression.split()[-1]}")
     try:
-        checked(expression)
+        check_expression(expression)
     except BadLicense as error:
         raise SpecRefused(f"{place}: License: {error}") from error
 
@@ -205,3 +215,36 @@ def _compare(spec: SpecFile, tags: Mapping[str, str], tag: str, planned: str) ->
     found = tags.get(tag, "nothing")
     if found != planned:
         raise SpecRefused(f"{spec.name}:{_tag_line(spec, tag)}: {tag} is {found}, planned was {planned}")
+
+
+def lint_spec(spec: SpecFile, *, branch: Branch, seconds: float = LINT_SECONDS) -> str:
+    """Run rpmlint with our filters (``workers/packaging/macros/rpmlint.toml``); return a remark or empty text.
+
+    The remark says that rpmlint is not installed, or that it gave no result: neither passes in silence.
+
+    About half a second, most of it the start of its interpreter. Raises SpecRefused with the first error and
+    its line, and RpmTrouble where rpmlint is too slow or ends without a result.
+    """
+    if shutil.which("rpmlint") is None:
+        return NOT_INSTALLED
+    macros = importlib.resources.files("workers.packaging").joinpath("macros")
+    with tempfile.TemporaryDirectory(prefix="cryopack-lint-") as folder:
+        home = Path(folder)
+        (home / spec.name).write_text(spec.text, encoding="utf-8")
+        # rpmlint reads the spec through RPM's library, which takes more macros from the home only.
+        given = f"\n%dist {branch.dist}\n%fedora {branch.number}\n"
+        (home / ".rpmmacros").write_text(
+            macros.joinpath("fedora.macros").read_text(encoding="utf-8") + given, encoding="utf-8"
+        )
+        (home / "filters.toml").write_text(
+            macros.joinpath("rpmlint.toml").read_text(encoding="utf-8"), encoding="utf-8"
+        )
+        done = run("rpmlint", ["-c", "filters.toml", spec.name], home=home, seconds=seconds)
+    error = _LINT_ERROR.search(done.output)
+    if error:
+        line = f":{error[2]}" if error[2] else ""
+        raise SpecRefused(f"{spec.name}{line}: rpmlint: {error[3].strip()[:300]}")
+    if not _LINT_DONE.search(done.output):
+        said = (done.complaints or done.output).strip().splitlines()
+        return f"rpmlint gave no result ({said[-1][:200] if said else f'status {done.status}'})"
+    return ""

@@ -1,1 +1,1 @@
-"""What is fetched and read after the end of a build: logs, causes, RPMs, tags."""
+"""Follow-ups after the end of a build: its logs, the cause of its failure, its RPMs, its tags at Koji."""

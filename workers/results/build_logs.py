@@ -1,4 +1,4 @@
-"""Fetching the logs of ended chroots, the tails of running ones, and removing what is too old."""
+"""Fetch and store the logs of ended chroots and the tails of running ones, and remove old logs."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ import structlog
 from sqlalchemy.orm import Session
 
 from service.board.logs import stored_log
-from service.builds.follow_ups import FollowUpWork
+from service.builds.follow_ups import Done, FollowUpWork, NotYet
 from service.domain.buildroots import tool_versions
 from service.logs.blocks import LogWriter, Unpacker, Written
-from service.logs.store import LogGone, StoreAway, log_key
+from service.logs.store import LogGone, StoreUnavailable, log_key
 from service.results.build_logs import (
     claim_tail,
     log_work,
@@ -38,14 +38,13 @@ from workers.buildsystems import (
     KeepsOutput,
 )
 from workers.context import Context
-from workers.outcomes import Done, NotYet
 from workers.sources.downloads import DownloadRefused, DownloadTrouble, Limits, NotThere, download
 
 TAIL_BYTES = 64 * 1024
 LOOKS_FOR_COMPRESSED = 4
-"""COPR compresses logs after the end is visible: one that is not there is looked for this often."""
+"""How often a missing log is looked for: COPR compresses logs only after the end is visible."""
 READ_AT_MOST = 8
-"""Plain bytes that are read of one log, in multiples of what is kept of it: a bomb costs no more time."""
+"""Plain bytes that are read of one log, in multiples of what is kept of it, so that a zip bomb ends early."""
 ROOT_LINES = 100_000
 """Lines of a root log that are read for the buildroot's tools; a real one has some thousand."""
 ORPHAN_SECONDS = 86_400.0
@@ -54,7 +53,7 @@ log = structlog.get_logger()
 
 
 class _Enough(Exception):
-    """More plain text than anybody will ever read."""
+    """The log is longer than what is read of it, or takes too long."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +63,7 @@ class _Stored:
 
 
 def fetch_logs(ctx: Context, work: FollowUpWork) -> Done:
-    """Store the logs of one ended chroot, or of the source step. Raises NotYet.
+    """Follow-up: store the logs of one ended chroot, or of the source step. Raises NotYet.
 
     Each log is recorded as soon as it is stored, so that a worker that is killed repeats at most one.
     """
@@ -83,7 +82,7 @@ def fetch_logs(ctx: Context, work: FollowUpWork) -> Done:
             found = _fetch(ctx, system, work.build_id, tuple(addresses), deadline)
         except DownloadTrouble as error:
             raise NotYet(f"the {kind} log: {error}", retry_after=error.retry_after, spend_try=False) from None
-        except StoreAway as error:
+        except StoreUnavailable as error:
             raise NotYet(str(error), spend_try=False) from None
         except (DownloadRefused, NotThere) as error:
             missing[kind] = str(error)
@@ -109,7 +108,7 @@ def fetch_logs(ctx: Context, work: FollowUpWork) -> Done:
 
 
 def _tools(ctx: Context, work: FollowUpWork) -> dict[str, str]:
-    """The tools that the stored root log names; what is wrong with it must not keep its follow-up open."""
+    """Return the buildroot's tools that the stored root log names; empty where there is no such log."""
     with ctx.db.reader() as session:
         root = stored_log(session, work.build_id, work.subject, "root")
     if root is None:
@@ -117,7 +116,7 @@ def _tools(ctx: Context, work: FollowUpWork) -> dict[str, str]:
     try:
         lines = root.open(ctx.logs).raw_lines(1, ROOT_LINES)
         return tool_versions(line.decode("utf-8", "replace") for line in lines)
-    except StoreAway as error:
+    except StoreUnavailable as error:
         raise NotYet(str(error), spend_try=False) from None
     except LogGone:
         return {}
@@ -126,7 +125,7 @@ def _tools(ctx: Context, work: FollowUpWork) -> dict[str, str]:
 def _fetch(
     ctx: Context, system: BuildSystem, build_id: int, addresses: tuple[str, ...], deadline: float
 ) -> _Stored:
-    """The first of the addresses that has a whole log. Raises what download raises for the last one."""
+    """Store the log of the first address that has a whole one. Raises what download raises for the last one."""
     trouble: Exception = NotThere("the build system has no address for it")
     for url in addresses:
         try:
@@ -137,7 +136,7 @@ def _fetch(
 
 
 def _read(system: BuildSystem, url: str, sink: Callable[[bytes], None], limits: Limits) -> None:
-    """Stream a log, from the web or by the build system's own protocol. Raises what download raises."""
+    """Stream a log over HTTP or by the build system's own protocol. Raises what ``download`` raises."""
     if url.startswith(("http://", "https://")) or not isinstance(system, KeepsOutput):
         download(url, sink, limits)
         return
@@ -189,7 +188,7 @@ def _store(ctx: Context, system: BuildSystem, build_id: int, url: str, deadline:
 
 
 def tail_log(ctx: Context, build_id: int, chroot: str) -> None:
-    """Fetch the end of a log that still grows, because somebody looks at it; what is fresh is left alone."""
+    """Fetch the end of a growing log, because somebody looks at it; a tail that is fresh is not fetched again."""
     settings = ctx.settings
     work = claim_tail(ctx.db, build_id, chroot, fresh_seconds=settings.log_tail_seconds, lease_seconds=60.0)
     if work is None:
@@ -215,7 +214,7 @@ def tail_log(ctx: Context, build_id: int, chroot: str) -> None:
 
 
 def clean(ctx: Context) -> int:
-    """Remove logs that are too old or too many, and objects that no row needs. Returns how many objects went."""
+    """Remove logs that are too old or too many, and stored objects without a row. Returns how many were removed."""
     settings = ctx.settings
     keys = remove_old_logs(ctx.db, keep_days=settings.log_keep_days, keep_bytes=settings.log_keep_bytes)
     old = [found.key for found in ctx.logs.objects() if found.age > ORPHAN_SECONDS]

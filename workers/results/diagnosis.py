@@ -1,4 +1,4 @@
-"""Reading the stored logs of failed chroots for their cause, and the decision about a remedy that follows."""
+"""Diagnose failed chroots: find the cause in their stored logs, then decide about a remedy for the build."""
 
 from __future__ import annotations
 
@@ -9,31 +9,30 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from service.board.logs import StoredLog, stored_log
-from service.builds.follow_ups import DIAGNOSE, LOGS, FollowUpWork, add_follow_up
-from service.domain.diagnosis import Verdict, best, diagnose
+from service.builds.follow_ups import DIAGNOSE, LOGS, Done, FollowUpWork, NotYet, add_follow_up
+from service.domain.diagnosis import Verdict, best_verdict, diagnose
 from service.domain.states import LIVE_BUILD
-from service.logs.store import LogGone, StoreAway
+from service.logs.store import LogGone, StoreUnavailable
 from service.results.diagnoses import write_diagnosis
 from service.results.remedies import settle_remedy
 from service.store.schema import ChrootBuild, FollowUp, PackageBuild
 from service.store.transitions import note_event
 from workers.context import Context
-from workers.outcomes import Done, NotYet
 
 REMEDY = "remedy"
 """The subject of the follow-up that decides about a remedy, once every failed chroot has been read."""
 READ_ORDER = ("builder", "source", "root", "backend")
 REASON = "reason"
-"""What is read where no log could be had: the build system's own words."""
+"""The kind that stands for the build system's own message, read where no log could be fetched."""
 
 
 def read_for_cause(ctx: Context, work: FollowUpWork) -> Done:
-    """One chroot's logs, or the decision about a remedy. Raises NotYet."""
+    """Follow-up: diagnose one chroot from its logs, or decide about a remedy for the build. Raises NotYet."""
     if work.subject == REMEDY:
         return _remedy(ctx, work)
     causes = ctx.catalog.causes
     verdicts = [(kind, diagnose(lines, causes)) for kind, lines in _logs(ctx, work)]
-    log, verdict = best(verdicts, causes)
+    log, verdict = best_verdict(verdicts, causes)
 
     def record(session: Session, build: PackageBuild, now: datetime) -> None:
         session.refresh(build, with_for_update=True)
@@ -44,9 +43,9 @@ def read_for_cause(ctx: Context, work: FollowUpWork) -> Done:
 
 
 def remark_on_success(ctx: Context, work: FollowUpWork) -> str:
-    """What the rules for successes read in a succeeded chroot's logs: a cause in one line, or empty. Raises NotYet.
+    """Return what the rules for successes find in a succeeded chroot's logs, in one line, or empty. Raises NotYet.
 
-    A log says less than an RPM; it is asked where there is no RPM to be looked at.
+    A log says less than an RPM; it is read where there is no RPM to look at.
     """
     causes = ctx.catalog.causes
     for _, lines in _logs(ctx, work):
@@ -63,7 +62,7 @@ def _told(log: str, verdict: Verdict) -> str:
 
 
 def _logs(ctx: Context, work: FollowUpWork) -> Iterator[tuple[str, Iterator[str]]]:
-    """The logs that we keep of this chroot, the telling ones first; last, what the build system said."""
+    """Yield the kind and lines of each stored log of this chroot in READ_ORDER, then the build system's message."""
     with ctx.db.reader() as session:
         stored = [
             found
@@ -83,12 +82,12 @@ def _logs(ctx: Context, work: FollowUpWork) -> Iterator[tuple[str, Iterator[str]
 
 
 def _lines(ctx: Context, log: StoredLog) -> Iterator[str]:
-    """The lines of a stored log, numbered as its page numbers them: one block in memory at a time."""
+    """Yield the lines of a stored log, numbered as on its page; one block is in memory at a time."""
     try:
         for line in log.open(ctx.logs).raw_lines(1, log.row.lines):
             yield line.decode("utf-8", "replace").rstrip("\r\n")
     except LogGone as error:
-        raise NotYet(str(error), spend_try=not isinstance(error, StoreAway)) from error
+        raise NotYet(str(error), spend_try=not isinstance(error, StoreUnavailable)) from error
 
 
 def _remedy(ctx: Context, work: FollowUpWork) -> Done:

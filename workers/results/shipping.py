@@ -1,4 +1,4 @@
-"""Reading how far real builds have been shipped: one look at the tags of all builds of a hub that are due."""
+"""Read from Koji's tags how far builds have been shipped: one call for all builds of a hub that are due."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
 from service.builds.follow_ups import (
+    Again,
+    Done,
     FollowUpWork,
+    NotYet,
     ShippedWork,
     claim_alike,
     end_follow_up,
@@ -19,13 +22,12 @@ from service.domain.reports import BuildRef, PollProblem, TagReport
 from service.domain.shipping import judge_tags, next_look
 from workers.buildsystems import BuildSystemError
 from workers.context import Context
-from workers.outcomes import Again, Done, NotYet
 
 
 def look_at_tags(ctx: Context, work: FollowUpWork) -> Done | Again:
-    """Read the tags of this build and of its neighbours that are due; writes down the neighbours'. Raises NotYet.
+    """Follow-up: read the tags of this build and of the others that are due, and record those others. Raises NotYet.
 
-    Trouble of the build system spends no try and ends nothing.
+    Errors of the build system spend no try and end nothing.
     """
     first = shipped_work(ctx.db, work)
     others = claim_alike(ctx.db, first, lease_seconds=ctx.settings.step_lease_seconds)
@@ -63,7 +65,7 @@ def _read(ctx: Context, wanted: Sequence[ShippedWork]) -> Mapping[BuildRef, TagR
 
 
 def judge_answer(ctx: Context, one: ShippedWork, answer: TagReport | PollProblem | None) -> Done | Again:
-    """What one build's answer comes to. None: the build system left it out. Raises NotYet."""
+    """Return what one build's tags mean for its follow-up. ``answer`` None: it was left out. Raises NotYet."""
     settings = ctx.settings
     report = answer or PollProblem("the build system left this build out of its answer")
     too_long = one.now - one.moved_at > timedelta(days=settings.shipped_look_days)

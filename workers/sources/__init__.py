@@ -1,1 +1,1 @@
-"""What is fetched from upstream and from build systems, and how an archive is read."""
+"""Downloads from upstream and from build systems, and the inspection of source archives."""

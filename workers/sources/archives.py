@@ -1,4 +1,7 @@
-"""What an upstream archive says of itself, read as a stream: nothing of it is ever written to disk."""
+"""Inspect an upstream source archive: reject unsafe ones, and read Go version, vendored modules and commit.
+
+It is read as a stream; nothing of it is written to disk.
+"""
 
 from __future__ import annotations
 
@@ -34,11 +37,11 @@ _VENDORED = {
 
 
 class SourceRefused(Exception):
-    """The archive is not what a release's must be; ``str(error)`` is one line. Another try will not help."""
+    """The archive is not acceptable as a release's source; ``str(error)`` is one line. Another try will not help."""
 
 
 class SourceDamaged(SourceRefused):
-    """The bytes are no whole archive: a cut or garbled download, so that a new download may help."""
+    """The file is no complete archive: cut off or garbled, so that a new download may help."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,7 @@ class ArchiveLimits:
     ratio: int = 100
 
 
-def inspect(
+def inspect_archive(
     path: Path, version: Version, layout: SourceLayout, *, limits: ArchiveLimits | None = None
 ) -> SourceFacts:
     """Read the gzipped tar at ``path`` and return the facts of ``version``'s source.
@@ -105,7 +108,7 @@ _BAD_ARCHIVE = (
 
 
 class _Bounded:
-    """The unpacked stream, forward only, with an end to every appetite. tarfile sees it as its file."""
+    """The unpacked stream as the file that tarfile reads: forward only, and within ``limits``."""
 
     def __init__(self, packed: BinaryIO, limits: ArchiveLimits) -> None:
         self._packed = packed
@@ -139,7 +142,7 @@ class _Bounded:
 
 
 class _Walk:
-    """One pass over the members: every name is judged, the wanted small files are kept as text."""
+    """One pass over the members: checks every name, and keeps the wanted small files as text."""
 
     def __init__(self, handle: BinaryIO, root: str, wanted: set[str], limits: ArchiveLimits) -> None:
         self._root = root
@@ -199,7 +202,10 @@ class _Walk:
             raise SourceRefused(f"the archive holds {shown} of more than {self._limits.file >> 20} MiB")
 
     def _judge_link(self, folder: str, target: str, shown: str) -> None:
-        """A target may go up only at its beginning: after a link, ``..`` leads where no text can tell."""
+        """Refuse a link that may lead out: ``..`` is allowed only at the target's beginning.
+
+        After another link, nobody can say from the text where ``..`` leads.
+        """
         parts = target.split("/")
         rest = [part for part in parts if part not in {"", "."}]
         while rest and rest[0] == "..":
@@ -227,7 +233,7 @@ class _Walk:
             raise SourceRefused(f"{name} in the archive is not UTF-8 text") from error
 
     def _ended(self) -> None:
-        """tarfile takes a broken header for the end, so the end is looked at: zeros, then nothing."""
+        """Check that the archive ends in zeros and nothing else, since tarfile takes a broken header for the end."""
         if len(self._stream.last) != _BLOCK or self._stream.last.strip(b"\0"):
             raise EOFError("the archive is cut off")
         while rest := self._stream.read(_LONGEST_READ):
@@ -263,7 +269,10 @@ def _go(go_mod: str, layout: SourceLayout) -> str:
 
 
 def _vendored(modules: str) -> dict[str, str]:
-    """The last version of lines such as ``# module v1.2.3`` and ``# module v1.2.3 => other v1.2.4``."""
+    """Return the versions of the vendored modules that we look for.
+
+    Lines are ``# module v1.2.3`` or ``# module v1.2.3 => other v1.2.4``; the last version counts.
+    """
     found: dict[str, str] = {}
     for line in modules.splitlines():
         words = line.split()
@@ -277,7 +286,7 @@ def _vendored(modules: str) -> dict[str, str]:
 
 
 def _partial(modules: str, folders: set[str]) -> str:
-    """Which packages of modules.txt have no file in the archive, in words; empty where each has one."""
+    """Say in words which packages of modules.txt have no file in the archive; empty where each has one."""
     named = [line for line in modules.splitlines() if line and not line.startswith("#")]
     missing = [package for package in named if package not in folders]
     if not missing:

@@ -1,26 +1,27 @@
-"""Fetching what a build left at the build system, within limits: logs and RPMs."""
+"""Download logs and RPMs from build systems over HTTP, within limits; and the TLS certificates that clients trust."""
 
 from __future__ import annotations
 
+import functools
 import ipaddress
+import ssl
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import httpx2
-
-from workers.sources.certificates import trusted
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _GONE = frozenset({404, 410})
 
 
 class NotThere(Exception):
-    """The other side has nothing at this address (404, 410): not yet, or no more."""
+    """The server has nothing at this address (404, 410): not yet, or not any more."""
 
 
 class DownloadTrouble(Exception):
-    """The other side is away, too slow or odd. ``retry_after`` is seconds, 0 if not named."""
+    """The server is away, too slow or answers oddly; try again. ``retry_after`` is seconds, 0 if not named."""
 
     def __init__(self, reason: str, retry_after: float = 0.0) -> None:
         super().__init__(reason)
@@ -28,7 +29,7 @@ class DownloadTrouble(Exception):
 
 
 class DownloadRefused(Exception):
-    """Trying again will not help: too large, a foreign address, a status that says no."""
+    """The download cannot work, now or later: too large, a foreign address, a status that refuses."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class Fetched:
-    """How a download came: the bytes as they came, where they begin in the whole, and the whole (-1: unknown)."""
+    """The outcome of a download, in bytes: how many came, at which offset they begin, the whole size (-1: unknown)."""
 
     size: int
     start: int
@@ -54,10 +55,10 @@ class Fetched:
 def download(
     url: str, sink: Callable[[bytes], None], limits: Limits, headers: Mapping[str, str] | None = None
 ) -> Fetched:
-    """Stream an address into ``sink`` as it comes, without undoing compressions. What ``sink`` raises passes through.
+    """Stream an address into ``sink``, still compressed if it is so. What ``sink`` raises passes through.
 
-    Redirects are followed within the same scheme, host and port only: who answers for a build's results must not send
-    a worker elsewhere. Raises NotThere, DownloadTrouble, DownloadRefused.
+    Redirects are followed within the same scheme, host and port only: a server of build results must not send a worker
+    elsewhere. Raises NotThere, DownloadTrouble, DownloadRefused.
     """
     try:
         address = httpx2.URL(url)
@@ -69,8 +70,8 @@ def download(
     timeout = httpx2.Timeout(limits.read, connect=limits.connect)
     sent = {"Accept-Encoding": "identity", "User-Agent": "cryopack", **(headers or {})}
     # A proxy of the environment is for the outside; loopback is never reached through one.
-    trust = not _is_loopback(address.host)
-    verify = trusted(by_environment=trust)
+    trust = not is_loopback(address.host)
+    verify = tls_context(by_environment=trust)
     with httpx2.Client(timeout=timeout, follow_redirects=False, trust_env=trust, verify=verify) as client:
         try:
             return _follow(client, address, sink, limits, sent, deadline)
@@ -139,7 +140,7 @@ def _stream(
 
 
 def _range(text: str) -> tuple[int, int]:
-    """The start and the whole of ``bytes 7-9/10``; (0, -1) for anything else."""
+    """Return start and whole size from ``bytes 7-9/10``; (0, -1) for anything else."""
     span, _, whole = text.removeprefix("bytes ").partition("/")
     begin = span.partition("-")[0]
     if not (begin.isdecimal() and whole.isdecimal() and len(begin) < 18 and len(whole) < 18):
@@ -147,10 +148,29 @@ def _range(text: str) -> tuple[int, int]:
     return int(begin), int(whole)
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Return whether a URL's host is this machine."""
     if host == "localhost":
         return True
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+@functools.cache
+def tls_context(*, by_environment: bool) -> ssl.SSLContext:
+    """Return the TLS settings of a client with this machine's certificates, read once a process.
+
+    Reading them takes 40 ms, which is more than most answers take.
+
+    ``by_environment``: whether SSL_CERT_FILE and SSL_CERT_DIR count. A change of them is seen by the next process.
+    """
+    return httpx2.create_ssl_context(trust_env=by_environment)
+
+
+def tls_context_with_certificate(file: Path, *, by_environment: bool) -> ssl.SSLContext:
+    """Return TLS settings for a client that logs in with the certificate and key in ``file``. Raises OSError."""
+    context: ssl.SSLContext = httpx2.create_ssl_context(trust_env=by_environment)
+    context.load_cert_chain(file)
+    return context

@@ -1,11 +1,12 @@
-"""Upstream's archive on our disk: within limits, resumed where it broke off, the same as last time."""
+"""Download upstream's source archive to disk: within limits, resumed where it broke off, compared with the last one."""
 
 from __future__ import annotations
 
 import hashlib
-import ipaddress
+import json
 import os
 import time
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
@@ -14,24 +15,15 @@ from typing import Any, BinaryIO
 
 import httpx2
 
-from workers.sources.archives import SourceRefused, inspect
-from workers.sources.certificates import trusted
-from workers.sources.partial_files import PartialFile, is_whole_gzip
-
-__all__ = [
-    "FetchLimits",
-    "FetchedSource",
-    "SourceChanged",
-    "SourceRefused",
-    "SourceUnavailable",
-    "fetch",
-    "inspect",
-]
+from workers.sources.archives import SourceRefused
+from workers.sources.downloads import is_loopback, tls_context
 
 _GZIP = b"\x1f\x8b"
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 # 404 right after publishing: GitHub makes the archive when it is first asked for, and the tag may lag behind.
 _WAIT = frozenset({404, 408, 425, 429})
+_UNPACK_CHUNK = 256 * 1024
+_UNPACK_LIMIT = 1024 * 1024 * 1024
 
 
 class SourceUnavailable(Exception):
@@ -72,7 +64,7 @@ class FetchedSource:
 def fetch(
     url: str, destination: Path, *, limits: FetchLimits | None = None, known_sha256: str | None = None
 ) -> FetchedSource:
-    """Fetch ``url`` into ``destination``, which appears whole or not at all.
+    """Download ``url`` to ``destination``, which appears whole or not at all.
 
     A ``.part`` beside it is resumed if upstream still has the same file (Range, If-Range), else begun anew.
     With ``known_sha256``, a file that is there already and fits is used without asking upstream. The caller
@@ -92,8 +84,8 @@ def fetch(
     _check_address(start, start, limits)
     timeout = httpx2.Timeout(limits.read, connect=limits.connect)
     # A proxy of the environment is for the outside; loopback is never reached through one.
-    trust = not _is_loopback(start)
-    verify = trusted(by_environment=trust)
+    trust = not is_loopback(start.host)
+    verify = tls_context(by_environment=trust)
     with httpx2.Client(timeout=timeout, follow_redirects=False, trust_env=trust, verify=verify) as client:
         try:
             resumed_at, framed = _download(client, start, part, limits, deadline)
@@ -118,7 +110,7 @@ def _reuse(url: str, destination: Path, known_sha256: str | None) -> FetchedSour
 def _download(
     client: httpx2.Client, start: httpx2.URL, part: PartialFile, limits: FetchLimits, deadline: float
 ) -> tuple[int, bool]:
-    """Follow redirects to the archive and stream it.
+    """Follow redirects to the archive and stream it to the partial file.
 
     Returns the offset at which a resume began, and whether HTTP itself told where the body ends: an answer
     that ends with its connection may have been cut off without a word.
@@ -175,7 +167,7 @@ def _retry_after(headers: Mapping[str, str]) -> float:
 
 
 def _validator(response: httpx2.Response) -> str:
-    """A strong ETag, else Last-Modified; a weak ETag may not be used in If-Range (RFC 9110, 13.1.5)."""
+    """Return a strong ETag, else Last-Modified; a weak ETag may not be used in If-Range (RFC 9110, 13.1.5)."""
     etag = response.headers.get("etag", "")
     if etag and not etag.startswith("W/"):
         return str(etag)
@@ -183,9 +175,9 @@ def _validator(response: httpx2.Response) -> str:
 
 
 def _continues_at(response: httpx2.Response, size: int, validator: str) -> int:
-    """``size`` where the answer goes on exactly there, 0 where it is the whole file.
+    """Return ``size`` where the answer continues exactly there, 0 where it is the whole file.
 
-    A 206 that begins elsewhere, or that is of another file, must not be glued to what is there.
+    A 206 that begins elsewhere, or that is of another file, must not be appended to what is there.
     """
     if response.status_code != 206:
         return 0
@@ -248,8 +240,8 @@ def _finish(
 
 
 def _check_address(address: httpx2.URL, start: httpx2.URL, limits: FetchLimits) -> None:
-    """https to the first host and to the configured ones; http only where everything stays on loopback."""
-    if _is_loopback(address) and _is_loopback(start) and address.scheme in {"http", "https"}:
+    """Allow https to the first host and to the configured ones; http only where everything stays on loopback."""
+    if is_loopback(address.host) and is_loopback(start.host) and address.scheme in {"http", "https"}:
         return
     if address.scheme != "https":
         raise SourceRefused(f"{str(address)[:100]!r} is not an https address")
@@ -259,14 +251,51 @@ def _check_address(address: httpx2.URL, start: httpx2.URL, limits: FetchLimits) 
         raise SourceRefused(f"{start.host} redirects to {address.host[:80]}, which is not an allowed host")
 
 
-def _is_loopback(address: httpx2.URL) -> bool:
-    if address.host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(address.host).is_loopback
-    except ValueError:
-        return False
-
-
 def _line(error: Any) -> str:
     return " ".join(str(error).split())[:200] or type(error).__name__
+
+
+class PartialFile:
+    """An unfinished download: the bytes so far, and a note beside them with the address and the validator to resume."""
+
+    def __init__(self, destination: Path) -> None:
+        self.file = destination.with_name(destination.name + ".part")
+        self.note = destination.with_name(destination.name + ".part.json")
+
+    def resumable(self, address: str) -> tuple[int, str]:
+        """Return how many bytes are there and the validator of their file; (0, "") where there are none."""
+        try:
+            note = json.loads(self.note.read_text(encoding="utf-8"))
+            size = self.file.stat().st_size
+        except (OSError, ValueError):
+            return 0, ""
+        if not isinstance(note, dict) or note.get("address") != address or not note.get("validator"):
+            return 0, ""
+        return (size, str(note["validator"])) if size else (0, "")
+
+    def begin(self, address: str, validator: str) -> BinaryIO:
+        """Open an empty partial file; its note is written first, so that there are never bytes without a note."""
+        self.discard()
+        self.note.write_text(json.dumps({"address": address, "validator": validator}), encoding="utf-8")
+        return self.file.open("wb")
+
+    def discard(self) -> None:
+        """Delete the partial file and its note."""
+        self.file.unlink(missing_ok=True)
+        self.note.unlink(missing_ok=True)
+
+
+def is_whole_gzip(file: Path) -> bool:
+    """Return whether the gzip stream comes to its end; read in pieces, and only up to a bound."""
+    plain = zlib.decompressobj(31)
+    seen = 0
+    with file.open("rb") as handle:
+        while not plain.eof and seen < _UNPACK_LIMIT:
+            packed = plain.unconsumed_tail or handle.read(_UNPACK_CHUNK)
+            if not packed:
+                return False
+            try:
+                seen += len(plain.decompress(packed, _UNPACK_CHUNK))
+            except zlib.error:
+                return False
+    return True

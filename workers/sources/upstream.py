@@ -1,4 +1,4 @@
-"""Upstream's own lists of releases and tags, by GitHub's REST API with conditional requests."""
+"""Read upstream's lists of releases and tags from GitHub's REST API, with conditional requests."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class UpstreamUnavailable(Exception):
 
 
 def fetch_list(ctx: Context, family: Family) -> UpstreamList | None:
-    """The family's releases and the commits of its tags; None, and a note on the health page, if unreadable."""
+    """Return the family's releases and the commits of its tags. None if unreadable, which the health page shows."""
     name = f"github:{family.repository}"
     try:
         with _reading(ctx) as reading:
@@ -63,7 +63,7 @@ def fetch_list(ctx: Context, family: Family) -> UpstreamList | None:
 
 
 def confirm_gone(ctx: Context, family: Family, tags: Sequence[str]) -> frozenset[str]:
-    """Those of ``tags`` of which upstream says that it has no such release. Trouble confirms nothing."""
+    """Return those of ``tags`` for which GitHub answers that there is no such release. Trouble confirms nothing."""
     gone: set[str] = set()
     try:
         with _reading(ctx) as reading:
@@ -86,13 +86,13 @@ class _Answer:
 
 @dataclass(frozen=True)
 class _Reading:
-    """One round of questions; ``until`` is its end in monotonic seconds."""
+    """One round of requests to GitHub; ``until`` is its end in monotonic seconds."""
 
     client: httpx.Client
     until: float
 
     def get(self, path: str, *, etag: str = "", **params: int) -> _Answer:
-        """One answer, whole and bounded: a server that drips never trips a read time-out."""
+        """Return one whole answer within limits of size and time: a server that drips never trips a read time-out."""
         headers = {"If-None-Match": etag} if etag else {}
         with self.client.stream("GET", path, params=params, headers=headers) as answer:
             body = bytearray()

@@ -1,1 +1,1 @@
-"""Who calls and what a request may cost."""
+"""Authentication of callers and their scopes."""

@@ -1,4 +1,7 @@
-"""Who calls, and whether they may. Every route declares its scope with ``needs``; a test holds it to that."""
+"""Authenticates callers by token or session cookie, and checks scopes and forms.
+
+Every route declares its scope with ``needs`` or ``page_needs``; a test holds it to that.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ from starlette.requests import Request
 from service.access import tokens
 from service.access.sign_ins import who_is
 from service.web.base.context import context_of
-from service.web.base.problem import Problem
+from service.web.base.problems import Problem
 
 COOKIE = "cryopack_session"
 # The __Host- prefix binds the cookie to this host and to https; browsers refuse it on plain http.
@@ -26,7 +29,7 @@ CHALLENGE = "Bearer"
 
 @dataclass(frozen=True)
 class Caller:
-    """Who asks: a token's or a person's name, what they may do, and from where. ``nobody`` where nothing was shown."""
+    """The one who calls: a token's or a person's name, their scopes and address. See ``nobody`` for the anonymous."""
 
     name: str
     scopes: frozenset[str]
@@ -37,24 +40,29 @@ class Caller:
     def known(self) -> bool:
         return bool(self.name)
 
+    @property
+    def by(self) -> dict[str, str]:
+        """The keyword arguments by which a command learns who asked, for the audit trail."""
+        return {"by": self.name, "address": self.address}
+
     def may(self, scope: str) -> bool:
         """Whether the caller has the scope."""
         return scope in self.scopes
 
 
 def address_of(request: Request) -> str:
-    """The address that the connection comes from; behind a proxy, what the server was told to believe."""
+    """Return the client's address; behind a proxy, the one that the trusted proxy names."""
     return request.client.host[:100] if request.client else ""
 
 
 def nobody(request: Request) -> Caller:
-    """A caller who showed nothing. Reading is theirs unless API_READ says otherwise."""
+    """Return a caller without token or session. They may read unless API_READ says otherwise."""
     public = context_of(request).settings.api_read == "public"
     return Caller("", frozenset({"read"} if public else ()), address_of(request))
 
 
 def caller_by_token(request: Request) -> Caller:
-    """Who the Authorization header says. Raises Problem 401 for one that is there and does not hold."""
+    """Return the caller whom the Authorization header names. Raises Problem 401 for a token that is not valid."""
     header = request.headers.get("authorization")
     if header is None:
         return nobody(request)
@@ -70,7 +78,7 @@ def caller_by_token(request: Request) -> Caller:
 
 
 def caller_by_cookie(request: Request) -> Caller:
-    """Who the session's cookie says; nobody where it is missing or over."""
+    """Return the caller whom the session's cookie names; nobody where it is missing or over."""
     text = request.cookies.get(cookie_name(request), "")
     found = who_is(context_of(request).db, text) if text else None
     if found is None:
@@ -79,7 +87,7 @@ def caller_by_cookie(request: Request) -> Caller:
 
 
 def cookie_name(request: Request) -> str:
-    """The session cookie's name: with the prefix that only https may set, where people come by https."""
+    """Return the session cookie's name: with the prefix that only https may set, where people come by https."""
     return SECURE_COOKIE if is_secure(request) else COOKIE
 
 
@@ -89,7 +97,7 @@ def is_secure(request: Request) -> bool:
 
 
 def needs(scope: str) -> Any:
-    """The dependency of a route of the API: the caller, if they have the scope. Raises Problem 401 and 403."""
+    """Make the dependency of an API route: the caller, if they have the scope. Raises Problem 401 and 403."""
 
     def check(request: Request) -> Caller:
         caller = caller_by_token(request)
@@ -112,7 +120,7 @@ def needs(scope: str) -> Any:
 
 
 def page_needs(scope: str) -> Any:
-    """The dependency of a page: the caller, if they have the scope; else the way to the sign-in."""
+    """Make the dependency of a page: the caller, if they have the scope. Raises Problem 401 and 403."""
 
     def check(request: Request) -> Caller:
         caller = caller_by_cookie(request)
@@ -127,7 +135,7 @@ def page_needs(scope: str) -> Any:
 
 
 async def form_fields(request: Request) -> dict[str, str]:
-    """The fields of a form, each once. Bounded: the limits have read the body already. Raises Problem 415, 422."""
+    """Return the fields of a form, each once. WriteLimits has bounded the body already. Raises Problem 415, 422."""
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type != "application/x-www-form-urlencoded":
         raise Problem(415, "Send the form as application/x-www-form-urlencoded.")
@@ -147,12 +155,12 @@ def check_form(caller: Caller, form: Mapping[str, str]) -> None:
 
 
 def check_seed(seed: str, form: Mapping[str, str]) -> None:
-    """The same before there is a session: the form must come from the sign-in page of this browser."""
+    """Raise Problem 403 unless the form, sent before there is a session, came from this browser's sign-in page."""
     _check_word(seed_word(seed) if seed else "", form)
 
 
 def seed_word(seed: str) -> str:
-    """The word that the sign-in's form carries."""
+    """Return the word that the sign-in's form must carry."""
     return sha256(f"form:{seed}".encode()).hexdigest()
 
 

@@ -1,11 +1,18 @@
-"""A small SVG that says where a package stands on a branch."""
+"""The API's badge: a small SVG with the state of a package on a branch."""
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
+from fastapi import APIRouter
 from markupsafe import Markup, escape
+from starlette.responses import Response
 
 from service import board
 from service.domain.states import BuildState
+from service.web.access.auth import needs
+from service.web.base.parameters import Context, Word, WordInPath
+from service.web.base.problems import READ_PROBLEMS, Problem
 
 # Verdana at 11 px is about this wide a character; textLength makes every renderer agree.
 CHARACTER = 6.6
@@ -24,8 +31,24 @@ GREY = "#57606a"
 ORDER = (BuildState.HELD, BuildState.FAILED, BuildState.ERRORED)
 
 
+router = APIRouter(prefix="/api/v1", dependencies=[needs("read")], responses=READ_PROBLEMS)
+
+
+@router.get("/badges/{package}/{branch}.svg", tags=["feeds"], response_class=Response,
+            responses={200: {"content": {"image/svg+xml": {}}}})  # fmt: skip
+def get_badge(context: Context, package: WordInPath, branch: WordInPath, system: Word = None) -> Response:
+    """Where a package stands on a branch, as a small picture."""
+    with context.db.reader() as session:
+        grid = board.matrix(
+            session, context.catalog, datetime.now(UTC), package=package, branch=branch, system=system
+        )
+    if not grid.rows or not grid.columns:
+        raise Problem(404, f"There is no package {package} on branch {branch}.")
+    return Response(badge_svg(grid), media_type="image/svg+xml", headers={"Cache-Control": "max-age=60"})
+
+
 def badge_svg(grid: board.Matrix) -> str:
-    """The badge of the one package and branch that ``grid`` was cut down to."""
+    """Draw the badge of the one package and branch that ``grid`` was filtered to."""
     row = grid.rows[0]
     word, version = _verdict(row)
     label = f"{row.package} {grid.columns[0].branch}"

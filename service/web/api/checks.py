@@ -1,4 +1,4 @@
-"""``/api/v1/builds/{id}/checks`` and ``/changes``: what was found in its RPMs, what differs from the last good one."""
+"""The API's checks of a build's RPMs, and its differences from the last good build."""
 
 from __future__ import annotations
 
@@ -6,27 +6,21 @@ from datetime import datetime
 from typing import Any, Literal
 
 from fastapi import APIRouter
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
-from service import board
 from service.board.changes import changes_since_good
 from service.board.checks import build_checks
 from service.web.access.auth import needs
-from service.web.base.parameters import BuildId, Context
-from service.web.base.problem import Problem
-from service.web.base.problems import problems
+from service.web.api.builds import known_build
+from service.web.api.schemas import Shape
+from service.web.base.parameters import Context, IdInPath
+from service.web.base.problems import READ_PROBLEMS, Problem
 
-router = APIRouter(
-    prefix="/api/v1", dependencies=[needs("read")], responses=problems(401, 403, 404, 422, 503)
-)
+router = APIRouter(prefix="/api/v1", dependencies=[needs("read")], responses=READ_PROBLEMS)
 Word = Literal["unknown", "sound", "degraded"]
 
 
-class _Row(BaseModel):
-    model_config = ConfigDict(from_attributes=True)
-
-
-class CheckShape(_Row):
+class CheckShape(Shape):
     """One chroot's verdict."""
 
     chroot: str
@@ -35,7 +29,7 @@ class CheckShape(_Row):
     checked_at: datetime
 
 
-class RpmShape(_Row):
+class RpmShape(Shape):
     """One RPM that was looked at; ``size`` in bytes, ``binaries`` counts its programs."""
 
     chroot: str
@@ -46,7 +40,7 @@ class RpmShape(_Row):
     go: str
 
 
-class FindingShape(_Row):
+class FindingShape(Shape):
     """One finding; ``rule`` is a stable id, and a ``note`` makes no build degraded."""
 
     chroot: str
@@ -67,12 +61,10 @@ class ChecksShape(BaseModel):
 
 
 @router.get("/builds/{build_id}/checks", response_model=ChecksShape, tags=["builds"])
-def get_checks(context: Context, build_id: BuildId) -> Any:
+def get_checks(context: Context, build_id: IdInPath) -> Any:
     """The soundness of a build, its RPMs and what was found in them."""
     with context.db.reader() as session:
-        detail = board.build_detail(session, build_id)
-        if detail is None:
-            raise Problem(404, f"There is no build {build_id}.")
+        detail = known_build(session, build_id)
         found = build_checks(session, build_id)
     return ChecksShape(
         soundness=detail.build.soundness,  # type: ignore[arg-type]
@@ -82,7 +74,7 @@ def get_checks(context: Context, build_id: BuildId) -> Any:
     )
 
 
-class DifferenceShape(_Row):
+class DifferenceShape(Shape):
     """One thing before and now; empty where it was not there or is not known."""
 
     what: str
@@ -90,7 +82,7 @@ class DifferenceShape(_Row):
     now: str
 
 
-class ChangesShape(_Row):
+class ChangesShape(Shape):
     """A build beside the last good one. ``modules`` and ``tools`` list only what differs."""
 
     build_id: int
@@ -104,12 +96,10 @@ class ChangesShape(_Row):
 
 
 @router.get("/builds/{build_id}/changes", response_model=ChangesShape, tags=["builds"])
-def get_changes(context: Context, build_id: BuildId) -> Any:
+def get_changes(context: Context, build_id: IdInPath) -> Any:
     """What changed since the last good build of the same package and target: spec, source, modules, tools."""
     with context.db.reader() as session:
-        detail = board.build_detail(session, build_id)
-        if detail is None:
-            raise Problem(404, f"There is no build {build_id}.")
+        detail = known_build(session, build_id)
         found = changes_since_good(session, detail)
     if found is None:
         where = f"{detail.build.package} on {detail.build.target}"

@@ -1,21 +1,41 @@
-"""The Atom feed (RFC 4287) of what ended last or waits for a person."""
+"""The API's Atom feed (RFC 4287) of builds that ended last or wait for a person."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from xml.etree import ElementTree
 
+from fastapi import APIRouter
+from starlette.responses import Response
+
 from service import board
+from service.web.access.auth import needs
+from service.web.base.parameters import Context
+from service.web.base.problems import READ_PROBLEMS
 
 ATOM = "http://www.w3.org/2005/Atom"
 # What XML 1.0 cannot hold, even escaped; build logs are full of it.
 _NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
+router = APIRouter(prefix="/api/v1", dependencies=[needs("read")], responses=READ_PROBLEMS)
+
+
+@router.get("/feed.atom", tags=["feeds"], response_class=Response,
+            responses={200: {"content": {"application/atom+xml": {}}}})  # fmt: skip
+def get_feed(context: Context) -> Response:
+    """What ended last, or waits for a person, as an Atom feed."""
+    with context.db.reader() as session:
+        ends = board.latest_ends(session)
+    return Response(
+        feed_xml(ends, context.settings.base_url, datetime.now(UTC)), media_type="application/atom+xml"
+    )
+
+
 def feed_xml(ends: Sequence[board.EndedBuild], base_url: str, now: datetime) -> bytes:
-    """The feed's document. ``base_url`` has no slash at its end."""
+    """Write the feed's XML. ``base_url`` has no slash at its end."""
     ElementTree.register_namespace("", ATOM)
     feed = ElementTree.Element(f"{{{ATOM}}}feed")
     _add(feed, "id", f"{base_url}/api/v1/feed.atom")

@@ -1,4 +1,4 @@
-"""The OpenAPI document: what the framework knows of the routes, and what only we know: scopes, errors, links."""
+"""Makes the OpenAPI document: what FastAPI knows of the routes, and the scopes, errors and links that it does not."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
+from pydantic import Field
 
-from service.web.api.schemas import ProblemShape
+from service.web.api.schemas import Shape
 
 # From an answer to the request that follows it, so that a machine can walk the API as a person would.
 _TO_BUILD = {"build_id": "$response.body#/items/0/id"}
@@ -71,8 +72,19 @@ BEARER = {
 }
 
 
+class ProblemShape(Shape):
+    """An error, as RFC 9457 says. 'detail' is one line that says what to do."""
+
+    type: str = "about:blank"
+    title: str
+    status: int
+    detail: str
+    errors: list[dict[str, str]] | None = Field(None, description="422: each parameter that does not fit.")
+    error_id: str | None = Field(None, description="500: what to look for in the log.")
+
+
 def described(app: FastAPI) -> dict[str, Any]:
-    """The document, made once. Raises KeyError for a link to an operation that is not there."""
+    """Make the OpenAPI document, once. Raises KeyError for a link to an operation that is not there."""
     if app.openapi_schema is not None:
         return app.openapi_schema
     document = FastAPI.openapi(app)
@@ -111,14 +123,14 @@ def described(app: FastAPI) -> dict[str, Any]:
 
 
 def api_routes(app: FastAPI) -> Iterator[APIRoute]:
-    """Every route that declares its parameters; FastAPI keeps an included router as one entry."""
+    """Yield every route that declares its parameters; FastAPI keeps an included router as one entry."""
     for entry in app.routes:
         inside = getattr(entry, "original_router", None)
         yield from (route for route in (inside.routes if inside else [entry]) if isinstance(route, APIRoute))
 
 
 def scope_of(route: APIRoute) -> str | None:
-    """The strictest scope that a route declares with ``needs`` or ``page_needs``; None where it declares none."""
+    """Return the strictest scope that a route declares with ``needs`` or ``page_needs``, or None."""
     found = {getattr(each.call, "scope", None) for each in _all_dependencies(route.dependant)} - {None}
     return next(iter(found - {"read"} or found), None)
 

@@ -1,4 +1,4 @@
-"""How a write of the API is done once: its effect and the answer to its Idempotency-Key in one transaction."""
+"""Carries out a write of the API once: its effect and the answer to its Idempotency-Key in one transaction."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from datetime import timedelta
 from hashlib import sha256
 from typing import Annotated, Any
 
-from fastapi import Header
+from fastapi import Depends, Header
 from pydantic import BaseModel
 from sqlalchemy import delete, select
 from sqlalchemy.dialects import postgresql, sqlite
@@ -20,9 +20,10 @@ from starlette.responses import JSONResponse, Response
 from service.domain.errors import BadCatalog, BadName, BadTag, CommandRefused, NotFound
 from service.store.schema import KeptAnswer
 from service.store.session import Database, JoinedDatabase, database_now
-from service.web.access.auth import Caller
-from service.web.base.context import WebContext, context_of
-from service.web.base.problem import Problem
+from service.web.access.auth import Caller, needs
+from service.web.base.context import WebContext
+from service.web.base.parameters import Context
+from service.web.base.problems import Problem
 
 KEPT_FOR = timedelta(hours=24)
 
@@ -39,7 +40,7 @@ IdempotencyKey = Annotated[
 
 @dataclass(frozen=True)
 class Done:
-    """What a write came to: the answer's body, and what to hint at after the commit."""
+    """The outcome of a write: the answer's body, and the rows to hint at after the commit."""
 
     body: Mapping[str, Any]
     builds: tuple[int, ...] = ()
@@ -50,43 +51,60 @@ class Done:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
-def write(
-    request: Request,
-    caller: Caller,
-    key: str | None,
-    action: Callable[[Database], Done],
-    payload: BaseModel | None = None,
-) -> Response:
-    """Do the action in one transaction and answer; with a key, at most once. Raises Problem 404, 409 and 422.
+@dataclass(frozen=True)
+class WriteRequest:
+    """One request to write: who asks, and with which Idempotency-Key. A route gets it by ``write_needs(scope)``."""
 
-    Two requests with one key at the same moment queue up at the key's row: the second gets the first's answer.
+    request: Request
+    context: WebContext
+    caller: Caller
+    key: str | None
+
+    def do(self, action: Callable[[Database], Done], payload: BaseModel | None = None) -> Response:
+        """Do the action in one transaction and answer; with a key, at most once. Raises Problem 404, 409 and 422.
+
+        Two requests with one key at the same moment queue up at the key's row: the second gets the first's answer.
+        """
+        kept: KeptAnswer | None = None
+        try:
+            with self.context.db.transaction() as session:
+                if self.key is not None:
+                    asked = _fingerprint(self.request, payload)
+                    kept = _claim(session, self.caller.name, self.key, asked)
+                    if kept.status:
+                        if kept.request_sha256 != asked:
+                            raise Problem(
+                                422,
+                                "header.Idempotency-Key: this key was used for another request; take a fresh one.",
+                            )
+                        headers = {"Idempotency-Replayed": "true"}
+                        return JSONResponse(json.loads(kept.body), kept.status, headers=headers)
+                done = action(JoinedDatabase(session))
+                if kept is not None:
+                    kept.status, kept.body = done.status, json.dumps(done.body)
+        except Exception as error:
+            raise refused(error) from error
+        hint(self.context, done)
+        return JSONResponse(dict(done.body), done.status, headers=dict(done.headers))
+
+
+def write_needs(scope: str) -> Any:
+    """Make the dependency of a writing route: the WriteRequest, if the caller has the scope.
+
+    It raises Problem 401 and 403.
     """
-    context = context_of(request)
-    kept: KeptAnswer | None = None
-    try:
-        with context.db.transaction() as session:
-            if key is not None:
-                asked = _fingerprint(request, payload)
-                kept = _claim(session, caller.name, key, asked)
-                if kept.status:
-                    if kept.request_sha256 != asked:
-                        raise Problem(
-                            422,
-                            "header.Idempotency-Key: this key was used for another request; take a fresh one.",
-                        )
-                    headers = {"Idempotency-Replayed": "true"}
-                    return JSONResponse(json.loads(kept.body), kept.status, headers=headers)
-            done = action(JoinedDatabase(session))
-            if kept is not None:
-                kept.status, kept.body = done.status, json.dumps(done.body)
-    except Exception as error:
-        raise refused(error) from error
-    hint(context, done)
-    return JSONResponse(dict(done.body), done.status, headers=dict(done.headers))
+    right = needs(scope)
+
+    def ask(
+        request: Request, context: Context, caller: Caller = right, key: IdempotencyKey = None
+    ) -> WriteRequest:
+        return WriteRequest(request, context, caller, key)
+
+    return Depends(ask)
 
 
 def hint(context: WebContext, done: Done) -> None:
-    """Tell the workers what is due now; a hint that is lost costs a sweep."""
+    """Send the workers hints of what is due now; a hint that is lost costs a sweep."""
     for build_id in done.builds:
         context.wake.build(build_id)
     for delivery_id in done.deliveries:
@@ -98,7 +116,7 @@ def hint(context: WebContext, done: Done) -> None:
 
 
 def refused(error: Exception) -> Exception:
-    """A command's refusal as the Problem that says so; any other error as it is."""
+    """Turn a command's refusal into the Problem that says so; return any other error as it is."""
     if isinstance(error, NotFound):
         return Problem(404, _sentence(error))
     if isinstance(error, CommandRefused):
@@ -119,7 +137,7 @@ def _fingerprint(request: Request, payload: BaseModel | None) -> str:
 
 
 def _claim(session: Session, actor: str, key: str, asked: str) -> KeptAnswer:
-    """The key's row, made by the first request of its name and locked until the answer is in it."""
+    """Return the key's row, made by its first request and locked until the answer is in it."""
     at = database_now(session)
     session.execute(delete(KeptAnswer).where(KeptAnswer.at < at - KEPT_FOR))
     insert = sqlite.insert if session.get_bind().dialect.name == "sqlite" else postgresql.insert

@@ -1,1 +1,1 @@
-"""What every route needs: context, parameters, errors, rates, the inbox, the renderer of pages."""
+"""The parts that every route needs: context, parameters, errors, middlewares, the inbox, the page renderer."""

@@ -1,4 +1,4 @@
-"""What every request needs: settings, database, catalogue, inbox, hints, figures. One per application."""
+"""The context of the application, one per process: settings, database, catalogue, inbox, hints, metrics."""
 
 from __future__ import annotations
 
@@ -15,9 +15,8 @@ from service.overrides import LiveCatalog
 from service.settings import Settings
 from service.store.session import Database
 from service.wake import Wake
-from service.web.base.budget import Budget
-from service.web.base.figures import Figures
-from service.web.base.inbox import Inbox
+from service.web.base.inbox import Budget, Inbox
+from service.web.base.metrics import Metrics
 from service.web.base.oidc import Provider
 from service.web.base.rates import Rates
 
@@ -31,7 +30,7 @@ BODY_SECONDS = 30.0
 
 @dataclass
 class WebContext:
-    """Made when the application starts to serve: it holds connections and threads."""
+    """All that requests share. Made when the application starts to serve: it holds connections and threads."""
 
     settings: Settings
     db: Database
@@ -39,7 +38,7 @@ class WebContext:
     wake: Wake
     inbox: Inbox
     budget: Budget
-    figures: Figures
+    metrics: Metrics
     logs: LogStore
     rates: Rates
     provider: Provider | None = None
@@ -49,7 +48,7 @@ class WebContext:
 
     @classmethod
     def create(cls, settings: Settings) -> WebContext:
-        """Build a context and start its threads. Raises BadCatalog."""
+        """Make a context and start its threads. Raises BadCatalog."""
         files = load(
             settings.catalog_dir,
             copr_owner=settings.copr_owner or NO_OWNER,
@@ -69,7 +68,7 @@ class WebContext:
             Wake(settings),
             inbox,
             budget,
-            Figures(),
+            Metrics(),
             open_store(
                 settings.state_dir / "logs",
                 settings.log_store_url,
@@ -83,17 +82,17 @@ class WebContext:
 
     @property
     def catalog(self) -> Catalog:
-        """The catalogue that holds now: the files' under the overrides in the database."""
+        """The catalogue as it is now: the files with the overrides of the database applied."""
         return self.live_catalog.look().catalog
 
     def close(self) -> None:
-        """Store what waits, send what hints are queued, close connections."""
+        """Store the deliveries that wait, send the queued hints, close connections."""
         self.inbox.close()
         self.wake.close()
         self.db.dispose()
 
 
 def context_of(request: Request) -> WebContext:
-    """The application's context."""
+    """Return the context of the application that serves a request."""
     context: WebContext = request.app.state.context
     return context

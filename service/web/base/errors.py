@@ -1,9 +1,8 @@
-"""Errors as the reader wants them: problem+json (RFC 9457) for programs, a page in our style for people."""
+"""Turns exceptions into answers: problem+json (RFC 9457) for programs, a page for people."""
 
 from __future__ import annotations
 
 import secrets
-from http import HTTPStatus
 
 import structlog
 from fastapi.exceptions import RequestValidationError
@@ -11,9 +10,9 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
-from service.web.base.problem import Problem
+from service.web.base.problems import Problem, problem_response
 from service.web.base.render import error_page
 
 PROGRAM_PATHS = ("/api/", "/webhooks/", "/healthz", "/readyz", "/metrics", "/static/")
@@ -22,37 +21,21 @@ DATABASE_AWAY = (OperationalError, InterfaceError, PoolTimeout)
 log = structlog.get_logger()
 
 
-class ProblemResponse(JSONResponse):
-    media_type = "application/problem+json"
-
-
-def problem_response(problem: Problem) -> ProblemResponse:
-    """The problem+json answer. Of type about:blank, so the title is the status's phrase (RFC 9457)."""
-    body = {
-        "type": "about:blank",
-        "title": HTTPStatus(problem.status).phrase,
-        "status": problem.status,
-        "detail": problem.detail,
-        **problem.extra,
-    }
-    return ProblemResponse(body, problem.status, headers=problem.headers)
-
-
 def answer_problem(request: Request, problem: Problem) -> Response:
-    """The problem as a page or as problem+json, by what the address is for."""
+    """Make the answer of a problem: problem+json under the addresses of programs, else a page."""
     if request.url.path.startswith(PROGRAM_PATHS):
         return problem_response(problem)
     return error_page(request, problem.status, problem.detail, problem.headers)
 
 
 async def on_problem(request: Request, error: Exception) -> Response:
-    """Handler for Problem."""
+    """Answer a Problem that a route raised."""
     assert isinstance(error, Problem)
     return answer_problem(request, error)
 
 
 async def on_http_exception(request: Request, error: Exception) -> Response:
-    """Handler for what the framework raises itself: unknown address, wrong method."""
+    """Answer an error that the framework raises itself: unknown address, wrong method."""
     assert isinstance(error, HTTPException)
     details = {
         # All that the framework says of a body that is not text.
@@ -65,7 +48,7 @@ async def on_http_exception(request: Request, error: Exception) -> Response:
 
 
 async def on_invalid_request(request: Request, error: Exception) -> Response:
-    """Handler for parameters that do not fit: names parameter and fault, never echoes the value."""
+    """Answer parameters that do not fit with 422: names parameter and fault, never echoes the value."""
     assert isinstance(error, RequestValidationError)
     faults = [
         {"where": ".".join(str(part) for part in fault["loc"]), "what": str(fault["msg"])[:300]}
@@ -76,19 +59,19 @@ async def on_invalid_request(request: Request, error: Exception) -> Response:
 
 
 async def on_bad_cursor(request: Request, error: Exception) -> Response:
-    """Handler for a cursor that is not ours."""
+    """Answer a cursor that is not ours with 422."""
     return answer_problem(request, Problem(422, f"query.cursor: {error}"))
 
 
 async def on_database_away(request: Request, error: Exception) -> Response:
-    """Handler for a database that does not answer: come again, nothing is wrong with the request."""
+    """Answer 503 while the database is away: nothing is wrong with the request."""
     log.error("database away", path=request.url.path, error=type(error).__name__)
     detail = "The database does not answer. Nothing is lost: try again in a moment."
     return answer_problem(request, Problem(503, detail, headers={"Retry-After": "5"}))
 
 
 def crash_response(request: Request, error: Exception) -> Response:
-    """The answer for a fault of ours: an id that is in the log beside the traceback, and nothing more."""
+    """Log an unexpected error and make its answer: 500 with an id that is in the log beside the traceback."""
     error_id = secrets.token_hex(6)
     log.error("request failed", error_id=error_id, path=request.url.path, exc_info=error)
     detail = f"This is a fault of ours. The log has the details under error id {error_id}."

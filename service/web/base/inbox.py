@@ -1,4 +1,4 @@
-"""The one writer of the webhook inbox: deliveries that wait at the same time share one transaction."""
+"""Stores webhook deliveries, those that wait at the same time in one transaction; bounds the memory of their bodies."""
 
 from __future__ import annotations
 
@@ -21,8 +21,65 @@ WAITING_LIMIT = 1024
 # GitHub gives up after ten seconds; whoever waits longer than this is told to come again.
 ANSWER_SECONDS = 9.0
 CLOSE_SECONDS = 10.0
+# Release payloads are 10 to 30 kB. A body beyond this size may not use the last part of the budget, so that a
+# few slow uploads of the largest size cannot shut ordinary deliveries out.
+SMALL_BODY = 64 * 1024
+KEPT_FOR_SMALL = 8
 
 log = structlog.get_logger()
+
+
+class Budget:
+    """The limit of bytes of webhook bodies in memory, over all requests. Used from the event loop only."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._free = limit
+
+    @property
+    def held(self) -> int:
+        """Bytes in memory now."""
+        return self._limit - self._free
+
+    def reservation(self) -> Reservation:
+        """Make the share of one request, empty at first."""
+        return Reservation(self)
+
+    def take(self, size: int, *, keep_free: int) -> bool:
+        """Take ``size`` bytes if at least ``keep_free`` stay free after that."""
+        if self._free - size < keep_free:
+            return False
+        self._free -= size
+        return True
+
+    def give_back(self, size: int) -> None:
+        """Return ``size`` bytes that were taken."""
+        self._free += size
+
+    @property
+    def kept_for_small(self) -> int:
+        return self._limit // KEPT_FOR_SMALL
+
+
+class Reservation:
+    """The share of the budget that one request holds."""
+
+    def __init__(self, budget: Budget) -> None:
+        self._budget = budget
+        self._held = 0
+
+    def take(self, size: int) -> bool:
+        """Hold ``size`` more bytes; False if the budget has not that many."""
+        keep_free = self._budget.kept_for_small if self._held + size > SMALL_BODY else 0
+        if not self._budget.take(size, keep_free=keep_free):
+            return False
+        self._held += size
+        return True
+
+    def release(self) -> None:
+        """Give everything back."""
+        self._budget.give_back(self._held)
+        self._held = 0
 
 
 class InboxUnavailable(Exception):
@@ -41,7 +98,7 @@ class _Waiting:
 
 
 class Inbox:
-    """Stores deliveries from one thread. ``store()`` returns after the commit, or raises InboxUnavailable."""
+    """The one writer of webhook deliveries, a thread. ``store()`` returns after the commit."""
 
     def __init__(self, db: Database, *, answer_seconds: float = ANSWER_SECONDS) -> None:
         self._db = db
@@ -66,7 +123,7 @@ class Inbox:
             self._thread.join(CLOSE_SECONDS)
 
     async def store(self, incoming: Incoming) -> Accepted:
-        """Wait until ``incoming`` is durable. Raises InboxUnavailable, also after ``answer_seconds``."""
+        """Store a delivery and return after the commit. Raises InboxUnavailable, also after ``answer_seconds``."""
         waiting = _Waiting(incoming, asyncio.get_running_loop())
         if self._closed:
             raise InboxUnavailable("the service is stopping")
@@ -118,7 +175,7 @@ class Inbox:
         _answer_all([_acceptance(waiting, answer) for waiting, answer in zip(group, answers, strict=True)])
 
     def _write_singly(self, group: Sequence[_Waiting]) -> None:
-        """One bad row must not refuse its neighbours; a database that is away refuses them all at once."""
+        """Store row by row: a bad row must not refuse its neighbours, a database that is away refuses all at once."""
         away: Exception | None = None
         for waiting in group:
             if away is not None or waiting.abandoned:

@@ -1,4 +1,4 @@
-"""Sign-in by OpenID Connect: any provider by its discovery address, code flow with PKCE, groups to scopes."""
+"""The OpenID Connect client for sign-ins: discovery, code flow with PKCE, groups to scopes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from joserfc.jwt import JWTClaimsRegistry
 
 from service.access.tokens import SCOPES
 from service.settings import Settings
-from service.web.base.problem import Problem
+from service.web.base.problems import Problem
 
 # Signatures with a key of the provider's; never "none", and never one with a shared secret.
 ALGORITHMS = ["RS256", "RS384", "RS512", "PS256", "ES256", "ES384", "EdDSA"]
@@ -33,14 +33,14 @@ WELL_KNOWN = "/.well-known/openid-configuration"
 
 @dataclass(frozen=True)
 class Person:
-    """Who the provider says it is, and what their groups let them do here."""
+    """A person as the provider names them, with the scopes that their groups have here."""
 
     name: str
     scopes: frozenset[str]
 
 
 class Provider:
-    """One provider. Its description and its keys are fetched when first needed, and again after an hour."""
+    """One OpenID provider. Its description and keys are fetched when first needed, and again after an hour."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -50,13 +50,13 @@ class Provider:
 
     @property
     def redirect_uri(self) -> str:
-        """Where the provider sends people back to; it must be registered there."""
+        """The address that the provider sends people back to; it must be registered there."""
         return f"{self._settings.base_url}/sign-in/callback"
 
-    def way_in(self, seed: str) -> str:
-        """The address to send a browser to. ``seed`` is a secret of that browser; state, nonce and PKCE follow from it.
+    def authorization_address(self, seed: str) -> str:
+        """Return the provider's address to send a browser to. Raises Problem 503 where the provider does not answer.
 
-        Raises Problem 503 where the provider does not answer.
+        ``seed`` is a secret of that browser; state, nonce and PKCE follow from it.
         """
         description, _ = self._describe()
         challenge = _urlsafe(sha256(_derived("verifier", seed).encode()).digest())
@@ -73,7 +73,10 @@ class Provider:
         return f"{description['authorization_endpoint']}?{urlencode(query)}"
 
     def person(self, seed: str, state: str, code: str) -> Person:
-        """Who came back with a code. Raises Problem 403 for what does not hold, 503 where the provider is away."""
+        """Exchange the code of a browser that came back for the person.
+
+        Raises Problem 403 for an answer that does not hold, 503 where the provider is away.
+        """
         if not seed or not hmac.compare_digest(_derived("state", seed).encode(), state.encode()):
             raise Problem(403, "This sign-in was not begun in this browser, or long ago. Begin again.")
         description, keys = self._describe()
@@ -182,7 +185,7 @@ class Provider:
 
 
 def _derived(what: str, seed: str) -> str:
-    """A word that only the holder of the seed can name; knowing one tells nothing of the others."""
+    """Derive a secret from the seed for one use; knowing one tells nothing of the others."""
     return sha256(f"{what}:{seed}".encode()).hexdigest()
 
 

@@ -1,8 +1,12 @@
-"""What the OpenAPI document says of errors: which statuses a route may answer, each with its shape."""
+"""The exception for an answer that is an error, its problem+json (RFC 9457), and its part of OpenAPI."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from http import HTTPStatus
 from typing import Any
+
+from starlette.responses import JSONResponse
 
 _TEXTS = {
     400: "The body cannot be read.",
@@ -29,8 +33,42 @@ _RETRY_AFTER = {"Retry-After": {"description": "Seconds.", "schema": {"type": "s
 _CHALLENGE = {"WWW-Authenticate": {"description": "What is missing.", "schema": {"type": "string"}}}
 
 
+class Problem(Exception):
+    """An answer that is an error. ``detail`` is one line that says what to do, ``extra`` further members."""
+
+    def __init__(
+        self,
+        status: int,
+        detail: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        **extra: Any,
+    ) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.detail = detail
+        self.headers = dict(headers or {})
+        self.extra = extra
+
+
+class ProblemResponse(JSONResponse):
+    media_type = "application/problem+json"
+
+
+def problem_response(problem: Problem) -> ProblemResponse:
+    """Make the problem+json answer. Its type is about:blank, so the title is the status's phrase (RFC 9457)."""
+    body = {
+        "type": "about:blank",
+        "title": HTTPStatus(problem.status).phrase,
+        "status": problem.status,
+        "detail": problem.detail,
+        **problem.extra,
+    }
+    return ProblemResponse(body, problem.status, headers=problem.headers)
+
+
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """The ``responses`` of routes that may answer with these errors."""
+    """Return the OpenAPI ``responses`` of routes that may answer with these statuses."""
     found: dict[int | str, dict[str, Any]] = {}
     for status in statuses:
         media: dict[str, Any] = {"schema": {"$ref": "#/components/schemas/ProblemShape"}}
@@ -43,3 +81,8 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
         elif status in (401, 403):
             found[status]["headers"] = _CHALLENGE
     return found
+
+
+# What routes that read, and routes that write, may answer besides success.
+READ_PROBLEMS = problems(401, 403, 404, 422, 503)
+WRITE_PROBLEMS = problems(400, 401, 403, 404, 408, 409, 413, 415, 422, 429, 503)

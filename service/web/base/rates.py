@@ -1,4 +1,4 @@
-"""How often who may write. Kept in this process by the limits library.
+"""Limits how often a token or an address may write, by the limits library in this process's memory.
 
 Neither the broker nor the database stands in the way of a request, and a broker that is away neither opens nor closes
 anything. With several web processes each counts by itself.
@@ -14,11 +14,11 @@ from limits.storage import MemoryStorage
 from limits.strategies import MovingWindowRateLimiter
 
 from service.settings import Settings
-from service.web.base.problem import Problem
+from service.web.base.problems import Problem
 
 
 class Rates:
-    """How often each token and each address has written in the last minute, and each has signed a webhook wrongly."""
+    """Counts of the last minute: writes of each token and address, and wrongly signed webhooks of each address."""
 
     def __init__(self, settings: Settings) -> None:
         self._window = MovingWindowRateLimiter(MemoryStorage())

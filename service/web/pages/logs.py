@@ -1,4 +1,4 @@
-"""A chroot's log as a page: a window of lines, a search, the growing end. Complete without a script."""
+"""The page of a chroot's log: a window of its lines, a search, or its growing end. Complete without a script."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from starlette.responses import Response
 from service.logs.reader import LINE_SHOWN, Hits, Line, shown
 from service.logs.store import LogGone
 from service.web.access.auth import page_needs
-from service.web.api.chroot_logs import ChrootLogs, build_number, chroot_logs, find_stored
+from service.web.api.logs import ChrootLogs, chroot_logs, find_stored
 from service.web.base.context import context_of
-from service.web.base.problem import Problem
+from service.web.base.parameters import known_id, known_word, word
+from service.web.base.problems import Problem
 from service.web.base.render import page
-from service.web.pages.matrix import known_word, word
 
 WINDOW = 1000
 QUERY_LIMIT = 200
@@ -25,9 +25,9 @@ router = APIRouter(include_in_schema=False, dependencies=[page_needs("read")])
 
 @router.get("/builds/{build_id}/logs/{chroot}")
 def show_log(request: Request, build_id: str, chroot: str) -> Response:
-    """A window of a stored log around a line, or at its end where none is named; the tail of one that grows."""
+    """Show a stored log's lines around the one named, or its last ones; of a growing log its tail."""
     context = context_of(request)
-    logs = chroot_logs(context, build_number(build_id), known_word(chroot, "chroot"))
+    logs = chroot_logs(context, known_id(build_id, "build"), known_word(chroot, "chroot"))
     kind = logs.kind(word(request.query_params, "kind"))
     log = find_stored(context, logs.detail.build.id, chroot, kind)
     words = request.query_params.get("q", "")[:QUERY_LIMIT].strip()
@@ -61,7 +61,7 @@ def show_log(request: Request, build_id: str, chroot: str) -> Response:
 
 
 def tail_lines(logs: ChrootLogs) -> list[Line]:
-    """The growing log's last lines. Their numbers count from the first shown one: the true ones are not known."""
+    """Return a growing log's last lines, numbered from the first shown one: their true numbers are not known."""
     if logs.tail is None:
         return []
     raw = logs.tail.tail.split(b"\n")

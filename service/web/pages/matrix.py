@@ -1,8 +1,7 @@
-"""The matrix, branch and package pages: where every package stands."""
+"""The pages of the matrix, of a branch and of a package: the state of each package on each target."""
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -15,7 +14,8 @@ from service import board
 from service.domain.states import BuildState
 from service.web.access.auth import page_needs
 from service.web.base.context import context_of
-from service.web.base.problem import Problem
+from service.web.base.parameters import known_word, word
+from service.web.base.problems import Problem
 from service.web.base.render import page
 
 RECENT = 15
@@ -27,27 +27,12 @@ CHIP_STATES = (
     BuildState.SUPERSEDED,
 )  # fmt: skip
 
-_WORD = re.compile(r"[!-~]{1,100}", re.ASCII)
-
 router = APIRouter(include_in_schema=False, dependencies=[page_needs("read")])
-
-
-def word(query: QueryParams, name: str) -> str:
-    """A word from the address, or empty text: what a form leaves open is not an error."""
-    value = query.get(name, "")
-    return value if _WORD.fullmatch(value) else ""
-
-
-def known_word(text: str, what: str) -> str:
-    """A word from a path. Raises Problem 404 for what cannot be a name of ours."""
-    if not _WORD.fullmatch(text):
-        raise Problem(404, f"There is no such {what}.")
-    return text
 
 
 @dataclass(frozen=True)
 class MatrixFilter:
-    """What the matrix is cut down to, as the address says it."""
+    """The filters of the matrix page, as its address gives them."""
 
     family: str = ""
     stream: str = ""
@@ -76,7 +61,7 @@ class MatrixFilter:
         return any(self.values.values())
 
     def fits(self, cell: board.Cell) -> bool:
-        """Whether a cell is one that was asked for."""
+        """Whether a cell passes the filters of state, failing and behind."""
         if self.state and cell.state != self.state:
             return False
         if self.failing and cell.state not in board.FAILING:
@@ -86,7 +71,7 @@ class MatrixFilter:
 
 @router.get("/")
 def show_matrix(request: Request) -> Response:
-    """The home page."""
+    """Show the matrix: the home page."""
     context = context_of(request)
     chosen = MatrixFilter.read(request.query_params)
     now = datetime.now(UTC)
@@ -124,7 +109,7 @@ def show_matrix(request: Request) -> Response:
 
 @router.get("/branches/{name}")
 def show_branch(request: Request, name: str) -> Response:
-    """One Fedora branch: every package's build status on it."""
+    """Show one Fedora branch with the state of every package on it."""
     context = context_of(request)
     policy = context.catalog.branches.get(known_word(name, "branch"))
     now = datetime.now(UTC)
@@ -151,7 +136,7 @@ def show_branch(request: Request, name: str) -> Response:
 
 @router.get("/packages/{name}")
 def show_package(request: Request, name: str) -> Response:
-    """One package: its cells, the releases of its stream, its SRPMs."""
+    """Show one package: its cells, the releases of its stream, its SRPMs."""
     context = context_of(request)
     known_word(name, "package")
     now = datetime.now(UTC)

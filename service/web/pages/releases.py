@@ -1,8 +1,7 @@
-"""Releases and builds, as lists and one by one."""
+"""The pages of releases and builds: the lists, and one release or build in full."""
 
 from __future__ import annotations
 
-import re
 from datetime import UTC, datetime
 
 from fastapi import APIRouter
@@ -16,19 +15,18 @@ from service.board.logs import logs_of
 from service.domain.states import BuildState, ReleaseState
 from service.domain.versions import Stream
 from service.web.access.auth import page_needs
+from service.web.api.builds import known_build
 from service.web.base.context import context_of
-from service.web.base.problem import Problem
+from service.web.base.parameters import known_id, known_word, word
+from service.web.base.problems import Problem
 from service.web.base.render import page
-from service.web.pages.matrix import known_word, word
-
-_ID = re.compile(r"[1-9]\d{0,17}", re.ASCII)
 
 router = APIRouter(include_in_schema=False, dependencies=[page_needs("read")])
 
 
 @router.get("/releases")
 def show_releases(request: Request) -> Response:
-    """Upstream's releases, last seen first."""
+    """Show upstream's releases, last seen first."""
     context = context_of(request)
     values = {name: word(request.query_params, name) for name in ("stream", "state", "cursor")}
     now = datetime.now(UTC)
@@ -56,7 +54,7 @@ def show_releases(request: Request) -> Response:
 
 @router.get("/releases/{family}/{version}")
 def show_release(request: Request, family: str, version: str) -> Response:
-    """One release as one timeline: heard of, decided, source, spec, SRPM, builds."""
+    """Show one release as a timeline: delivery, decision, source, spec, SRPM, builds."""
     context = context_of(request)
     known_word(family + version, "release")
     now = datetime.now(UTC)
@@ -88,7 +86,7 @@ def show_release(request: Request, family: str, version: str) -> Response:
 
 @router.get("/builds")
 def show_builds(request: Request) -> Response:
-    """Builds, newest first."""
+    """Show the builds that match the filters, newest first."""
     context = context_of(request)
     names = ("package", "branch", "system", "state", "arch", "version", "cursor")
     values = {name: word(request.query_params, name) for name in names}
@@ -128,22 +126,19 @@ def show_builds(request: Request) -> Response:
 
 @router.get("/builds/{build_id}")
 def show_build(request: Request, build_id: str) -> Response:
-    """One build: state, architectures, what changed since the last good one, history."""
+    """Show one build: state, architectures, what changed since the last good one, history."""
     context = context_of(request)
-    if not _ID.fullmatch(build_id):
-        raise Problem(404, "There is no such build.")
+    number = known_id(build_id, "build")
     with context.db.reader() as session:
-        detail = board.build_detail(session, int(build_id))
-        if detail is None:
-            raise Problem(404, f"There is no build {build_id}.")
-        change = board.spec_change(session, int(build_id)) if detail.build.spec_sha256 else None
-        changes = board.changes_of(session, [int(build_id)])
-        side_tags = board.side_tags_of(session, [int(build_id)])
-        diagnoses = board.diagnoses_of(session, context.catalog, int(build_id))
-        remedy, remedy_of = board.remedies_of(session, int(build_id))
+        detail = known_build(session, number)
+        change = board.spec_change(session, number) if detail.build.spec_sha256 else None
+        changes = board.changes_of(session, [number])
+        side_tags = board.side_tags_of(session, [number])
+        diagnoses = board.diagnoses_of(session, context.catalog, number)
+        remedy, remedy_of = board.remedies_of(session, number)
         since = changes_since_good(session, detail)
-        checks = build_checks(session, int(build_id))
-        with_logs = {row.chroot for row in logs_of(session, int(build_id))}
+        checks = build_checks(session, number)
+        with_logs = {row.chroot for row in logs_of(session, number)}
     values = {
         "detail": detail,
         "build": detail.build,

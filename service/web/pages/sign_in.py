@@ -1,4 +1,4 @@
-"""Signing in and out of the dashboard: by a provider where one is configured, else by a token."""
+"""Signs people in and out of the dashboard: by an OpenID provider where one is configured, else by a token."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from service.web.access.auth import (
 )
 from service.web.base.context import context_of
 from service.web.base.oidc import Provider
-from service.web.base.problem import Problem
+from service.web.base.problems import Problem
 from service.web.base.render import page
 
 # A secret of the browser from before its session: it ties the sign-in's form, and the provider's answer, to it.
@@ -40,7 +40,7 @@ router = APIRouter(include_in_schema=False)
 
 @router.get("/sign-in")
 def show_sign_in(request: Request) -> Response:
-    """The ways in."""
+    """Show the sign-in page: the provider's button, or the form for a token."""
     seed = _seed(request) or secrets.token_urlsafe(32)
     provider = context_of(request).provider
     values = {"form_word": seed_word(seed), "provider": provider.host if provider else ""}
@@ -58,7 +58,7 @@ def show_sign_in(request: Request) -> Response:
 
 @router.post("/sign-in/token")
 def sign_in_by_token(request: Request, form: Form) -> Response:
-    """A session that stands on a token: it may what the token may, and ends with it."""
+    """Begin a session by a token: it has the token's scopes, and ends with it."""
     if context_of(request).provider is not None:
         raise Problem(404, "People sign in at the provider here; tokens are for programs.")
     check_seed(_seed(request), form)
@@ -70,16 +70,19 @@ def sign_in_by_token(request: Request, form: Form) -> Response:
 
 @router.get("/sign-in/provider")
 def go_to_provider(request: Request) -> Response:
-    """To the provider, which sends the browser back to the callback. A link: form-action lets no form lead away."""
+    """Send the browser to the provider, which sends it back to the callback.
+
+    It is a link: the Content-Security-Policy's form-action lets no form lead to another host.
+    """
     seed = secrets.token_urlsafe(32)
-    answer = RedirectResponse(_provider(request).way_in(seed), 303)
+    answer = RedirectResponse(_provider(request).authorization_address(seed), 303)
     _set(answer, request, _name(request, SEED), seed, SEED_SECONDS)
     return answer
 
 
 @router.get("/sign-in/callback")
 def come_back(request: Request) -> Response:
-    """Back from the provider, with a code or with a refusal."""
+    """Begin a session for a browser that the provider sent back, with a code or with a refusal."""
     provider, query = _provider(request), request.query_params
     if "error" in query or not query.get("code"):
         raise Problem(403, "The sign-in provider did not let you in. Begin again, or ask there.")
@@ -100,7 +103,7 @@ def leave(request: Request, form: Form) -> Response:
 
 
 def _welcome(request: Request, name: str, scopes: Iterable[str], token_id: int | None) -> Response:
-    """A fresh session (one that was there before the sign-in ends), and the way back to where it began."""
+    """Begin a session, end the one before it, and redirect to the page where the sign-in began."""
     context = context_of(request)
     seconds = context.settings.session_seconds
     sign_out(context.db, request.cookies.get(cookie_name(request), ""))
@@ -122,7 +125,7 @@ def _provider(request: Request) -> Provider:
 
 
 def _name(request: Request, name: str) -> str:
-    """The cookie's name: with the prefix that no sister host can set, where people come by https."""
+    """Return the cookie's name: with the prefix that no sister host can set, where people come by https."""
     return f"__Host-{name}" if is_secure(request) else name
 
 
@@ -132,7 +135,7 @@ def _seed(request: Request) -> str:
 
 
 def _local(address: str) -> str:
-    """An address on this service; anything that might lead elsewhere becomes the home page."""
+    """Return the address if it is on this service; anything that might lead elsewhere becomes the home page."""
     return address if _LOCAL.fullmatch(address) else "/"
 
 

@@ -14,7 +14,7 @@ from tests.contract.koji.tls_front import Front, make_certificate
 from workers.buildsystems.kerberos import Credentials
 from workers.distgit import lookaside
 from workers.distgit.lookaside import LookasideRefused
-from workers.sources import certificates as trust
+from workers.sources import downloads as trust
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -103,7 +103,7 @@ def test_a_client_certificate_is_shown(
     def known(**_: object) -> ssl.SSLContext:
         return ssl.create_default_context(cafile=str(tmp_path / "authority.pem"))
 
-    monkeypatch.setattr(lookaside, "trusted", known)
+    monkeypatch.setattr(lookaside, "tls_context", known)
     monkeypatch.setattr(trust.httpx2, "create_ssl_context", known)
     farm.call("POST", "/lookaside", log_in="Certificate", packager="packbot")
     with Front(farm.mirror_url, tmp_path / "server.pem", tmp_path / "authority.pem") as front:

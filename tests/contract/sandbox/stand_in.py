@@ -19,7 +19,7 @@ from service.domain.specs import ChangelogEntry, SpecRequest
 from service.domain.versions import parse_tag
 from service.specs.render import render_spec
 from tests.servers import NO_TLS
-from workers.packaging.srpm import build_srpm
+from workers.packaging.rpm_commands import build_srpm
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 

@@ -11,7 +11,6 @@ import pytest
 
 import workers.distgit.commit
 import workers.distgit.pull_requests
-import workers.distgit.pull_watch
 from sandbox.testing import Farm
 from service.settings import Settings
 from tests.flow.distgit.pull_requests import PullHouse
@@ -36,8 +35,8 @@ BEFORE_THE_MERGE: dict[str, tuple[Any, str]] = {
 # What follows any other is the boundary after it, and nothing lies between them.
 ELSEWHERE = frozenset({"fork", "replace", "open"})
 AFTER_THE_MERGE: dict[str, tuple[Any, str]] = {
-    "record_pull": (workers.distgit.pull_watch, "record_pull"),
-    "go_on_after_merge": (workers.distgit.pull_watch, "go_on_after_merge"),
+    "record_pull": (workers.distgit.pull_requests, "record_pull"),
+    "go_on_after_merge": (workers.distgit.pull_requests, "go_on_after_merge"),
     "record_landed": (workers.distgit.commit, "record_landed"),
 }
 

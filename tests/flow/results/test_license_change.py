@@ -11,23 +11,14 @@ from service.builds.commands import resume_build
 from service.domain.sources import LICENSE_CHANGED
 from tests.flow.house import House
 from tests.store.deliveries import release
-from workers.packaging import licenses
+from tests.workers.packaging.scripts import replace_license_tool
 
 
 @pytest.fixture
 def computes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
     """Sets what the tool finds from now on."""
-    folder = tmp_path / "tools"
-    folder.mkdir()
-    monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
-    monkeypatch.setattr(licenses.sys, "executable", str(tmp_path / "nowhere" / "python"))
-
-    def put(expression: str) -> None:
-        program = folder / licenses.TOOL
-        program.write_text(f"#!/bin/sh\necho '{expression}'\n")
-        program.chmod(0o755)
-
-    return put
+    put = replace_license_tool(tmp_path, monkeypatch)
+    return lambda expression: put(f"echo '{expression}'")
 
 
 def states(house: House, version: str) -> list[str]:

@@ -13,7 +13,9 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from service.builds.follow_ups import (
+    Done,
     FollowUpWork,
+    NotYet,
     add_follow_up,
     claim_follow_up,
     end_follow_up,
@@ -27,7 +29,6 @@ from service.store.session import Database, database_now
 from tests.store.deliveries import builds, deliver, payload
 from workers import follow_ups
 from workers.context import Context
-from workers.outcomes import Done, NotYet
 
 CHROOT = "fedora-44-x86_64"
 

@@ -1,4 +1,4 @@
-"""A small OpenID Connect provider on loopback: real HTTP, real RS256 tokens, one person who always says yes."""
+"""An OpenID Connect provider for the tests, on loopback: real HTTP, real RS256 tokens, one person who always agrees."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every route that writes leaves a line in the audit trail: made from the application's routes."""
+"""Every route that writes leaves an entry in the audit trail; the routes are taken from the application."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a request may cost: rate, type, size and time; tags that spare an answer."""
+"""Limits on requests: rate, type, size and time of a body; ETags that spare an answer."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import httpx2
 import pytest
 
 from service.access.tokens import create_token
-from service.web.access import limits
+from service.web.base import middleware
 from tests.web.live import NO_TLS, SECRET, LiveApp, github_headers, serving, sign
 
 BODY = b'{"action": "published", "release": {}}'
@@ -110,7 +110,7 @@ def test_a_body_has_a_type(sqlite_url: str) -> None:
 
 
 def test_a_body_has_a_time(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "BODY_SECONDS", 0.2)
+    monkeypatch.setattr(middleware, "BODY_SECONDS", 0.2)
     with serving(sqlite_url) as live:
         answer = live.raw(
             b"POST /api/v1/releases HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"

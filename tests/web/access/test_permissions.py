@@ -1,4 +1,4 @@
-"""Every route × every scope × no token, generated from the application's own routes."""
+"""Every route with every scope, and without a token; the routes are taken from the application."""
 
 from __future__ import annotations
 

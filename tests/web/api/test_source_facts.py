@@ -1,4 +1,4 @@
-"""What pages and API say of a source: disagreement with the catalogue, partial archives, unconfirmed streams."""
+"""Disagreements of a source with the catalogue, partial archives and unconfirmed streams, in pages and API."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""GitHub's own release payloads, signed and sent, each action with its decided meaning."""
+"""GitHub's own release payloads, signed and sent: each action is processed or ignored as decided."""
 
 from __future__ import annotations
 

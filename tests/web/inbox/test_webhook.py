@@ -1,4 +1,4 @@
-"""The webhook's table of answers, in its order, against a real server and both databases."""
+"""The webhook's answers in the order of its checks, against a real server and both databases."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whatever comes in, the answer is one of the table's, and what was answered 202 is there afterwards."""
+"""The webhook under random input: every answer is a documented one, and what was answered 202 is stored."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What axe-core finds in a page."""
+"""Runs axe-core on a page and returns what it finds."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ COLOURS = ("color-contrast", "link-in-text-block")
 
 
 def violations(page: Page, *rules: str) -> list[tuple[str, list[str]]]:
-    """Each violated rule with the first of its elements; of all rules, or of these."""
+    """Return each violated rule with the first of its elements; of all rules, or of these."""
     options: dict[str, object] = {"resultTypes": ["violations"]}
     if rules:
         options["runOnly"] = {"type": "rule", "values": list(rules)}

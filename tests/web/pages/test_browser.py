@@ -1,4 +1,4 @@
-"""The pages in a real browser: accessible, without a script, on a phone, live."""
+"""The pages in a real browser: accessible, without a script, on a narrow screen, updating themselves."""
 
 from __future__ import annotations
 

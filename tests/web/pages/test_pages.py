@@ -1,4 +1,4 @@
-"""The pages as they are served: content, headers, the sandbox's banner, what a reader is told to do."""
+"""The pages as they are served: content, headers, the sandbox's banner, advice to the reader."""
 
 from __future__ import annotations
 

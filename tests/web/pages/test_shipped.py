@@ -1,4 +1,4 @@
-"""How far a build is shipped, wherever it is shown: matrix, package, build, API with its tag, terminal."""
+"""The stage that a build has been shipped to, in matrix, package page, build page, API and command line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Our copy of a dist-git repository after a git that was killed: it is only a copy, so it is made anew."""
+"""A copy of a dist-git repository that a killed git has broken is made anew."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a machine gets that has no broker and no account, and what it keeps that has them."""
+"""``cryopack up`` starts a broker and a sandbox where none is configured, and keeps what is configured."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ import pytest
 
 from service.settings import Settings, SettingsError
 from tests.servers import free_port
-from workers.machine import sample
-from workers.machine.bootstrap import running_settings, surround
+from workers.machine import release_delivery
+from workers.machine.bootstrap import running_settings, set_up_machine
 
 
 def settings(tmp_path: Path, **given: Any) -> Settings:
@@ -30,7 +30,7 @@ def names(made: Any) -> list[str]:
 
 
 def test_without_anything_there_is_a_broker_and_a_sandbox(tmp_path: Path) -> None:
-    made = surround(settings(tmp_path), port=8765, held_back_stream="1.32")
+    made = set_up_machine(settings(tmp_path), port=8765, held_back_stream="1.32")
     assert names(made) == ["broker", "sandbox"]
     assert made.simulated
     sandbox = made.servers[1].command
@@ -48,7 +48,7 @@ def test_without_anything_there_is_a_broker_and_a_sandbox(tmp_path: Path) -> Non
 
 
 def test_secrets_are_for_their_owner_only_and_stay_the_same(tmp_path: Path) -> None:
-    first = surround(settings(tmp_path), port=8765, held_back_stream="1.32")
+    first = set_up_machine(settings(tmp_path), port=8765, held_back_stream="1.32")
     secrets = {path: path.read_text() for path in tmp_path.glob("*") if path.is_file()}
     assert {path.name for path in secrets} >= {"webhook-secret", "broker-url", "broker-password", "up.json"}
     for path in [*secrets, tmp_path / "valkey" / "valkey.conf"]:
@@ -56,17 +56,20 @@ def test_secrets_are_for_their_owner_only_and_stay_the_same(tmp_path: Path) -> N
     texts = json.dumps(dict(first.environment)) + repr(first.servers)
     for name in ("webhook-secret", "broker-password"):
         assert (tmp_path / name).read_text().strip() not in texts
-    assert surround(settings(tmp_path), port=8765, held_back_stream="1.32").environment == first.environment
+    assert (
+        set_up_machine(settings(tmp_path), port=8765, held_back_stream="1.32").environment
+        == first.environment
+    )
     assert {path: path.read_text() for path in secrets} == secrets
 
 
 def test_a_port_that_was_taken_meanwhile_is_changed(tmp_path: Path) -> None:
-    surround(settings(tmp_path), port=8765, held_back_stream="1.32")
+    set_up_machine(settings(tmp_path), port=8765, held_back_stream="1.32")
     before = json.loads((tmp_path / "ports.json").read_text())
     with socket.socket() as squatter:
         squatter.bind(("127.0.0.1", before["broker"]))
         squatter.listen()
-        surround(settings(tmp_path), port=8765, held_back_stream="1.32")
+        set_up_machine(settings(tmp_path), port=8765, held_back_stream="1.32")
     after = json.loads((tmp_path / "ports.json").read_text())
     assert after["broker"] != before["broker"]
     assert (after["copr"], after["mirror"]) == (before["copr"], before["mirror"])
@@ -76,7 +79,7 @@ def test_a_port_that_was_taken_meanwhile_is_changed(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["", "[1, 2]", '{"broker": "x"}', '{"broker": 99999999}', '{"broker": -1}'])
 def test_a_spoiled_note_of_ports_is_written_again(tmp_path: Path, text: str) -> None:
     (tmp_path / "ports.json").write_text(text)
-    surround(settings(tmp_path), port=8765, held_back_stream="1.32")
+    set_up_machine(settings(tmp_path), port=8765, held_back_stream="1.32")
     assert json.loads((tmp_path / "ports.json").read_text()).keys() == {"broker", "copr", "koji", "mirror"}
 
 
@@ -87,7 +90,7 @@ def test_what_is_configured_is_used(tmp_path: Path) -> None:
         tmp_path, broker_url="redis://elsewhere/1", copr_owner="somebody", copr_config=account,
         base_url="https://packages.example", github_token="t0ken",
     )  # fmt: skip
-    made = surround(given, port=8765, held_back_stream="1.32")
+    made = set_up_machine(given, port=8765, held_back_stream="1.32")
     assert made.servers == ()
     assert not made.simulated
     assert made.environment == {"CRYOPACK_STATE_DIR": str(tmp_path)}
@@ -97,17 +100,17 @@ def test_what_is_configured_is_used(tmp_path: Path) -> None:
 def test_an_owner_without_an_account_is_said(tmp_path: Path) -> None:
     given = settings(tmp_path, copr_owner="somebody", copr_config=tmp_path / "nothing")
     with pytest.raises(SettingsError, match=r"^CRYOPACK_COPR_CONFIG: "):
-        surround(given, port=8765, held_back_stream="1.32")
+        set_up_machine(given, port=8765, held_back_stream="1.32")
 
 
 def test_the_mirror_gets_no_token_of_the_real_github(tmp_path: Path) -> None:
-    made = surround(settings(tmp_path, github_token="t0ken"), port=8765, held_back_stream="1.32")
+    made = set_up_machine(settings(tmp_path, github_token="t0ken"), port=8765, held_back_stream="1.32")
     assert made.environment["CRYOPACK_GITHUB_TOKEN"] == ""
     assert made.environment["CRYOPACK_GITHUB_TOKEN_FILE"] == ""
 
 
 def test_own_settings_win_over_those_of_the_running_service(tmp_path: Path) -> None:
-    surround(settings(tmp_path), port=8765, held_back_stream="1.32")
+    set_up_machine(settings(tmp_path), port=8765, held_back_stream="1.32")
     mine = running_settings(settings(tmp_path, base_url="http://127.0.0.1:1", github_webhook_secrets="mine"))
     assert mine.base_url == "http://127.0.0.1:1"
     assert mine.secrets() == (b"mine",)
@@ -140,7 +143,9 @@ def inbox() -> Iterator[http.server.HTTPServer]:
 def test_a_delivery_is_signed_as_github_signs(inbox: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
     base_url = f"http://127.0.0.1:{inbox.server_port}"
-    answer = sample.deliver(base_url, b"s3cret", "cri-o/cri-o", "v1.33.0-rc.1", guid="abc", draft=True)
+    answer = release_delivery.deliver(
+        base_url, b"s3cret", "cri-o/cri-o", "v1.33.0-rc.1", guid="abc", draft=True
+    )
     assert (answer.status, answer.body) == (202, '{"status":"accepted"}')
     path, headers, body = inbox.posted
     assert path == "/webhooks/github"
@@ -155,4 +160,4 @@ def test_a_delivery_is_signed_as_github_signs(inbox: Any, monkeypatch: pytest.Mo
 
 def test_nobody_there_is_one_line() -> None:
     with pytest.raises(ConnectionError, match="no answer"):
-        sample.deliver(f"http://127.0.0.1:{free_port()}", b"s", "cri-o/cri-o", "v1.33.0")
+        release_delivery.deliver(f"http://127.0.0.1:{free_port()}", b"s", "cri-o/cri-o", "v1.33.0")

@@ -1,4 +1,4 @@
-"""SPDX expressions, and go-vendor-tools' answers; a script stands in its place, since it is not on every machine."""
+"""SPDX expressions are checked, and go-vendor-tools computes them; a script is in its place on every machine."""
 
 from __future__ import annotations
 
@@ -7,9 +7,15 @@ from pathlib import Path
 
 import pytest
 
+from tests.workers.packaging.scripts import replace_license_tool
 from tests.workers.sources.archives import ROOT, Made
-from workers.packaging import licenses
-from workers.packaging.licenses import BadLicense, Computed, checked, compute, same
+from workers.packaging.licenses import (
+    BadLicense,
+    ComputedLicense,
+    check_expression,
+    compute_license,
+    same_license,
+)
 
 Tool = Callable[[str], None]
 
@@ -17,17 +23,7 @@ Tool = Callable[[str], None]
 @pytest.fixture
 def tool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tool:
     """Puts a script in go_vendor_license's place; its words are $*."""
-    folder = tmp_path / "tools"
-    folder.mkdir()
-    monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
-    monkeypatch.setattr(licenses.sys, "executable", str(tmp_path / "nowhere" / "python"))
-
-    def put(script: str) -> None:
-        program = folder / licenses.TOOL
-        program.write_text(f"#!/bin/sh\n{script}\n")
-        program.chmod(0o755)
-
-    return put
+    return replace_license_tool(tmp_path, monkeypatch)
 
 
 @pytest.fixture
@@ -38,24 +34,28 @@ def archive(tmp_path: Path) -> Path:
 
 
 def test_expressions() -> None:
-    assert checked("mit AND  Apache-2.0") == "MIT AND Apache-2.0"
-    assert same("MIT AND Apache-2.0", "Apache-2.0 AND MIT")
-    assert not same("MIT", "MIT AND ISC")
-    assert not same("", "MIT")
+    assert check_expression("mit AND  Apache-2.0") == "MIT AND Apache-2.0"
+    assert same_license("MIT AND Apache-2.0", "Apache-2.0 AND MIT")
+    assert not same_license("MIT", "MIT AND ISC")
+    assert not same_license("", "MIT")
     for bad in ("ASL 2.0", "", "MIT AND", "MIT\nName: x", "%(id)"):
         with pytest.raises(BadLicense) as caught:
-            checked(bad)
+            check_expression(bad)
         assert "\n" not in str(caught.value)
 
 
 def test_without_the_tool_nothing_is_computed(tool: Tool, archive: Path, tmp_path: Path) -> None:
-    assert compute(archive, ROOT, folder=tmp_path) == Computed("", "go_vendor_license is not installed")
+    assert compute_license(archive, ROOT, folder=tmp_path) == ComputedLicense(
+        "", "go_vendor_license is not installed"
+    )
 
 
 def test_the_first_detector_that_answers_decides(tool: Tool, archive: Path, tmp_path: Path) -> None:
     # -C FOLDER --detector NAME report expression
     tool('[ "$4" = trivy ] || { echo "no $4 here" >&2; exit 1; }; [ -f "$2/go.mod" ] && echo "MIT AND ISC"')
-    assert compute(archive, ROOT, folder=tmp_path) == Computed("MIT AND ISC", "go-vendor-tools with trivy")
+    assert compute_license(archive, ROOT, folder=tmp_path) == ComputedLicense(
+        "MIT AND ISC", "go-vendor-tools with trivy"
+    )
     assert not list(tmp_path.glob(".licenses-*"))
 
 
@@ -70,5 +70,5 @@ def test_the_first_detector_that_answers_decides(tool: Tool, archive: Path, tmp_
 )
 def test_answers_that_are_none(tool: Tool, archive: Path, tmp_path: Path, script: str, why: str) -> None:
     tool(script)
-    found = compute(archive, ROOT, folder=tmp_path)
+    found = compute_license(archive, ROOT, folder=tmp_path)
     assert found.expression == "" and why in found.by and "\n" not in found.by

@@ -12,9 +12,9 @@ import pytest
 from service.catalog import load
 from service.domain.errors import BadCatalog, BadSpec, BadTag
 from tests.workers.sources.archives import Made
-from workers.packaging.offline import check, check_catalog, render, render_text, srpm, write_folder
-from workers.packaging.spec_lint import NOT_INSTALLED
-from workers.sources.fetch import SourceRefused
+from workers.packaging.offline import check, check_catalog, render, srpm, write_folder
+from workers.packaging.spec_check import NOT_INSTALLED
+from workers.sources.archives import SourceRefused
 
 CATALOG = load(None, copr_owner="x")
 
@@ -45,8 +45,9 @@ def test_facts_from_the_catalogue_or_from_the_archive(archive: Path) -> None:
 
 
 def test_the_same_text_every_time() -> None:
-    assert render_text(CATALOG, "v1.36.3") == render_text(CATALOG, "v1.36.3")
-    assert render_text(CATALOG, "v1.36.3", strategy="strict") != render_text(CATALOG, "v1.36.3")
+    text = render(CATALOG, "v1.36.3").spec.text
+    assert text == render(CATALOG, "v1.36.3").spec.text
+    assert text != render(CATALOG, "v1.36.3", strategy="strict").spec.text
 
 
 def test_srpm(archive: Path, tmp_path: Path) -> None:

@@ -15,8 +15,8 @@ from service.domain.proofs import Verdict
 from service.specs.render import check_templates
 from tests.go_toolchain import CACHE, needs_go
 from workers.packaging import offline
-from workers.packaging.spec_lint import lint_spec
-from workers.proofs.run import prove
+from workers.packaging.spec_check import lint_spec
+from workers.proofs import prove
 
 PAGE = Path(__file__).parents[3] / "docs" / "catalogue.md"
 BUILT_IN = Path(service.catalog.__file__).parent

@@ -1,8 +1,7 @@
-"""The real rpmspec judges every spec; what it lets pass in silence is looked for."""
+"""Specs are checked by the real rpmspec, and for errors that it lets pass in silence."""
 
 from __future__ import annotations
 
-import stat
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +10,7 @@ import pytest
 
 from service.domain.specs import SpecFile
 from tests.golden.test_golden_specs import CATALOG, render
+from tests.workers.packaging.scripts import put_script
 from workers.packaging.rpm_commands import RpmTrouble
 from workers.packaging.spec_check import SpecRefused, check_merged, check_spec
 
@@ -93,9 +93,7 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Non
     """Puts a script in rpmspec's place."""
 
     def put(script: str) -> None:
-        program = tmp_path / "rpmspec"
-        program.write_text(f"#!/bin/sh\n{script}\n")
-        program.chmod(program.stat().st_mode | stat.S_IXUSR)
+        put_script(tmp_path / "rpmspec", script)
         monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
 
     return put

@@ -1,4 +1,4 @@
-"""What is looked for in a spec's text, by the archive's name, and by rpmlint."""
+"""Specs are checked by their text, by the archive's name, and by rpmlint."""
 
 from __future__ import annotations
 
@@ -17,8 +17,7 @@ from service.domain.specs import SpecFile
 from tests.golden.test_golden_specs import CATALOG, render
 from workers.packaging import offline
 from workers.packaging.rpm_commands import RpmTrouble
-from workers.packaging.spec_check import SpecRefused, check_spec, check_text
-from workers.packaging.spec_lint import NOT_INSTALLED, lint_spec
+from workers.packaging.spec_check import NOT_INSTALLED, SpecRefused, check_spec, check_text, lint_spec
 
 F44 = CATALOG.branches["f44"].branch
 SPEC = render(CATALOG, "1.36.3", "default", "f44")

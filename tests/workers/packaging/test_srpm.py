@@ -15,9 +15,8 @@ import pytest
 
 from tests.golden.test_golden_specs import CATALOG, render
 from tests.workers.sources.archives import Made
-from workers.packaging import srpm
-from workers.packaging.rpm_commands import RpmTrouble
-from workers.packaging.srpm import SrpmFailed, build_srpm
+from workers.packaging import rpm_commands
+from workers.packaging.rpm_commands import RpmTrouble, SrpmFailed, build_srpm
 
 SPEC = render(CATALOG, "1.32.1", "default", "f44")
 EPOCH = 1_793_577_600
@@ -143,7 +142,7 @@ def test_a_source_is_missing(tmp_path: Path) -> None:
 
 def test_no_room(archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = namedtuple("usage", "total used free")
-    monkeypatch.setattr(srpm.shutil, "disk_usage", lambda _: usage(1, 1, 1000))
+    monkeypatch.setattr(rpm_commands.shutil, "disk_usage", lambda _: usage(1, 1, 1000))
     with pytest.raises(OSError, match="no room for the SRPM") as caught:
         build_srpm(SPEC, [archive], directory=tmp_path / "out", epoch=EPOCH)
     assert caught.value.errno == errno.ENOSPC

@@ -16,8 +16,7 @@ from service.domain.proofs import Proved, Verdict
 from service.proofs import record_proofs
 from service.store.session import Database
 from tests.go_toolchain import CACHE, needs_go
-from workers.proofs.run import prove
-from workers.proofs.toolchain import NoToolchain, find_go
+from workers.proofs import NoToolchain, find_go, prove
 
 pytestmark = pytest.mark.xdist_group("go")
 BUILT_IN = Path(service.catalog.__file__).parent

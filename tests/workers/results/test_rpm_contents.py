@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.workers.results.built_rpms import HARD, MAIN, compile_program, make_rpm
-from workers.results import rpm_contents
-from workers.results.rpm_contents import RpmBroken, programs, read_header
+from workers.results import verification
+from workers.results.verification import RpmBroken, programs, read_header
 
 ELF = b"\x7fELF" + b"\0" * 200
 
@@ -96,7 +96,7 @@ def test_damaged_payloads_are_refused(tmp_path: Path, payload, data: bytes, said
 
 
 def test_a_bomb_is_stopped_at_the_limit(tmp_path: Path, payload, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
-    monkeypatch.setattr(rpm_contents, "PAYLOAD_LIMIT", 8 * 1024 * 1024)
+    monkeypatch.setattr(verification, "PAYLOAD_LIMIT", 8 * 1024 * 1024)
     huge = b"070701" + b"".join(
         b"%08X" % field for field in [1, 0o100644, 0, 0, 1, 0, 0xFFFFFFF0, 0, 0, 0, 0, 4, 0]
     )
@@ -105,7 +105,7 @@ def test_a_bomb_is_stopped_at_the_limit(tmp_path: Path, payload, monkeypatch: py
 
 
 def test_a_payload_that_hangs_is_stopped(tmp_path: Path, payload, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
-    monkeypatch.setattr(rpm_contents, "SECONDS", 0.5)
+    monkeypatch.setattr(verification, "UNPACK_SECONDS", 0.5)
     with pytest.raises(RpmBroken, match="too early"):
         walk(payload(cpio(("./a", 0o100644, b"x"), end=False), "exec sleep 60"), tmp_path / "out")
 

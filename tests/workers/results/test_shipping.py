@@ -1,4 +1,4 @@
-"""What one answer about tags comes to: again and when, done and why, or later because nobody answered."""
+"""An answer about a build's tags ends its follow-up, repeats it after a pause, or postpones it."""
 
 from __future__ import annotations
 
@@ -8,12 +8,11 @@ from typing import cast
 
 import pytest
 
-from service.builds.follow_ups import FollowUpWork, ShippedWork
+from service.builds.follow_ups import Again, Done, FollowUpWork, NotYet, ShippedWork
 from service.domain.reports import BuildRef, PollProblem, Tagging, TagReport
 from service.domain.shipping import fedora_tags
 from service.settings import Settings
 from workers.context import Context
-from workers.outcomes import Again, Done, NotYet
 from workers.results.shipping import judge_answer
 
 NOW = datetime(2026, 11, 26, 12, 0, tzinfo=UTC)

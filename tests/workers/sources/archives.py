@@ -1,4 +1,4 @@
-"""CRI-O-shaped archives in memory, sound or spoiled in one way."""
+"""Make archives like CRI-O's in memory, sound or spoiled in one way."""
 
 from __future__ import annotations
 

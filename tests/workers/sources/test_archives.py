@@ -1,4 +1,4 @@
-"""What an archive says of itself, and every archive that must not be believed."""
+"""Source archives are inspected for their facts, and unsafe or foreign ones are refused."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from service.domain.versions import Version
 from tests.workers.sources.archives import COMMIT, LAYOUT, ROOT, VERSION, Made, spoil, tree
-from workers.sources.archives import ArchiveLimits, SourceRefused, inspect
+from workers.sources.archives import ArchiveLimits, SourceRefused, inspect_archive
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def file(tmp_path: Path) -> Path:
 def refused(path: Path, content: bytes, **limits: int) -> str:
     path.write_bytes(content)
     with pytest.raises(SourceRefused) as caught:
-        inspect(path, VERSION, LAYOUT, limits=ArchiveLimits(**limits))
+        inspect_archive(path, VERSION, LAYOUT, limits=ArchiveLimits(**limits))
     text = str(caught.value)
     assert text.isprintable()
     assert sorted(path.parent.iterdir()) == [path], "an inspection must write nothing"
@@ -36,7 +36,7 @@ def refused(path: Path, content: bytes, **limits: int) -> str:
 
 def test_facts(file: Path) -> None:
     file.write_bytes(Made().packed())
-    facts = inspect(file, VERSION, LAYOUT)
+    facts = inspect_archive(file, VERSION, LAYOUT)
     assert (facts.origin, facts.go, facts.wazero, facts.nri) == ("archive", "1.23", "v1.8.2", "v0.9.0")
     assert facts.modules["github.com/tetratelabs/wazero"] == "v1.8.2" and len(facts.modules) == 2
     assert facts.commit == COMMIT
@@ -48,22 +48,22 @@ def test_a_partial_archive_says_what_it_lacks(file: Path) -> None:
     files = tree()
     file.write_bytes(Made(files=files).packed())
     lacking = "1 of 1 vendored packages have no file in it, such as github.com/tetratelabs/wazero"
-    assert inspect(file, VERSION, LAYOUT).partial == lacking
+    assert inspect_archive(file, VERSION, LAYOUT).partial == lacking
     # A file further down is another package's.
     deeper = files | {"vendor/github.com/tetratelabs/wazero/api/wasm.go": b"package api\n"}
     file.write_bytes(Made(files=deeper).packed())
-    assert inspect(file, VERSION, LAYOUT).partial == lacking
+    assert inspect_archive(file, VERSION, LAYOUT).partial == lacking
     whole = files | {"vendor/github.com/tetratelabs/wazero/runtime.go": b"package wazero\n"}
     file.write_bytes(Made(files=whole).packed())
-    assert inspect(file, VERSION, LAYOUT).partial == ""
+    assert inspect_archive(file, VERSION, LAYOUT).partial == ""
 
 
 def test_a_module_s_former_name_is_known(file: Path) -> None:
     former = replace(LAYOUT, module="example.org/new", former_modules=("github.com/cri-o/cri-o",))
     file.write_bytes(Made().packed())
-    assert inspect(file, VERSION, former).go == "1.23"
+    assert inspect_archive(file, VERSION, former).go == "1.23"
     with pytest.raises(SourceRefused, match=r"not that of example\.org/new"):
-        inspect(file, VERSION, replace(former, former_modules=()))
+        inspect_archive(file, VERSION, replace(former, former_modules=()))
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ def test_a_module_s_former_name_is_known(file: Path) -> None:
 )
 def test_vendored_modules(file: Path, modules: bytes, wazero: str, nri: str) -> None:
     file.write_bytes(Made(files={**tree(), "vendor/modules.txt": modules}).packed())
-    facts = inspect(file, VERSION, LAYOUT)
+    facts = inspect_archive(file, VERSION, LAYOUT)
     assert (facts.wazero, facts.nri) == (wazero, nri)
     assert {wazero or nri} - {""} <= set(facts.modules.values())
 
@@ -92,7 +92,7 @@ def test_vendored_modules(file: Path, modules: bytes, wazero: str, nri: str) -> 
 @pytest.mark.parametrize("commit", ["", "not a commit", "ABCDEF" * 7])
 def test_no_commit_is_no_fault(file: Path, commit: str) -> None:
     file.write_bytes(Made(commit=commit).packed())
-    assert inspect(file, VERSION, LAYOUT).commit == ""
+    assert inspect_archive(file, VERSION, LAYOUT).commit == ""
 
 
 @pytest.mark.parametrize("version", ["1.33.0-rc.1", "1.100.0"])
@@ -100,7 +100,7 @@ def test_odd_versions(tmp_path: Path, version: str) -> None:
     parsed = Version.parse(version)
     file = tmp_path / LAYOUT.source_name(parsed)
     file.write_bytes(Made(files=tree(version), root=f"cri-o-{version}").packed())
-    assert inspect(file, parsed, LAYOUT).go == "1.23"
+    assert inspect_archive(file, parsed, LAYOUT).go == "1.23"
 
 
 def test_links_inside_are_fine(file: Path) -> None:
@@ -110,7 +110,7 @@ def test_links_inside_are_fine(file: Path) -> None:
     made.add(f"{ROOT}/docs/self", kind=tarfile.SYMTYPE, link=".")
     made.add(f"{ROOT}/docs/hard", kind=tarfile.LNKTYPE, link=f"{ROOT}/README.md")
     file.write_bytes(made.packed())
-    assert inspect(file, VERSION, LAYOUT).go == "1.23"
+    assert inspect_archive(file, VERSION, LAYOUT).go == "1.23"
 
 
 @pytest.mark.parametrize(
@@ -153,7 +153,7 @@ def test_links_that_lead_out(file: Path, kind: bytes, target: str) -> None:
     made = Made().add(f"{ROOT}/link", kind=kind, link=target)
     if not target:
         file.write_bytes(made.packed())
-        assert inspect(file, VERSION, LAYOUT).go == "1.23"
+        assert inspect_archive(file, VERSION, LAYOUT).go == "1.23"
         return
     assert "link that leads out" in refused(file, made.packed())
 
@@ -313,7 +313,7 @@ def test_any_damage_is_refused_or_harmless(
     tar = Made().tar()
     file.write_bytes(gzip.compress(spoil(tar, {p % len(tar) for p in positions}), 1))
     try:
-        facts = inspect(file, VERSION, LAYOUT)
+        facts = inspect_archive(file, VERSION, LAYOUT)
     except SourceRefused as error:
         assert str(error).isprintable()  # noqa: PT017
     else:
@@ -327,4 +327,4 @@ def test_a_family_without_a_version_file(file: Path) -> None:
     del files["internal/version/version.go"]
     file.write_bytes(Made(files=files).packed())
     layout = replace(LAYOUT, version_file="", version_pattern="")
-    assert inspect(file, VERSION, layout).go == "1.23"
+    assert inspect_archive(file, VERSION, layout).go == "1.23"

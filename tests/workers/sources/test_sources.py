@@ -1,4 +1,4 @@
-"""Fetching from an upstream that is slow, gone, moved, hostile, or breaks off in the middle."""
+"""Source archives are fetched from an upstream that is slow, gone, moved, hostile, or breaks off."""
 
 from __future__ import annotations
 
@@ -13,15 +13,8 @@ import pytest
 
 from tests.workers.sources.archives import LAYOUT, VERSION, Made
 from tests.workers.sources.upstream import Answer, Handler, Upstream, broken_off, status, whole
-from workers.sources.fetch import (
-    FetchedSource,
-    FetchLimits,
-    SourceChanged,
-    SourceRefused,
-    SourceUnavailable,
-    fetch,
-    inspect,
-)
+from workers.sources.archives import SourceRefused, inspect_archive
+from workers.sources.fetch import FetchedSource, FetchLimits, SourceChanged, SourceUnavailable, fetch
 
 # Random bytes do not pack, so that the archive is large enough to break off in.
 CONTENT = Made().add("cri-o-1.32.1/random", content=os.urandom(600_000)).packed()
@@ -52,7 +45,7 @@ def test_fetch_and_inspect(serve: Serve, destination: Path) -> None:
     assert fetched == FetchedSource(destination, upstream.url, SHA256, len(CONTENT), 0)
     assert destination.read_bytes() == CONTENT
     assert left(destination) == [destination.name]
-    assert inspect(destination, VERSION, LAYOUT).sha256 == SHA256
+    assert inspect_archive(destination, VERSION, LAYOUT).sha256 == SHA256
 
 
 def test_what_is_there_and_known_is_not_fetched_again(serve: Serve, destination: Path) -> None:

