@@ -49,7 +49,7 @@ class Farm:
         self._options += options
         if go_cache is not None:
             self._options += ["--real-builds", "on", "--go-cache", str(go_cache)]
-        self._ports = (0, 0, 0)
+        self._ports: tuple[int, ...] = (0, 0, 0)
         self._process: subprocess.Popen[str] | None = None
         self.copr_url = self.koji_url = self.mirror_url = ""
         self.copr_config = self.koji_config = Path()

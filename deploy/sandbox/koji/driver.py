@@ -99,13 +99,13 @@ class TaskDriver(Driver):
             told = json.loads(srpm["result"])
             self._fail(task, told["faultCode"], told["faultString"])
         else:
-            return srpm["state"] == CLOSED
+            return bool(srpm["state"] == CLOSED)
         return False
 
     def _end_srpm(self, task: Row, srpm: Row, read: Source | NoSource | None) -> None:
         code, text = self._outcome(json.loads(task["request"])[0], "srpm") or (0, "")
         if code or not isinstance(read, Source):
-            why = NoSource(text or SRPM_FAILED) if code or read is None else read
+            why = NoSource(text or SRPM_FAILED) if code or not isinstance(read, NoSource) else read
             outputs.fail_srpm(self.ground, srpm, why.log)
             self._fail(srpm, code or FaultCode.BUILD, why.fault)
             return

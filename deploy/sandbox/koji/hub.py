@@ -68,7 +68,7 @@ class FaultCode:
 
 class _Marshaller(xmlrpc.client.Marshaller):
     # The standard library refuses what is longer than 31 bits; the hub sends it as i8.
-    dispatch: ClassVar[dict[Any, Any]] = dict(xmlrpc.client.Marshaller.dispatch)
+    dispatch: ClassVar[dict[Any, Any]] = dict(xmlrpc.client.Marshaller.dispatch)  # type: ignore[misc]
 
     def dump_number(self, value: int, write: Callable[[str], object]) -> None:
         kind = "int" if -(2**31) <= value < 2**31 else "i8"
@@ -349,7 +349,7 @@ def check_upload(
     file = work_path(call.ground, f"{path}/{name}")
     if not file.is_file():
         return None
-    data = {"size": file.stat().st_size, "mtime": file.stat().st_mtime}
+    data: dict[str, Any] = {"size": file.stat().st_size, "mtime": file.stat().st_mtime}
     if verify:
         content = file.read_bytes()
         data |= {"sumlength": len(content), "hexdigest": f"{zlib.adler32(content):08x}"}

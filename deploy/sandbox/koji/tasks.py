@@ -49,7 +49,7 @@ def add_task(
 @rpc("build", writes=True)
 def build(
     call: Call,
-    src: str,
+    src: Any,
     target: str,
     opts: Any = None,
     priority: int | None = None,
