@@ -1,4 +1,4 @@
-"""Alembic's entry: one connection, one transaction, on PostgreSQL under an advisory lock."""
+"""Alembic's entry point: runs the migrations in one transaction, on PostgreSQL under an advisory lock."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from alembic import context
 from sqlalchemy import create_engine, make_url, text
 
-from service.store.tables import Base
+from service.store.schema import metadata
 
 # Any number that no other program uses for this database; it serialises parallel migrations.
 LOCK = 0x6372796F
@@ -22,7 +22,7 @@ def run() -> None:
         Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
     engine = create_engine(url)
     with engine.connect() as connection:
-        context.configure(connection=connection, target_metadata=Base.metadata, render_as_batch=sqlite)
+        context.configure(connection=connection, target_metadata=metadata, render_as_batch=sqlite)
         with context.begin_transaction():
             if not sqlite:
                 connection.execute(text(f"SELECT pg_advisory_xact_lock({LOCK})"))

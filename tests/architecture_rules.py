@@ -28,12 +28,10 @@ class Arrow:
 
 
 def import_nodes(tree: ast.AST) -> Iterator[ast.Import | ast.ImportFrom]:
-    """Every import of a file, except those that only a type checker sees."""
-    for node in ast.iter_child_nodes(tree):
+    """Yield every import of a file, also those that only a type checker sees."""
+    for node in ast.walk(tree):
         if isinstance(node, (ast.Import, ast.ImportFrom)):
             yield node
-        elif not (isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test)):
-            yield from import_nodes(node)
 
 
 def imported(tree: ast.AST, packages: frozenset[str] = frozenset()) -> list[tuple[int, str]]:

@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from service.catalog import load
-from service.domain.causes import Cause
-from service.domain.diagnosis import Verdict, diagnose
+from service.domain.diagnosis import Cause, Verdict, diagnose
 
 ROOT = Path(__file__).parents[1]
 FOLDERS = {"known": ROOT / "tests/corpus/known", "held back": ROOT / "tests/corpus/held_back"}

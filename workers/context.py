@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from service.catalog import Catalog, load
 from service.domain.distgit import DistGitPolicy
-from service.logs.objects import open_store
+from service.logs.s3 import open_store
 from service.logs.store import LogStore
 from service.overrides import LiveCatalog
 from service.settings import Settings, load_settings

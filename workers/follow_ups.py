@@ -19,8 +19,8 @@ from service.builds.follow_ups import (
     claim_follow_up,
     end_follow_up,
     postpone_follow_up,
+    repeat_follow_up,
 )
-from service.builds.shipping import do_again
 from workers.builds.surplus import search_surplus
 from workers.context import Context
 from workers.distgit.new_packages import look_for_repository
@@ -66,7 +66,7 @@ def run_follow_up(ctx: Context, follow_up_id: int) -> None:
             raise NotYet(f"this worker knows no follow-up of the kind {work.kind}", spend_try=False)
         done = runner(ctx, work)
         if isinstance(done, Again):
-            do_again(ctx.db, work, done.text, delay_seconds=done.delay_seconds, record=done.record)
+            repeat_follow_up(ctx.db, work, done.text, delay_seconds=done.delay_seconds, record=done.record)
         else:
             end_follow_up(ctx.db, work, done.outcome, done.record)
     except NotYet as error:

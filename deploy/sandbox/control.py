@@ -1,136 +1,108 @@
-"""``/_sandbox``: what tests and demonstrations may tell the farm. No real server has any of this."""
+"""Commands below ``/_sandbox`` with which tests and demonstrations change the farm. No real server has any of this."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
 
 from sandbox.copr.accounts import renew_token
-from sandbox.copr.shapes import build_shape, chroot_shape, chroots_of
+from sandbox.copr.driver import BuildDriver
+from sandbox.copr.shapes import build_shape, chroot_shape, chroots_of, project_of
 from sandbox.copr.sources import OUTCOMES
-from sandbox.fault_answers import ANSWERS
-from sandbox.faults import KINDS, rule_problem
-from sandbox.mirror.releases import UnknownTag
+from sandbox.faults import ANSWERS, KINDS, rule_problem
+from sandbox.ground import Ground
+from sandbox.levers import BadCommand, command
+from sandbox.mirror.releases import Releases, UnknownTag
 from sandbox.mirror.server import release_shape
 
-if TYPE_CHECKING:
-    from sandbox.farm import Sandbox
 
-Command = Callable[["Sandbox", dict[str, Any], Request], Awaitable[Any]]
-ROUTES: list[Route] = []
-
-
-class BadCommand(ValueError):
-    """A command that the sandbox does not understand; becomes a 400."""
-
-
-def command(method: str, path: str) -> Callable[[Command], Command]:
-    """Register a command, whose result is the JSON answer; BadCommand becomes a 400, UnknownTag a 404."""
-
-    def register(run: Command) -> Command:
-        async def answer(request: Request) -> Response:
-            data: dict[str, Any] = {}
-            if method != "GET":
-                # A page in somebody's browser cannot send this type to us without being asked first.
-                if request.headers.get("content-type") != "application/json":
-                    return JSONResponse({"error": "send application/json"}, 415)
-                data = await request.json()
-            try:
-                result = await run(request.app.state.sandbox, data, request)
-            except BadCommand as error:
-                return JSONResponse({"error": str(error)}, 400)
-            except KeyError as error:
-                return JSONResponse({"error": f"{error} is missing"}, 400)
-            except UnknownTag as error:
-                return JSONResponse({"error": str(error)}, 404)
-            request.app.state.sandbox.wake()
-            return JSONResponse(result)
-
-        ROUTES.append(Route("/_sandbox" + path, answer, methods=[method]))
-        return run
-
-    return register
+@contextmanager
+def _known_tag() -> Iterator[None]:
+    """Answer 404 for a tag that the mirror does not have."""
+    try:
+        yield
+    except UnknownTag as error:
+        raise BadCommand(str(error), 404) from error
 
 
 @command("GET", "/state")
-async def state(sandbox: Sandbox, data: dict[str, Any], request: Request) -> dict[str, Any]:
-    """Pace, pause, chroots and addresses."""
-    rows = sandbox.store.all("SELECT * FROM chroot ORDER BY position")
+async def state(ground: Ground, data: dict[str, Any], request: Request) -> dict[str, Any]:
+    """Return pace, pause, chroots and addresses."""
+    rows = ground.store.all("SELECT * FROM chroot ORDER BY position")
     return {
-        "pace": sandbox.pace,
-        "paused": sandbox.paused,
+        "pace": ground.pace,
+        "paused": ground.paused,
         "chroots": {row["name"]: bool(row["active"]) for row in rows},
-        "copr_url": sandbox.copr_url,
-        "koji_url": sandbox.koji_url,
-        "mirror_url": sandbox.mirror_url,
+        "copr_url": ground.copr_url,
+        "koji_url": ground.koji_url,
+        "mirror_url": ground.mirror_url,
     }
 
 
-def all_builds(sandbox: Sandbox) -> list[dict[str, Any]]:
-    """Every build of every project, oldest first, with its chroots under ``build_chroots``."""
+def all_builds(ground: Ground) -> list[dict[str, Any]]:
+    """Return every build of every project, oldest first, with its chroots under ``build_chroots``."""
     answer = []
-    for build in sandbox.store.all("SELECT * FROM build ORDER BY id"):
-        project = sandbox.store.one("SELECT * FROM project WHERE id = ?", build["project_id"])
-        assert project is not None, "a build without its project cannot be stored"
-        rows = chroots_of(sandbox.store, build["id"])
-        shape = build_shape(sandbox, build, project)
-        shape["build_chroots"] = [chroot_shape(sandbox, project, build, row) for row in rows]
+    for build in ground.store.all("SELECT * FROM build ORDER BY id"):
+        project = project_of(ground.store, build)
+        rows = chroots_of(ground.store, build["id"])
+        shape = build_shape(ground, build, project)
+        shape["build_chroots"] = [chroot_shape(ground, project, build, row) for row in rows]
         answer.append(shape)
     return answer
 
 
 @command("GET", "/builds")
-async def builds(sandbox: Sandbox, data: dict[str, Any], request: Request) -> list[dict[str, Any]]:
-    """What ``all_builds`` says."""
-    return all_builds(sandbox)
+async def builds(ground: Ground, data: dict[str, Any], request: Request) -> list[dict[str, Any]]:
+    """Return what ``all_builds`` returns."""
+    return all_builds(ground)
 
 
 @command("GET", "/requests")
-async def requests(sandbox: Sandbox, data: dict[str, Any], request: Request) -> list[dict[str, Any]]:
-    """The newest requests outside of ``/_sandbox``, oldest first: at, method, path, query."""
+async def requests(ground: Ground, data: dict[str, Any], request: Request) -> list[dict[str, Any]]:
+    """Return the newest requests outside of ``/_sandbox``, oldest first: at, method, path, query."""
     return list(request.app.state.faults.seen)
 
 
 @command("POST", "/pace")
-async def pace(sandbox: Sandbox, data: dict[str, Any], request: Request) -> dict[str, float]:
-    """``{"seconds"}`` per step, also for builds under way."""
-    with sandbox.store.transaction():
-        sandbox.set_pace(float(data["seconds"]))
-    return {"seconds": sandbox.pace}
+async def pace(ground: Ground, data: dict[str, Any], request: Request) -> dict[str, float]:
+    """Set the pace: ``{"seconds"}`` per step, also for builds under way."""
+    with ground.store.transaction():
+        ground.set_pace(float(data["seconds"]))
+    return {"seconds": ground.pace}
 
 
 @command("POST", "/pause")
-async def pause(sandbox: Sandbox, data: dict[str, Any], request: Request) -> dict[str, bool]:
-    """``{"paused"}``: while true, builds move by hand only. Kept over restarts."""
-    with sandbox.store.transaction():
-        sandbox.store.set_setting("paused", bool(data["paused"]))
-    sandbox.paused = bool(data["paused"])
-    return {"paused": sandbox.paused}
+async def pause(ground: Ground, data: dict[str, Any], request: Request) -> dict[str, bool]:
+    """Stop or resume the clock: while ``{"paused"}`` is true, builds move by hand only. Kept over restarts."""
+    with ground.store.transaction():
+        ground.store.set_setting("paused", bool(data["paused"]))
+    ground.paused = bool(data["paused"])
+    return {"paused": ground.paused}
 
 
 @command("POST", "/step")
-async def step(sandbox: Sandbox, data: dict[str, Any], request: Request) -> list[dict[str, Any]]:
-    """``{"build", "count"}``: that many steps of one build, or of all; answers like ``/builds``."""
+async def step(ground: Ground, data: dict[str, Any], request: Request) -> list[dict[str, Any]]:
+    """Move one build or all of them by hand, ``{"build", "count"}``; answers like ``/builds``."""
+    driver: BuildDriver = request.app.state.build_driver
     for _ in range(int(data.get("count", 1))):
-        rows = sandbox.store.all("SELECT id FROM build WHERE due_at IS NOT NULL ORDER BY id")
+        rows = ground.store.all("SELECT id FROM build WHERE due_at IS NOT NULL ORDER BY id")
         for row in rows:
             if data.get("build") in {None, row["id"]}:
-                await sandbox.life.step(row["id"])
-    return all_builds(sandbox)
+                await driver.step(row["id"])
+    return all_builds(ground)
 
 
 @command("POST", "/outcomes")
-async def outcome(sandbox: Sandbox, data: dict[str, Any], request: Request) -> dict[str, int]:
-    """``{"outcome", "package", "chroot", "log"}``: the end of builds that match; the newest rule wins."""
+async def outcome(ground: Ground, data: dict[str, Any], request: Request) -> dict[str, int]:
+    """Script how matching builds end: ``{"outcome", "package", "chroot", "log"}``; the newest rule wins."""
     if data["outcome"] not in OUTCOMES:
         raise BadCommand(f"unknown outcome; there are: {', '.join(OUTCOMES)}")
-    with sandbox.store.transaction():
-        row = sandbox.store.execute(
+    with ground.store.transaction():
+        row = ground.store.execute(
             "INSERT INTO outcome (package, chroot, outcome, log) VALUES (?, ?, ?, ?)",
             data.get("package", "*"),
             data.get("chroot", "*"),
@@ -141,20 +113,20 @@ async def outcome(sandbox: Sandbox, data: dict[str, Any], request: Request) -> d
 
 
 @command("DELETE", "/outcomes")
-async def clear_outcomes(sandbox: Sandbox, data: dict[str, Any], request: Request) -> dict[str, int]:
-    """Every build succeeds again."""
-    with sandbox.store.transaction():
-        return {"removed": sandbox.store.execute("DELETE FROM outcome").rowcount}
+async def clear_outcomes(ground: Ground, data: dict[str, Any], request: Request) -> dict[str, int]:
+    """Remove every scripted outcome: every build succeeds again."""
+    with ground.store.transaction():
+        return {"removed": ground.store.execute("DELETE FROM outcome").rowcount}
 
 
 @command("POST", "/chroots")
-async def chroots(sandbox: Sandbox, data: dict[str, Any], request: Request) -> dict[str, bool]:
-    """``{"only": [names]}`` or ``{"name", "active", "cancel"}``; unknown names are added.
+async def chroots(ground: Ground, data: dict[str, Any], request: Request) -> dict[str, bool]:
+    """Activate or add chroots: ``{"only": [names]}`` or ``{"name", "active", "cancel"}``.
 
     ``cancel`` ends the chroot's pending parts of builds as canceled, as at a chroot's end of life.
     """
     changes = {data["name"]: bool(data["active"])} if "name" in data else dict.fromkeys(data["only"], True)
-    store = sandbox.store
+    store = ground.store
     with store.transaction():
         if "only" in data:
             store.execute("UPDATE chroot SET active = 0")
@@ -175,22 +147,22 @@ async def chroots(sandbox: Sandbox, data: dict[str, Any], request: Request) -> d
 
 
 @command("GET", "/faults")
-async def fault_kinds(sandbox: Sandbox, data: dict[str, Any], request: Request) -> dict[str, Any]:
-    """``{"kinds": {name: meaning}, "answers": [names], "rules": [...]}``."""
-    rules = [dict(row) for row in sandbox.store.all("SELECT * FROM fault ORDER BY id")]
+async def fault_kinds(ground: Ground, data: dict[str, Any], request: Request) -> dict[str, Any]:
+    """Return ``{"kinds": {name: meaning}, "answers": [names], "rules": [...]}``."""
+    rules = [dict(row) for row in ground.store.all("SELECT * FROM fault ORDER BY id")]
     return {"kinds": KINDS, "answers": sorted(ANSWERS), "rules": rules}
 
 
 @command("POST", "/faults")
-async def fault(sandbox: Sandbox, data: dict[str, Any], request: Request) -> dict[str, int]:
-    """``{"kind", "method", "path", "times", "skip", ...}``; ``times`` null means until it is cleared."""
+async def fault(ground: Ground, data: dict[str, Any], request: Request) -> dict[str, int]:
+    """Add a fault: ``{"kind", "method", "path", "times", "skip", ...}``; ``times`` null means until it is cleared."""
     known = {"kind", "method", "path", "times", "skip"}
     options = {key: value for key, value in data.items() if key not in known}
     problem = rule_problem(data["kind"], options)
     if problem:
         raise BadCommand(problem)
-    with sandbox.store.transaction():
-        row = sandbox.store.execute(
+    with ground.store.transaction():
+        row = ground.store.execute(
             "INSERT INTO fault (method, path, kind, times, skip, options) VALUES (?, ?, ?, ?, ?, ?)",
             data.get("method", "*"),
             data.get("path", "*"),
@@ -203,50 +175,50 @@ async def fault(sandbox: Sandbox, data: dict[str, Any], request: Request) -> dic
 
 
 @command("DELETE", "/faults")
-async def clear_faults(sandbox: Sandbox, data: dict[str, Any], request: Request) -> dict[str, int]:
-    """Remove one rule (``{"id"}``) or all."""
-    with sandbox.store.transaction():
+async def clear_faults(ground: Ground, data: dict[str, Any], request: Request) -> dict[str, int]:
+    """Remove one fault (``{"id"}``) or all."""
+    with ground.store.transaction():
         if "id" in data:
-            return {"removed": sandbox.store.execute("DELETE FROM fault WHERE id = ?", data["id"]).rowcount}
-        return {"removed": sandbox.store.execute("DELETE FROM fault").rowcount}
+            return {"removed": ground.store.execute("DELETE FROM fault WHERE id = ?", data["id"]).rowcount}
+        return {"removed": ground.store.execute("DELETE FROM fault").rowcount}
 
 
 @command("POST", "/accounts")
-async def account(sandbox: Sandbox, data: dict[str, Any], request: Request) -> dict[str, str]:
-    """``{"name", "groups"}`` to a fresh ``{"login", "token", "expiration"}``; the old token dies."""
-    with sandbox.store.transaction():
+async def account(ground: Ground, data: dict[str, Any], request: Request) -> dict[str, str]:
+    """Make or renew an account: ``{"name", "groups"}`` to ``{"login", "token", "expiration"}``; the old token dies."""
+    with ground.store.transaction():
         for team in data.get("groups", []):
-            sandbox.store.execute(
+            ground.store.execute(
                 "INSERT INTO membership VALUES (?, ?) ON CONFLICT DO NOTHING", team, data["name"]
             )
-        return renew_token(sandbox.store, data["name"])
+        return renew_token(ground.store, data["name"])
 
 
 @command("POST", "/releases")
-async def publish(sandbox: Sandbox, data: dict[str, Any], request: Request) -> dict[str, Any]:
-    """``{"tag", "published_at", "commit", "draft", "prerelease", "facts"}`` to GitHub's release shape."""
+async def publish(ground: Ground, data: dict[str, Any], request: Request) -> dict[str, Any]:
+    """Publish ``{"tag", "published_at", "commit", "draft", "prerelease", "facts"}``; return GitHub's shape."""
     changes = {key: value for key, value in data.items() if key != "tag"}
     unknown = set(changes) - {"published_at", "commit", "draft", "prerelease", "facts"}
     if unknown:
         raise BadCommand(f"unknown fields: {', '.join(sorted(unknown))}")
-    with sandbox.store.transaction():
-        return release_shape(sandbox, sandbox.releases.publish(data["tag"], **changes))
+    with _known_tag(), ground.store.transaction():
+        return release_shape(ground, Releases(ground.store).publish(data["tag"], **changes))
 
 
 @command("DELETE", "/releases")
-async def withdraw(sandbox: Sandbox, data: dict[str, Any], request: Request) -> dict[str, str]:
-    """``{"tag", "keep_tag"}``: hide the release; the tag goes too unless it is to be kept."""
-    with sandbox.store.transaction():
+async def withdraw(ground: Ground, data: dict[str, Any], request: Request) -> dict[str, str]:
+    """Withdraw a release: ``{"tag", "keep_tag"}``; the tag goes too unless it is to be kept."""
+    with _known_tag(), ground.store.transaction():
         if data.get("keep_tag"):
-            sandbox.releases.unpublish(data["tag"])
+            Releases(ground.store).unpublish(data["tag"])
         else:
-            sandbox.releases.delete(data["tag"])
+            Releases(ground.store).delete(data["tag"])
     return {"tag": data["tag"]}
 
 
 @command("POST", "/releases/move")
-async def move(sandbox: Sandbox, data: dict[str, Any], request: Request) -> dict[str, str]:
-    """``{"tag", "commit"}``: let the tag point to another commit, whose archive has other content."""
-    with sandbox.store.transaction():
-        row = sandbox.releases.move(data["tag"], data.get("commit"))
+async def move(ground: Ground, data: dict[str, Any], request: Request) -> dict[str, str]:
+    """Move a tag: ``{"tag", "commit"}``; the archive of the other commit has other content."""
+    with _known_tag(), ground.store.transaction():
+        row = Releases(ground.store).move(data["tag"], data.get("commit"))
     return {"tag": row["tag"], "commit": row["commit_sha"]}

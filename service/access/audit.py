@@ -1,4 +1,4 @@
-"""The audit trail's one way in: who asked for what, from where, and how the row looked before and after."""
+"""Write entries of the audit trail: who asked for what, from where, with the state before and after."""
 
 from __future__ import annotations
 
@@ -23,9 +23,10 @@ def note_audit(
     before: Mapping[str, Any] | None = None,
     after: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write one entry in the transaction that does it; the caller commits. ``address`` is empty for this machine.
+    """Add one entry in the transaction that carries the action out; the caller commits.
 
-    ``before`` and ``after`` are what the action changed, as JSON; None where there was nothing, or is nothing left.
+    ``address`` is the caller's network address, empty for a command on this machine. ``before`` and ``after`` are what
+    the action changed, as JSON objects; None where there was nothing before, or is nothing left.
     """
     session.add(
         AuditEntry(

@@ -1,4 +1,7 @@
-"""Sessions of the dashboard: rows, so that they can be ended; the cookie holds a random text and nothing else."""
+"""Begin, look up and end the dashboard's sessions.
+
+A session is a row, so that it can be ended; the cookie holds a random text and nothing else.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from hashlib import sha256
 from sqlalchemy import delete, select
 
 from service.access.tokens import active_token, implied
-from service.store.access import SignIn
+from service.store.schema import SignIn
 from service.store.session import Database, database_now
 
 _TEXT = re.compile(r"[A-Za-z0-9_-]{43}", re.ASCII)
@@ -20,7 +23,7 @@ _TEXT = re.compile(r"[A-Za-z0-9_-]{43}", re.ASCII)
 
 @dataclass(frozen=True)
 class SignedIn:
-    """Who a cookie stands for, what they may do, and the word that each form of theirs must carry."""
+    """The person behind a session's cookie, their scopes, and the CSRF word that each of their forms must carry."""
 
     actor: str
     scopes: frozenset[str]
@@ -30,7 +33,10 @@ class SignedIn:
 def sign_in(
     db: Database, actor: str, scopes: Iterable[str], *, seconds: float, token_id: int | None = None
 ) -> str:
-    """Begin a session and commit; returns the cookie's text. Old sessions are swept out on the way."""
+    """Begin a session of ``seconds`` and return the cookie's text; expired sessions are deleted. Commits.
+
+    A session that was begun with a token (``token_id``) has that token's scopes and ends with it.
+    """
     text = secrets.token_urlsafe(32)
     with db.transaction() as session:
         at = database_now(session)
@@ -49,7 +55,7 @@ def sign_in(
 
 
 def who_is(db: Database, text: str) -> SignedIn | None:
-    """The session of a cookie, or None where it is over, its token is revoked, or it never was."""
+    """Return who a session's cookie belongs to; None if the session is over or its token not active. Reads only."""
     if not _TEXT.fullmatch(text):
         return None
     with db.reader() as session:
@@ -68,7 +74,7 @@ def who_is(db: Database, text: str) -> SignedIn | None:
 
 
 def sign_out(db: Database, text: str) -> None:
-    """End a session and commit; without effect where there is none."""
+    """End the session of a cookie and commit; does nothing where there is none."""
     with db.transaction() as session:
         session.execute(delete(SignIn).where(SignIn.digest == _digest(text)))
 

@@ -1,4 +1,7 @@
-"""Bearer tokens: made, listed, revoked, and recognised. The token's text exists once, in the answer that made it."""
+"""Create, list, revoke and check the bearer tokens of the API.
+
+A token's text exists only in the answer to its creation; the database keeps a digest.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ from sqlalchemy.orm import Session
 
 from service.access.audit import note_audit
 from service.domain.errors import CommandRefused, NotFound
-from service.store.access import AccessToken
+from service.store.schema import AccessToken
 from service.store.session import Database, database_now
 
 SCOPES = ("read", "builds:write", "releases:write", "catalog:write", "admin")
@@ -30,7 +33,7 @@ _TEXT = re.compile(r"cryopack_([0-9a-f]{16})_([A-Za-z0-9_-]{43})", re.ASCII)
 
 @dataclass(frozen=True)
 class TokenRow:
-    """A token as it may be shown: everything but its text. ``state`` is active, expired or revoked."""
+    """A token without its text, as it may be shown. ``state`` is active, expired or revoked."""
 
     id: int
     name: str
@@ -46,14 +49,14 @@ class TokenRow:
 
 @dataclass(frozen=True)
 class NewToken:
-    """A token that was just made; ``text`` is shown this once."""
+    """A token that was just created; ``text`` is shown this once."""
 
     row: TokenRow
     text: str
 
 
 def check_scopes(scopes: Iterable[str]) -> tuple[str, ...]:
-    """The scopes in their fixed order, each once. Raises CommandRefused for an unknown or a missing one."""
+    """Return the scopes in their fixed order, each once. Raises CommandRefused for an unknown scope, or for none."""
     wanted = set(scopes)
     unknown = sorted(wanted - set(SCOPES))
     if unknown or not wanted:
@@ -63,7 +66,7 @@ def check_scopes(scopes: Iterable[str]) -> tuple[str, ...]:
 
 
 def implied(scopes: Iterable[str]) -> frozenset[str]:
-    """What the scopes allow: ``admin`` everything, every scope that writes also reading."""
+    """Return every scope that these scopes allow: ``admin`` allows all, a scope that writes also allows to read."""
     given = frozenset(scopes) & frozenset(SCOPES)
     if "admin" in given:
         return frozenset(SCOPES)
@@ -79,7 +82,7 @@ def create_token(
     expires_in: timedelta | None = None,
     address: str = "",
 ) -> NewToken:
-    """Make a token and commit. Raises CommandRefused for a name that is taken or ill-formed.
+    """Create a token and commit. Raises CommandRefused for a name that is taken or ill-formed, and for a bad expiry.
 
     SHA-256 without salt or stretching is right here: the secret is 256 random bits, which nobody can guess from
     its digest, unlike a password; and a slow hash would be paid by every request.
@@ -118,7 +121,7 @@ def create_token(
 
 
 def list_tokens(db: Database) -> tuple[TokenRow, ...]:
-    """Every token ever made, newest first."""
+    """Return every token ever created, newest first. Reads only."""
     with db.reader() as session:
         at = database_now(session)
         return tuple(
@@ -127,7 +130,7 @@ def list_tokens(db: Database) -> tuple[TokenRow, ...]:
 
 
 def revoke_token(db: Database, name: str, *, by: str, address: str = "") -> TokenRow:
-    """End a token for good, and commit. Raises NotFound, and CommandRefused where it is revoked already."""
+    """Revoke a token and commit. Raises NotFound, and CommandRefused where it is revoked already."""
     with db.transaction() as session:
         row = session.scalars(
             select(AccessToken).where(AccessToken.name == name).with_for_update()
@@ -148,7 +151,10 @@ def revoke_token(db: Database, name: str, *, by: str, address: str = "") -> Toke
 
 
 def recognise(db: Database, text: str) -> TokenRow | None:
-    """The active token with this text, or None. Notes its use at most once a minute, in a transaction of its own."""
+    """Return the active token with this text, or None if there is no such token, or it is expired or revoked.
+
+    Records the time of use at most once a minute, in a transaction of its own.
+    """
     match = _TEXT.fullmatch(text)
     if match is None:
         return None
@@ -169,7 +175,7 @@ def recognise(db: Database, text: str) -> TokenRow | None:
 
 
 def active_token(session: Session, token_id: int) -> TokenRow | None:
-    """The token, if it is neither expired nor revoked: what a sign-in by token stands on."""
+    """Return a token by id, or None if it is expired or revoked. A sign-in by token is valid as long as its token."""
     row = session.get(AccessToken, token_id)
     shown = _row(row, database_now(session)) if row else None
     return shown if shown and shown.state == "active" else None

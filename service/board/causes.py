@@ -11,9 +11,8 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from service.catalog import Catalog
-from service.domain.causes import Cause
-from service.store.diagnoses import AppliedRemedy, Diagnosis, NamedCause
-from service.store.schema import PackageBuild
+from service.domain.diagnosis import Cause
+from service.store.schema import AppliedRemedy, Diagnosis, NamedCause, PackageBuild
 
 CLUSTERS_SHOWN = 100
 NAMED = "named-"

@@ -12,8 +12,7 @@ from sqlalchemy.orm import Session
 
 from service.board.builds import BuildDetail
 from service.domain.versions import Stream, Version
-from service.store.schema import PackageBuild, UpstreamRelease
-from service.store.surroundings import Buildroot, VendoredModules
+from service.store.schema import Buildroot, PackageBuild, UpstreamRelease, VendoredModules
 
 CONTEXT_LINES = 3
 CONTEXT_LINES_SINCE_GOOD = 2

@@ -8,7 +8,7 @@ from datetime import datetime
 from sqlalchemy import case, select
 from sqlalchemy.orm import Session
 
-from service.store.checks import GRADES, BuiltRpm, CheckFinding, ChrootCheck
+from service.store.schema import GRADES, BuiltRpm, CheckFinding, ChrootCheck
 
 
 @dataclass(frozen=True)

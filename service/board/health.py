@@ -11,9 +11,8 @@ from sqlalchemy import ColumnElement, case, func, select
 from sqlalchemy.orm import Session
 
 from service.domain.states import LIVE_BUILD, BuildState, DeliveryState, SideTagState
-from service.store.schema import Contact, FollowUp, PackageBuild, WebhookDelivery
+from service.store.schema import Contact, FollowUp, PackageBuild, SideTag, WebhookDelivery
 from service.store.session import database_now
-from service.store.side_tags import SideTag
 
 # A row that is due waits for the next sweep or a free worker; after this long nobody seems to be there.
 OVERDUE = timedelta(minutes=1)

@@ -11,8 +11,7 @@ from sqlalchemy.orm import Session
 from service.logs.blocks import Block
 from service.logs.reader import LogReader
 from service.logs.store import LogStore, log_key
-from service.store.logs import LOG_KINDS, BuildLog, LogTail
-from service.store.schema import FollowUp
+from service.store.schema import LOG_KINDS, BuildLog, FollowUp, LogTail
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,8 @@ from service.board.builds import BUILD_COLUMNS, BuildRow, build_rows
 from service.board.deliveries import DeliveryRow, delivery_row
 from service.board.pagination import LIMIT, Page, newest_first
 from service.catalog import Catalog
-from service.domain.facts import Disagreement, disagreements
 from service.domain.planning import NotPlanned, plan
+from service.domain.sources import Disagreement, disagreements
 from service.domain.states import LIVE_BUILD, BuildState, ReleaseState
 from service.domain.versions import Stream, Version
 from service.store.schema import PackageBuild, PackageSrpm, UpstreamRelease

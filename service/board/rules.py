@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from service.catalog import Catalog, Workaround
 from service.domain.proofs import Toolchain, Verdict, may_be_retired
-from service.store.rules import RuleProof
+from service.store.schema import RuleProof
 
 StoredTrial = Mapping[str, Any]
 """A ``service.domain.proofs.Trial`` as it came out of JSON."""

@@ -13,8 +13,7 @@ from sqlalchemy.orm import Session
 from service.board.pagination import LIMIT, Page, cut, read_cursor
 from service.domain.side_tags import SideTagPolicy
 from service.domain.states import LIVE_BUILD, SideTagState
-from service.store.schema import PackageBuild
-from service.store.side_tags import SideTag, SideTagEvent, SideTagMember
+from service.store.schema import PackageBuild, SideTag, SideTagEvent, SideTagMember
 
 EVENTS_SHOWN = 200
 

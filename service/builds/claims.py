@@ -1,24 +1,32 @@
-"""Claiming builds, backing off, giving up, and what is due. Each function is one transaction and commits."""
+"""Claim deliveries and builds that are due, put claimed builds back or end them, and find everything that is due.
+
+A claim is a lease on a row: a random token and the time at which the lease ends. Results are recorded only by whoever
+still has the token. Functions that take a ``Database`` are one transaction and commit; those that take a ``Session``
+leave the commit to the caller.
+"""
 
 from __future__ import annotations
 
 import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Any, TypeVar
 
 from sqlalchemy import ColumnElement, Select, func, or_, select
 from sqlalchemy.orm import Session
 
-from service.builds.work import BuildWork, Due, work_of
-from service.domain.planning import superseded_by
+from service.domain.planning import BuildTarget, superseded_by
 from service.domain.states import BuildState, DeliveryState, ReleaseState, SideTagState
 from service.domain.versions import Version
-from service.store.options import deadline_of
-from service.store.schema import FollowUp, PackageBuild, UpstreamRelease, WebhookDelivery
+from service.store.options import deadline_of, target_of
+from service.store.schema import FollowUp, PackageBuild, SideTag, UpstreamRelease, WebhookDelivery
 from service.store.session import Database, database_now
-from service.store.side_tags import SideTag
 from service.store.transitions import move_build, move_delivery, note_event
 
 Leased = WebhookDelivery | PackageBuild | FollowUp | SideTag
+_Row = TypeVar("_Row", bound=Leased)
+
 STEPS_BEFORE_RUNNING = (BuildState.PENDING.value, BuildState.PREPARING.value, BuildState.SUBMITTING.value)
 SWEEP_LIMIT = 200
 # Seconds between two looks at whether an earlier attempt has surely ended.
@@ -29,23 +37,120 @@ NOBODY_CAME = timedelta(minutes=10)
 SUBMITTING_TRIES = 2
 
 
-def claim_delivery(db: Database, delivery_id: int, *, lease_seconds: float, max_tries: int) -> str | None:
-    """Lease a delivery that is due; returns the lease's token, or None if there is nothing to do.
+@dataclass(frozen=True)
+class BuildWork:
+    """A claimed build: its row as it was at the claim, and the token of the lease, needed to record anything.
 
-    One whose tries are spent without an answer kills its worker, and ends as errored here.
+    ``tries_left`` is 0 at the last allowed claim. ``facts`` are the release's source facts, ``commit`` is the commit
+    of its tag.
+    """
+
+    id: int
+    token: str
+    state: BuildState
+    release_id: int
+    family: str
+    package: str
+    version: str
+    tag: str
+    commit: str
+    facts: Mapping[str, Any]
+    bugs: tuple[int, ...]
+    branch: str
+    target: BuildTarget
+    strategy: str
+    attempt: int
+    release_number: int | None
+    spec_text: str | None
+    srpm_name: str | None
+    srpm_sha256: str | None
+    workarounds: tuple[str, ...]
+    submission_key: str | None
+    submissions: int
+    fence: Mapping[str, Any]
+    tries_left: int
+    past_deadline: bool
+    cancel_requested: str
+    last_reason: str
+
+
+@dataclass(frozen=True)
+class Due:
+    """What is due: ids of rows, and the projects (build system, project) that have running builds to poll.
+
+    ``oldest_seconds`` is how long the build that is due for longest has been due.
+    """
+
+    deliveries: tuple[int, ...] = ()
+    builds: tuple[int, ...] = ()
+    projects: tuple[tuple[str, str], ...] = ()
+    follow_ups: tuple[int, ...] = ()
+    side_tags: tuple[int, ...] = ()
+    oldest_seconds: float = 0.0
+    counts: Mapping[str, int] = field(default_factory=dict)
+
+
+def lock_due_row(
+    session: Session, table: type[_Row], row_id: int, now: datetime, *conditions: ColumnElement[bool]
+) -> _Row | None:
+    """Return a row, locked, if it is due, has no lease that still runs, and meets ``conditions``; else None.
+
+    A row that another transaction has locked is None, too.
+    """
+    return session.scalars(
+        select(table)
+        .where(table.id == row_id, table.due_at <= now, lease_is_free(table, now), *conditions)
+        .with_for_update(skip_locked=True)
+    ).one_or_none()
+
+
+def lock_claimed_row(
+    session: Session, table: type[_Row], row_id: int, token: str, *conditions: ColumnElement[bool]
+) -> _Row | None:
+    """Return a claimed row, locked, if its lease token is still ``token`` and it meets ``conditions``.
+
+    None means that the lease was lost: it ended, and somebody else may have claimed the row.
+    """
+    return session.scalars(
+        select(table).where(table.id == row_id, table.lease_token == token, *conditions).with_for_update()
+    ).one_or_none()
+
+
+def lease_is_free(table: type[_Row], now: datetime) -> ColumnElement[bool]:
+    """Return the SQL condition for rows without a lease that still runs."""
+    return or_(table.lease_until.is_(None), table.lease_until <= now)
+
+
+def take_lease(row: Leased, now: datetime, seconds: float) -> str:
+    """Lease a locked row for ``seconds`` under a new token, which is returned, and count the claim as a try.
+
+    The row is due again when the lease ends. The caller commits.
+    """
+    token = secrets.token_hex(12)
+    row.lease_token = token
+    row.lease_until = now + timedelta(seconds=seconds)
+    row.due_at = row.lease_until
+    row.tries += 1
+    return token
+
+
+def end_lease(row: Leased, due_at: datetime | None) -> None:
+    """End the lease of a locked row, which is due again at ``due_at``; None: never by itself. The caller commits."""
+    row.due_at = due_at
+    row.lease_token = None
+    row.lease_until = None
+
+
+def claim_delivery(db: Database, delivery_id: int, *, lease_seconds: float, max_tries: int) -> str | None:
+    """Claim a delivery that is due and return the lease's token, or None if there is nothing to do.
+
+    A delivery that was claimed ``max_tries`` times without an answer has probably killed its workers, and ends as
+    errored here.
     """
     with db.transaction() as session:
         now = database_now(session)
-        delivery = session.scalars(
-            select(WebhookDelivery)
-            .where(
-                WebhookDelivery.id == delivery_id,
-                WebhookDelivery.state == DeliveryState.RECEIVED.value,
-                WebhookDelivery.due_at <= now,
-                _lease_free(WebhookDelivery, now),
-            )
-            .with_for_update(skip_locked=True)
-        ).one_or_none()
+        received = WebhookDelivery.state == DeliveryState.RECEIVED.value
+        delivery = lock_due_row(session, WebhookDelivery, delivery_id, now, received)
         if delivery is None:
             return None
         if delivery.tries >= max_tries:
@@ -58,24 +163,16 @@ def claim_delivery(db: Database, delivery_id: int, *, lease_seconds: float, max_
 
 
 def claim_build(db: Database, build_id: int, *, lease_seconds: float, max_tries: int) -> BuildWork | None:
-    """Lease a build that is due and not running yet; None if there is nothing to do.
+    """Claim a build that is due and not running yet and return its work, or None if there is nothing to do.
 
-    What needs no step is settled here: superseded by a newer patch, canceled before anything was submitted,
-    past its deadline, out of tries. In ``submitting`` nothing is settled, because the other side may have it; but
-    what has killed its worker too often there is held for a person.
+    Builds that need no further step are ended here instead: superseded by a newer patch, canceled before anything was
+    submitted, past their deadline, out of tries. One in ``submitting`` is not ended, because the build system may
+    have it; but one that has killed its worker too often there is held for a person.
     """
     with db.transaction() as session:
         now = database_now(session)
-        build = session.scalars(
-            select(PackageBuild)
-            .where(
-                PackageBuild.id == build_id,
-                PackageBuild.state.in_(STEPS_BEFORE_RUNNING),
-                PackageBuild.due_at <= now,
-                _lease_free(PackageBuild, now),
-            )
-            .with_for_update(skip_locked=True)
-        ).one_or_none()
+        not_running_yet = PackageBuild.state.in_(STEPS_BEFORE_RUNNING)
+        build = lock_due_row(session, PackageBuild, build_id, now, not_running_yet)
         if build is None:
             return None
         if build.state == BuildState.PENDING and build.tries == 0:
@@ -84,7 +181,7 @@ def claim_build(db: Database, build_id: int, *, lease_seconds: float, max_tries:
         elif (late := now - (build.due_at or now)) > NOBODY_CAME:
             # Nor does one spend it that waited, as for its turn in a side tag, while there was no worker.
             build.deadline_at += late
-        if build.state != BuildState.SUBMITTING and _settle(session, build, now, max_tries):
+        if build.state != BuildState.SUBMITTING and _end_or_put_off(session, build, now, max_tries):
             return None
         if build.state == BuildState.SUBMITTING and build.tries >= SUBMITTING_TRIES * max_tries:
             why = (
@@ -100,7 +197,8 @@ def claim_build(db: Database, build_id: int, *, lease_seconds: float, max_tries:
         return work_of(build, token, now=now, max_tries=max_tries)
 
 
-def _settle(session: Session, build: PackageBuild, now: datetime, max_tries: int) -> bool:
+def _end_or_put_off(session: Session, build: PackageBuild, now: datetime, max_tries: int) -> bool:
+    """End a build that must not be submitted, or put it off. Returns whether the claim is over with that."""
     asked_for = build.requested_by is not None
     if build.cancel_requested:
         move_build(session, build, BuildState.CANCELED, at=now, reason=build.cancel_requested)
@@ -127,7 +225,7 @@ def _settle(session: Session, build: PackageBuild, now: datetime, max_tries: int
 
 
 def _waits_for_earlier(session: Session, build: PackageBuild, now: datetime) -> bool:
-    """Put a build off while an earlier attempt at its cell may still run at the other side: never two at once."""
+    """Put a build off while an earlier attempt at its cell may still run at the build system: never two at once."""
     earlier = session.scalars(
         select(PackageBuild)
         .join(FollowUp, FollowUp.build_id == PackageBuild.id)
@@ -143,15 +241,13 @@ def _waits_for_earlier(session: Session, build: PackageBuild, now: datetime) -> 
     if earlier is None:
         return False
     reason = f"waits until {build.system} has surely ended build {earlier.id}, an earlier attempt"
-    if build.reason != reason:
-        note_event(session, build, at=now, kind="retry", text=reason)
-    build.reason = reason
+    note_retry(session, build, now, reason)
     build.due_at = now + timedelta(seconds=EARLIER_PAUSE)
     return True
 
 
 def newer_planned(session: Session, build: PackageBuild) -> str:
-    """The tag of a newer patch of the stream that is planned for the same target, empty where there is none."""
+    """Return the tag of a newer patch of the stream that is planned for the same target; empty if there is none."""
     texts = session.scalars(
         select(UpstreamRelease.version)
         .join(PackageBuild, PackageBuild.release_id == UpstreamRelease.id)
@@ -170,33 +266,31 @@ def newer_planned(session: Session, build: PackageBuild) -> str:
 def back_off(
     db: Database, work: BuildWork, reason: str, *, delay_seconds: float, spend_try: bool = True
 ) -> bool:
-    """Give a claimed build back, due again after ``delay_seconds``, with the reason shown meanwhile.
+    """Put a claimed build back, due again after ``delay_seconds``, with the reason shown meanwhile. Commits.
 
-    Trouble of the other side spends no try (``spend_try=False``), only the deadline. False: the lease was lost.
+    Trouble of the build system spends no try (``spend_try=False``), only time until the deadline. Returns False if
+    the lease was lost; then nothing is written.
     """
     with db.transaction() as session:
-        build = held_row(session, work)
+        build = claimed_build(session, work)
         if build is None:
             return False
         now = database_now(session)
-        if build.reason != reason:
-            note_event(session, build, at=now, kind="retry", text=reason)
-        build.reason = reason
-        build.due_at = now + timedelta(seconds=delay_seconds)
-        build.lease_token = None
-        build.lease_until = None
+        note_retry(session, build, now, reason)
+        end_lease(build, now + timedelta(seconds=delay_seconds))
         if not spend_try:
             build.tries = max(build.tries - 1, 0)
         return True
 
 
 def end_build(db: Database, work: BuildWork, state: BuildState, reason: str) -> bool:
-    """End (or hold) a claimed build with a reason that a maintainer can act on. False: the lease was lost.
+    """End a claimed build, or hold it, with a reason that a maintainer can act on. Commits.
 
-    From ``submitting`` this is allowed only after a certain search, or after a refusal: the caller vouches.
+    In ``submitting`` the caller may do so only after a search that was certain, or after the build system has refused
+    the submission. Returns False if the lease was lost; then nothing is written.
     """
     with db.transaction() as session:
-        build = held_row(session, work)
+        build = claimed_build(session, work)
         if build is None:
             return False
         move_build(session, build, state, at=database_now(session), reason=reason)
@@ -204,13 +298,13 @@ def end_build(db: Database, work: BuildWork, state: BuildState, reason: str) -> 
 
 
 def permit_submission(db: Database, work: BuildWork, *, lease_seconds: float) -> bool:
-    """The last look before the act: lengthens the lease. False: the act must not happen.
+    """Lengthen a claimed build's lease right before it is submitted, and return whether it may be. Commits.
 
-    The lease was lost, or somebody asked for a cancel meanwhile. The caller vouches that nothing was handed over
-    under the present intent, so that the cancel is carried out here.
+    Returns False if the lease was lost, or if somebody asked for a cancel meanwhile: then the build is ended as
+    canceled here. The caller must know that nothing was submitted under the present submission key.
     """
     with db.transaction() as session:
-        build = held_row(session, work)
+        build = claimed_build(session, work)
         if build is None:
             return False
         if build.cancel_requested:
@@ -223,31 +317,62 @@ def permit_submission(db: Database, work: BuildWork, *, lease_seconds: float) ->
         return True
 
 
-def held_row(session: Session, work: BuildWork) -> PackageBuild | None:
-    """The claimed row, locked, if its state and lease token are still the claim's."""
-    return session.scalars(
-        select(PackageBuild)
-        .where(
-            PackageBuild.id == work.id,
-            PackageBuild.state == work.state.value,
-            PackageBuild.lease_token == work.token,
-        )
-        .with_for_update()
-    ).one_or_none()
+def claimed_build(session: Session, work: BuildWork) -> PackageBuild | None:
+    """Return a claimed build's row, locked, if its state and lease token are still those of the claim; else None."""
+    return lock_claimed_row(
+        session, PackageBuild, work.id, work.token, PackageBuild.state == work.state.value
+    )
 
 
-def take_lease(row: Leased, now: datetime, seconds: float) -> str:
-    """Put a fresh token on a locked row and count the claim. Due again when the lease ends."""
-    token = secrets.token_hex(12)
-    row.lease_token = token
-    row.lease_until = now + timedelta(seconds=seconds)
-    row.due_at = row.lease_until
-    row.tries += 1
-    return token
+def note_retry(session: Session, build: PackageBuild, now: datetime, reason: str) -> None:
+    """Show why a build is tried again, with a line of history if the reason is a new one. The caller commits."""
+    if build.reason != reason:
+        note_event(session, build, at=now, kind="retry", text=reason)
+    build.reason = reason
+
+
+def restart_held(session: Session, build: PackageBuild, *, at: datetime, reason: str) -> None:
+    """Move a held build back to pending, due now, with its whole time until the deadline. The caller commits."""
+    build.deadline_at = at + deadline_of(build)
+    move_build(session, build, BuildState.PENDING, at=at, reason=reason, due_at=at)
+
+
+def work_of(build: PackageBuild, token: str, *, now: datetime, max_tries: int) -> BuildWork:
+    """Return a claimed build's row as frozen work. The session must be open: the spec's text is loaded on access."""
+    release = build.release
+    return BuildWork(
+        id=build.id,
+        token=token,
+        state=BuildState(build.state),
+        release_id=release.id,
+        family=build.family,
+        package=build.package,
+        version=build.version,
+        tag=release.tag,
+        commit=release.commit,
+        facts=dict(release.facts),
+        bugs=tuple(release.bugs),
+        branch=build.branch,
+        target=target_of(build),
+        strategy=build.strategy,
+        attempt=build.attempt,
+        release_number=build.release_number,
+        spec_text=build.spec_text,
+        srpm_name=build.srpm_name,
+        srpm_sha256=build.srpm_sha256,
+        workarounds=tuple(build.workarounds),
+        submission_key=build.submission_key,
+        submissions=build.submissions,
+        fence=dict(build.fence or {}),
+        tries_left=max(max_tries - build.tries, 0),
+        past_deadline=now > build.deadline_at,
+        cancel_requested=build.cancel_requested or "",
+        last_reason=build.reason,
+    )
 
 
 def find_due(db: Database) -> Due:
-    """Everything whose time has come and that nobody holds. Reads only."""
+    """Return everything that is due and not leased, at most SWEEP_LIMIT rows of a kind. Reads only."""
     with db.reader() as session:
         now = database_now(session)
         deliveries = _ids(
@@ -261,7 +386,7 @@ def find_due(db: Database) -> Due:
             .where(
                 PackageBuild.state == BuildState.RUNNING.value,
                 PackageBuild.due_at <= now,
-                _lease_free(PackageBuild, now),
+                lease_is_free(PackageBuild, now),
             )
             .distinct()
         ).all()
@@ -286,12 +411,8 @@ def _ids(
 ) -> tuple[int, ...]:
     query: Select[int] = (
         select(table.id)
-        .where(condition, table.due_at <= now, _lease_free(table, now))
+        .where(condition, table.due_at <= now, lease_is_free(table, now))
         .order_by(table.due_at)
         .limit(SWEEP_LIMIT)
     )
     return tuple(session.scalars(query))
-
-
-def _lease_free(table: type[Leased], now: datetime) -> ColumnElement[bool]:
-    return or_(table.lease_until.is_(None), table.lease_until <= now)

@@ -1,7 +1,10 @@
-"""Work that comes after a submission or an end: claim, act elsewhere, record. Each public function commits.
+"""Follow-ups: the work that comes after a build's submission or end, from being added to being closed.
 
-A follow-up is unique by (build, kind, subject). Its runner is in ``workers/follow_ups.py``; what a runner found is
-recorded in the transaction that closes the follow-up, so that neither is there without the other.
+Logs, verification, diagnosis, the search for surplus builds, watching pull requests, and how far a build is shipped.
+A follow-up is a row, unique by (build, kind, subject), that is claimed like a build. Its runner is in
+``workers/follow_ups.py``; what a runner found is recorded in the transaction that closes the follow-up, so that
+neither is there without the other. Functions that take a ``Database`` are one transaction and commit; those that take
+a ``Session`` leave the commit to the caller.
 """
 
 from __future__ import annotations
@@ -11,12 +14,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import func, or_, select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from service.builds.claims import take_lease
+from service.builds.claims import end_lease, lease_is_free, lock_claimed_row, lock_due_row, take_lease
 from service.domain.planning import BuildTarget
 from service.domain.reports import BuildRef
+from service.domain.shipping import Shipping, StageTags, fedora_tags
 from service.domain.states import ENDED_BUILD, ENDED_CHROOT, BuildState, ChrootState
 from service.store.options import target_of
 from service.store.schema import FollowUp, PackageBuild
@@ -27,7 +31,7 @@ LOGS, VERIFY, DIAGNOSE, SURPLUS, REPOSITORY = "logs", "verify", "diagnose", "sur
 SHIPPED = "shipped"
 PULL_REQUEST = "pull-request"
 PATIENT = frozenset({SURPLUS, PULL_REQUEST})
-"""Kinds that no number of tries ends: the next build at the cell, or a person's merge, would wait in vain."""
+"""Kinds that no number of tries ends: the next build of the cell, or a person's merge, would wait in vain."""
 
 SOURCE_STEP = "source"
 """The subject of what follows a failure before any chroot began; no chroot has a name without a dash."""
@@ -45,17 +49,19 @@ FETCHING = frozenset({LOGS, VERIFY, DIAGNOSE})
 """Kinds that download or read whole logs and RPMs, which may take minutes."""
 
 NOT_KEPT = FETCHING | {SURPLUS}
-"""Kinds that look for what the other side deletes. Tags and pull requests stay, and kinds of a newer version may."""
+"""Kinds that look for what the build system deletes. Tags and pull requests stay; kinds of a newer version may, too."""
 
 Record = Callable[[Session, PackageBuild, datetime], None]
-"""Writes a runner's findings within the closing transaction, which it must not end."""
+"""Writes a runner's findings in the transaction that closes the follow-up; it must not commit."""
+
+TAGS_READ_AT_ONCE = 100
 
 
 @dataclass(frozen=True)
 class FollowUpWork:
-    """A leased follow-up. ``tries`` counts this claim; ``subject`` is a chroot, or "source", or a number.
+    """A claimed follow-up. ``tries`` counts this claim; ``subject`` is a chroot, or "source", or a number.
 
-    ``past_deadline``: the build ended so long ago that the other side will have deleted what we look for.
+    ``past_deadline``: the build ended so long ago that the build system will have deleted what we look for.
     """
 
     id: int
@@ -69,7 +75,7 @@ class FollowUpWork:
 
 @dataclass(frozen=True)
 class SurplusWork:
-    """A search for builds of one submission that must not go on. ``keep`` is the external id that we follow.
+    """What a search for surplus builds of one submission needs. ``keep`` is the external id that we follow.
 
     ``given_up`` is the build that we followed and gave up without a confirmed cancel. ``settled`` is False while
     the build itself is still being submitted: then nothing may be cancelled.
@@ -83,26 +89,29 @@ class SurplusWork:
     settled: bool
 
 
+@dataclass(frozen=True)
+class ShippedWork:
+    """A build whose tags are to be read. ``moved_at`` is the time of its last stage, or of its end before the first."""
+
+    work: FollowUpWork
+    ref: BuildRef
+    stages: StageTags
+    moved_at: datetime
+    now: datetime
+
+
 def claim_follow_up(
     db: Database, follow_up_id: int, *, lease_seconds: Callable[[str], float], max_tries: int
 ) -> FollowUpWork | None:
-    """Lease a follow-up that is due, for as long as its kind needs; None if there is nothing to do.
+    """Claim a follow-up that is due and return its work, or None if there is nothing to do. Commits.
 
-    One whose claims ended without an answer ``max_tries`` times kills its worker, and ends here; the PATIENT kinds
-    do not, because somebody relies on them: their lease is long instead.
+    ``lease_seconds`` gives the length of the lease by kind. One that was claimed ``max_tries`` times without an answer
+    has probably killed its workers, and ends here; the PATIENT kinds do not, because somebody relies on them: their
+    lease is long instead.
     """
     with db.transaction() as session:
         now = database_now(session)
-        row = session.scalars(
-            select(FollowUp)
-            .where(
-                FollowUp.id == follow_up_id,
-                FollowUp.ended_at.is_(None),
-                FollowUp.due_at <= now,
-                or_(FollowUp.lease_until.is_(None), FollowUp.lease_until <= now),
-            )
-            .with_for_update(skip_locked=True)
-        ).one_or_none()
+        row = lock_due_row(session, FollowUp, follow_up_id, now, FollowUp.ended_at.is_(None))
         if row is None:
             return None
         build = session.get_one(PackageBuild, row.build_id)
@@ -123,7 +132,7 @@ def claim_follow_up(
 
 
 def fetching(db: Database, follow_ups: Iterable[int]) -> frozenset[int]:
-    """Those of the follow-ups (by id) that download or read much. Reads only."""
+    """Return which of these follow-ups (ids) download or read whole logs or RPMs. Reads only."""
     with db.reader() as session:
         return frozenset(
             session.scalars(
@@ -133,7 +142,7 @@ def fetching(db: Database, follow_ups: Iterable[int]) -> frozenset[int]:
 
 
 def surplus_work(db: Database, work: FollowUpWork) -> SurplusWork:
-    """What a search for surplus builds needs to know of its build. Reads only."""
+    """Return what a search for surplus builds needs to know of its build. Reads only."""
     with db.reader() as session:
         build = session.get_one(PackageBuild, work.build_id)
         followed = build.external_id or ""
@@ -148,13 +157,66 @@ def surplus_work(db: Database, work: FollowUpWork) -> SurplusWork:
         )
 
 
-def end_follow_up(db: Database, work: FollowUpWork, outcome: str, record: Record | None = None) -> bool:
-    """Close a follow-up with one line on what it came to, which also goes into the build's history.
+def shipped_work(db: Database, work: FollowUpWork) -> ShippedWork:
+    """Return what is needed to read the tags of one build. Reads only."""
+    with db.reader() as session:
+        return _shipped_work(session.get_one(PackageBuild, work.build_id), work, database_now(session))
 
-    ``record`` writes the findings in the same transaction. False: the lease was lost, nothing was written.
+
+def claim_alike(db: Database, first: ShippedWork, *, lease_seconds: float) -> list[ShippedWork]:
+    """Claim the other follow-ups of a project that read tags and are due, so that one request reads them together.
+
+    At most TAGS_READ_AT_ONCE. One that was claimed before without an answer is left to be claimed alone. Commits.
+    """
+    f = FollowUp
+    with db.transaction() as session:
+        now = database_now(session)
+        rows = session.execute(
+            select(f, PackageBuild)
+            .join(PackageBuild, PackageBuild.id == f.build_id)
+            .where(
+                f.kind == SHIPPED,
+                f.ended_at.is_(None),
+                f.due_at <= now,
+                f.tries == 0,
+                lease_is_free(f, now),
+                PackageBuild.system == first.ref.system,
+                PackageBuild.project == first.ref.project,
+            )
+            .order_by(f.due_at)
+            .limit(TAGS_READ_AT_ONCE)
+            .with_for_update(of=f, skip_locked=True)
+        ).all()
+        claimed = []
+        for row, build in rows:
+            token = take_lease(row, now, lease_seconds)
+            work = FollowUpWork(
+                row.id, token, row.kind, row.subject, row.tries, build.id, past_deadline=False
+            )
+            claimed.append(_shipped_work(build, work, now))
+        return claimed
+
+
+def _shipped_work(build: PackageBuild, work: FollowUpWork, now: datetime) -> ShippedWork:
+    target = target_of(build)
+    ended = build.ended_at or now
+    return ShippedWork(
+        work=work,
+        ref=BuildRef(build.system, build.project, build.external_id or "", build.web_url),
+        stages=target.stages or fedora_tags(target.branch.number),
+        moved_at=max(ended, build.shipped_at or ended),
+        now=now,
+    )
+
+
+def end_follow_up(db: Database, work: FollowUpWork, outcome: str, record: Record | None = None) -> bool:
+    """Close a follow-up with its outcome in one line, which also goes into the build's history. Commits.
+
+    ``record`` writes the findings in the same transaction. What comes after the logs of a chroot is added here.
+    Returns False if the lease was lost; then nothing is written.
     """
     with db.transaction() as session:
-        row = leased_row(session, work)
+        row = claimed_follow_up(session, work)
         if row is None:
             return False
         now = database_now(session)
@@ -170,26 +232,27 @@ def end_follow_up(db: Database, work: FollowUpWork, outcome: str, record: Record
 def _end(session: Session, build: PackageBuild, row: FollowUp, now: datetime, outcome: str) -> None:
     row.outcome = outcome
     row.ended_at = now
-    row.due_at = None
-    row.lease_token = None
-    row.lease_until = None
+    end_lease(row, None)
     _note(session, build, row, now, outcome)
 
 
 def look_for_surplus(session: Session, build: PackageBuild, now: datetime, *, delay_seconds: float) -> None:
-    """Have somebody look for builds of this submission that must not go on. The caller commits."""
+    """Add a follow-up that looks for surplus builds of this submission and cancels them. The caller commits."""
     _add_numbered(session, build, SURPLUS, now, delay_seconds)
 
 
 def wait_for_repository(
     session: Session, build: PackageBuild, now: datetime, *, delay_seconds: float
 ) -> None:
-    """Have somebody look whether the dist-git repository or branch of a held build has appeared. The caller commits."""
+    """Add a follow-up that waits until a held build's dist-git repository or branch appears. The caller commits."""
     _add_numbered(session, build, REPOSITORY, now, delay_seconds)
 
 
 def watch_pull_request(session: Session, build: PackageBuild, now: datetime, *, delay_seconds: float) -> None:
-    """Add what follows a pull request to its end, unless that is there. The build's row must be locked."""
+    """Add a follow-up that watches a build's pull request, unless one is open. The caller commits.
+
+    The build's row must be locked.
+    """
     watched = select(FollowUp.id).where(
         FollowUp.build_id == build.id, FollowUp.kind == PULL_REQUEST, FollowUp.ended_at.is_(None)
     )
@@ -198,9 +261,9 @@ def watch_pull_request(session: Session, build: PackageBuild, now: datetime, *, 
 
 
 def hasten_watch(session: Session, build_id: int, now: datetime) -> bool:
-    """Make due what follows the pull request of a build, since somebody waits for it. The caller commits.
+    """Make the follow-up that watches a build's pull request due now, because another build waits for it.
 
-    False where it is at work already, or has met trouble, which more haste would not help.
+    Returns False where it is claimed, or has met trouble, which looking sooner would not help. The caller commits.
     """
     idle = (FollowUp.ended_at.is_(None), FollowUp.lease_token.is_(None), FollowUp.outcome == "")
     mine = (FollowUp.build_id == build_id, FollowUp.kind == PULL_REQUEST)
@@ -213,7 +276,7 @@ def hasten_watch(session: Session, build_id: int, now: datetime) -> bool:
 def _add_numbered(
     session: Session, build: PackageBuild, kind: str, now: datetime, delay_seconds: float
 ) -> None:
-    """A build may need such a follow-up more than once, so its subject is a number."""
+    """Add a follow-up that a build may need more than once, so that its subject is a number."""
     count = session.scalar(
         select(func.count()).select_from(FollowUp).where(FollowUp.build_id == build.id, FollowUp.kind == kind)
     )
@@ -223,34 +286,53 @@ def _add_numbered(
 def postpone_follow_up(
     db: Database, work: FollowUpWork, reason: str, *, delay_seconds: float, spend_try: bool = True
 ) -> None:
-    """Give a follow-up back, due again later, with the reason shown meanwhile.
+    """Put a claimed follow-up back, due again later, with the reason shown meanwhile. Commits.
 
-    Trouble of the other side spends no try (``spend_try=False``).
+    Trouble of the other side spends no try (``spend_try=False``). Nothing is written if the lease was lost.
     """
     with db.transaction() as session:
-        row = leased_row(session, work)
+        row = claimed_follow_up(session, work)
         if row is None:
             return
         now = database_now(session)
         if reason and row.outcome != reason:
             _note(session, session.get_one(PackageBuild, row.build_id), row, now, f"later again: {reason}")
         row.outcome = reason
-        row.due_at = now + timedelta(seconds=delay_seconds)
-        row.lease_token = None
-        row.lease_until = None
+        end_lease(row, now + timedelta(seconds=delay_seconds))
         if not spend_try:
             row.tries = max(row.tries - 1, 0)
+
+
+def repeat_follow_up(
+    db: Database, work: FollowUpWork, text: str, *, delay_seconds: float, record: Record | None = None
+) -> bool:
+    """Put a follow-up back that went well and must be done again later; ``text`` is shown meanwhile. Commits.
+
+    ``record`` writes the findings in the same transaction, and the count of tries begins anew. Returns False if the
+    lease was lost; then nothing is written.
+    """
+    with db.transaction() as session:
+        row = claimed_follow_up(session, work)
+        if row is None:
+            return False
+        now = database_now(session)
+        if record is not None:
+            record(session, session.get_one(PackageBuild, row.build_id), now)
+        row.outcome = text
+        end_lease(row, now + timedelta(seconds=delay_seconds))
+        row.tries = 0
+        return True
 
 
 def add_follow_up(
     session: Session, build: PackageBuild, kind: str, subject: str, *, due_at: datetime
 ) -> None:
-    """Add a follow-up unless the build has it already. The build's row must be locked; the caller commits."""
+    """Add a follow-up of any kind, unless the build has it. The build's row must be locked; the caller commits."""
     _add(session, build, kind, [subject], due_at)
 
 
 def follow_ends(session: Session, build: PackageBuild, now: datetime) -> None:
-    """Add what must follow the chroots that have ended, and the failed source step. Repeating it adds nothing.
+    """Add the follow-ups that fetch the logs of ended chroots and of a failed source step, unless they are there.
 
     The build's row must be locked; the caller commits.
     """
@@ -267,7 +349,10 @@ def follow_ends(session: Session, build: PackageBuild, now: datetime) -> None:
 
 
 def follow_tags(session: Session, build: PackageBuild, now: datetime) -> None:
-    """Have somebody read from the build's tags how far it is shipped. The build is locked; the caller commits."""
+    """Add the follow-up that reads from a build's tags how far it is shipped, unless it is there.
+
+    The build's row must be locked; the caller commits.
+    """
     _add(session, build, SHIPPED, ["tags"], now)
 
 
@@ -287,14 +372,39 @@ def _after_logs(session: Session, build: PackageBuild, subject: str, now: dateti
         _add(session, build, kind, [subject], now)
 
 
-def leased_row(session: Session, work: FollowUpWork) -> FollowUp | None:
-    """The claimed follow-up, locked, if its lease is still the claim's."""
-    return session.scalars(
-        select(FollowUp).where(FollowUp.id == work.id, FollowUp.lease_token == work.token).with_for_update()
-    ).one_or_none()
+def claimed_follow_up(session: Session, work: FollowUpWork) -> FollowUp | None:
+    """Return a claimed follow-up's row, locked, if its lease is still that of the claim; else None."""
+    return lock_claimed_row(session, FollowUp, work.id, work.token)
 
 
 def _note(session: Session, build: PackageBuild, row: FollowUp, now: datetime, text: str) -> None:
     numbered = {SURPLUS: "submission", REPOSITORY: "dist-git", PULL_REQUEST: "dist-git", SHIPPED: SHIPPED}
     kind, chroot = (numbered[row.kind], "") if row.kind in numbered else (row.kind, row.subject)
     note_event(session, build, at=now, kind=kind, text=text, chroot=chroot)
+
+
+def record_name(session: Session, build: PackageBuild, nvr: str, now: datetime) -> None:
+    """Record the NVR under which the build system has a build, with a line of history; empty where it did not tell.
+
+    The caller commits.
+    """
+    if nvr and nvr != build.built_nvr:
+        build.built_nvr = nvr
+        note_event(session, build, at=now, kind="submission", text=f"{build.system} calls it {nvr}")
+
+
+def stage_record(seen: Shipping, nvr: str) -> Record:
+    """Return a ``Record`` that writes a build's stage and NVR down, each with a line of history where it is new."""
+
+    def record(session: Session, build: PackageBuild, now: datetime) -> None:
+        record_name(session, build, nvr, now)
+        stage = seen.stage.value if seen.stage else ""
+        if stage == build.shipped:
+            return
+        build.shipped = stage
+        build.shipped_at = (seen.since or now) if stage else None
+        # Where this look is the last one, the end of the follow-up writes the same line.
+        if not seen.ended:
+            note_event(session, build, at=now, kind=SHIPPED, text=seen.text)
+
+    return record

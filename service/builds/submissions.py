@@ -1,4 +1,8 @@
-"""From intent to outcome: what is written down before, during and after a submission. Each function commits."""
+"""Record a build's way to the build system: source facts, release number, submission key, and the build there.
+
+The submission key is committed before anything is uploaded, so that a build whose worker was killed meanwhile can be
+found again. Each function is one transaction and commits, unless it takes a ``Session``.
+"""
 
 from __future__ import annotations
 
@@ -10,23 +14,22 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from service.builds.claims import held_row, take_lease
+from service.builds.claims import BuildWork, claimed_build, take_lease, work_of
 from service.builds.follow_ups import look_for_surplus
-from service.builds.work import BuildWork, work_of
-from service.domain.facts import NOT_COMPUTED, computed_license, license_holds
 from service.domain.reports import BuildRef, SubmissionKey
-from service.domain.specs import ChangelogEntry, SourceFacts, SpecFile
+from service.domain.sources import NOT_COMPUTED, SourceFacts, computed_license, license_holds
+from service.domain.specs import ChangelogEntry, SpecFile
 from service.domain.states import BuildState, ChrootState
-from service.releases.withdrawals import note_commit
+from service.releases.planning import note_commit
 from service.store.schema import (
     ChrootBuild,
     PackageBuild,
     PackageSrpm,
     PackageStream,
     UpstreamRelease,
+    VendoredModules,
 )
 from service.store.session import Database, database_now
-from service.store.surroundings import keep_modules
 from service.store.transitions import move_build, move_chroot, note_event
 
 CHANGELOG_LENGTH = 15
@@ -35,7 +38,7 @@ _LICENSE_FACTS = ("license", "licensed_by", "license_accepted_by", "license_wait
 
 @dataclass(frozen=True)
 class ReleaseNumber:
-    """The n of Release ``0.<n>`` for one SRPM content, its day, and the package's changelog, newest first."""
+    """The n of Release ``0.<n>`` of one SRPM content, when it was made, and the changelog, newest entry first."""
 
     number: int
     made_on: datetime
@@ -44,11 +47,12 @@ class ReleaseNumber:
 
 @dataclass(frozen=True)
 class RecordedSource:
-    """What was kept of a source. ``contradiction`` says why it is not the one seen before, else it is empty.
+    """What is known of a release's source after recording it.
 
-    ``released_on`` is fixed by the first record: it stands in the spec, and what upstream's list says of the day
-    later must not make another content of the same source. ``facts`` are the release's as they are kept now, and
-    ``license_before`` is the last expression of the stream that holds.
+    ``contradiction`` says why the source is not the one seen before; it is empty where it is the same. ``released_on``
+    is fixed by the first record: it stands in the spec, and what upstream's list says of the day later must not make
+    another content of the same source. ``facts`` are the release's facts as they are stored now, ``license_before`` is
+    the license of the stream's last release whose license holds.
     """
 
     contradiction: str
@@ -58,7 +62,10 @@ class RecordedSource:
 
 
 def record_source_facts(db: Database, release_id: int, facts: SourceFacts) -> RecordedSource:
-    """Keep what the source says of itself, beside the day of the release."""
+    """Store the facts that were read from a release's source archive, and the day of the release. Commits.
+
+    Where the archive or its commit is not the one seen before, nothing but a mark on the release is stored.
+    """
     with db.transaction() as session:
         release = session.scalars(
             select(UpstreamRelease).where(UpstreamRelease.id == release_id).with_for_update()
@@ -84,14 +91,21 @@ def record_source_facts(db: Database, release_id: int, facts: SourceFacts) -> Re
             "partial": facts.partial, "released_on": day.isoformat(),
             "license": facts.license or NOT_COMPUTED, "licensed_by": facts.licensed_by, **told,
         }  # fmt: skip
-        keep_modules(session, release.id, facts.modules)
+        _keep_modules(session, release.id, facts.modules)
         return RecordedSource("", day, release.facts, license_before(session, release))
 
 
-def license_before(session: Session, release: UpstreamRelease) -> str:
-    """The expression of the newest older release of the stream whose license was computed and holds; else empty.
+def _keep_modules(session: Session, release_id: int, modules: Mapping[str, str]) -> None:
+    """Write down what a release vendors, once. The release's row must be locked; the caller commits."""
+    known = select(VendoredModules.id).where(VendoredModules.release_id == release_id)
+    if modules and session.scalar(known) is None:
+        session.add(VendoredModules(release_id=release_id, modules=dict(modules)))
 
-    A release that still waits for a person's word about its license is no measure for others.
+
+def license_before(session: Session, release: UpstreamRelease) -> str:
+    """Return the license of the stream's newest older release whose license was computed and holds; else empty text.
+
+    A release whose license waits for a person's decision is passed over. Reads only.
     """
     older = session.scalars(
         select(UpstreamRelease.facts)
@@ -106,7 +120,7 @@ def license_before(session: Session, release: UpstreamRelease) -> str:
 
 
 def note_license_question(db: Database, release_id: int) -> None:
-    """Remember that a release's license is not settled, before its builds are held for it."""
+    """Record that a release's license waits for a person's decision, before its builds are held for it. Commits."""
     with db.transaction() as session:
         release = session.scalars(
             select(UpstreamRelease).where(UpstreamRelease.id == release_id).with_for_update()
@@ -115,16 +129,17 @@ def note_license_question(db: Database, release_id: int) -> None:
 
 
 def mark_release(db: Database, release_id: int, mark: str) -> None:
-    """Put a remark on a release, shown on its page."""
+    """Put a mark on a release, which its page shows. Commits."""
     with db.transaction() as session:
         release = session.get_one(UpstreamRelease, release_id)
         release.mark = mark
 
 
 def reserve_release_number(db: Database, work: BuildWork, *, content_sha256: str, why: str) -> ReleaseNumber:
-    """The release number of a content: the same content keeps its number, a new one gets the next.
+    """Return the release number of an SRPM's content; a content that is new to the package gets the next. Commits.
 
-    The number never falls for a package, so that no SRPM shares its NEVRA with another content.
+    The number never falls for a package, so that no two SRPMs of different content have the same NEVRA. ``why`` becomes
+    the text of the changelog's entry.
     """
     with db.transaction() as session:
         stream = session.scalars(
@@ -176,12 +191,13 @@ def begin_submit(
     fence: Mapping[str, Any],
     lease_seconds: float,
 ) -> BuildWork | None:
-    """Write the intent down before the act (T4). None: nothing may be submitted.
+    """Record what is about to be submitted, and under which key, before it is uploaded (T4). Commits.
 
-    The lease was lost, or somebody asked for a cancel while it was prepared, which is carried out here.
+    Returns the work under a new lease, or None if nothing may be submitted: the lease was lost, or somebody asked for
+    a cancel meanwhile, and then the build is ended as canceled here.
     """
     with db.transaction() as session:
-        build = held_row(session, work)
+        build = claimed_build(session, work)
         if build is None:
             return None
         now = database_now(session)
@@ -208,9 +224,12 @@ def begin_submit(
 
 
 def begin_resubmit(db: Database, work: BuildWork, *, fence: Mapping[str, Any], lease_seconds: float) -> bool:
-    """Write down, before the act, that a certain search found nothing and the work is handed over once more."""
+    """Record, before the upload, that a build is submitted again because a certain search found nothing. Commits.
+
+    Returns False if the lease was lost; then nothing may be submitted.
+    """
     with db.transaction() as session:
-        build = held_row(session, work)
+        build = claimed_build(session, work)
         if build is None:
             return False
         now = database_now(session)
@@ -226,9 +245,12 @@ def begin_resubmit(db: Database, work: BuildWork, *, fence: Mapping[str, Any], l
 
 
 def note_doubt(db: Database, work: BuildWork) -> float | None:
-    """Seconds since somebody first looked for this submission; the first look starts the clock. None: lease lost."""
+    """Return the seconds since a search first looked for this submission; the first call starts the clock. Commits.
+
+    None: the lease was lost.
+    """
     with db.transaction() as session:
-        build = held_row(session, work)
+        build = claimed_build(session, work)
         if build is None:
             return None
         now = database_now(session)
@@ -258,13 +280,14 @@ def record_submission(
     poll_seconds: float,
     surplus_seconds: float,
 ) -> bool:
-    """Write down the build that the other side gave us (T5). A lost lease still leaves an event and a second look.
+    """Record the build that the build system made of a submission, or that was adopted, as running (T5). Commits.
 
-    ``skipped`` maps chroots that were cut from the submission to the reason.
+    ``skipped`` maps chroots that were left out of the submission to the reason. Returns False if the lease was lost:
+    then the answer becomes a line of history, and a follow-up looks for a surplus build.
     """
     with db.transaction() as session:
         now = database_now(session)
-        build = held_row(session, work)
+        build = claimed_build(session, work)
         if build is None:
             stale = session.get_one(PackageBuild, work.id, with_for_update=True)
             note_event(

@@ -29,7 +29,8 @@ from service.catalog.tables import Table
 from service.catalog.targets import read_branches, read_side_tag_sets, read_target
 from service.domain.errors import BadCatalog
 from service.domain.planning import Family, StreamPolicy
-from service.domain.specs import STYLES, SourceLayout
+from service.domain.sources import SourceLayout
+from service.domain.specs import STYLES
 from service.domain.versions import Stream
 
 __all__ = [

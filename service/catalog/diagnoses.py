@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from service.catalog.tables import Table
-from service.domain.causes import (
+from service.domain.diagnosis import (
     Cause,
     Fault,
     Outcome,

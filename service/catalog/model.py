@@ -6,12 +6,12 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from service.domain.causes import Cause
+from service.domain.diagnosis import Cause
 from service.domain.errors import BadCatalog
 from service.domain.planning import BranchPolicy, BuildTarget, Family
 from service.domain.proofs import Proof
 from service.domain.side_tags import SideTagPolicy
-from service.domain.specs import SourceLayout
+from service.domain.sources import SourceLayout
 from service.domain.versions import Stream
 
 OPEN_END = 10_000

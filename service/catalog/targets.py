@@ -8,12 +8,11 @@ from datetime import timedelta
 
 from service.catalog.checks import NO_EPEL
 from service.catalog.tables import Table
-from service.domain.causes import RemedyPolicy
-from service.domain.distgit import DistGitPolicy, holds_secret
+from service.domain.diagnosis import RemedyPolicy
+from service.domain.distgit import DistGitPolicy, ForgeKind, ForgePolicy, holds_secret
 from service.domain.errors import BadName
 from service.domain.fedora import Branch
 from service.domain.planning import BranchPolicy, BuildTarget
-from service.domain.pull_requests import ForgeKind, ForgePolicy
 from service.domain.shipping import Stage, StageTags
 from service.domain.side_tags import SideTagPolicy
 

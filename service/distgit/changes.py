@@ -1,4 +1,7 @@
-"""Changes of dist-git: intent, conflict, what landed, and what a person decided. Each public function commits."""
+"""Record what a build changes in dist-git: the intent, conflicts, the commit, what landed, and a person's decision.
+
+Each function that takes a ``Database`` is one transaction and commits, except those that only read.
+"""
 
 from __future__ import annotations
 
@@ -10,26 +13,23 @@ from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
 from service.access.audit import note_audit
-from service.builds.claims import held_row
+from service.builds.claims import BuildWork, claimed_build, restart_held
 from service.builds.commands import Requested, resume_build
 from service.builds.follow_ups import PULL_REQUEST, hasten_watch, wait_for_repository
-from service.builds.work import BuildWork
 from service.catalog import Catalog
-from service.domain.distgit import Decision, DistGitPolicy, Resolution
+from service.domain.distgit import Decision, DistGitPolicy, PullRequest, PullState, Resolution
 from service.domain.errors import CommandRefused, NotFound
-from service.domain.pull_requests import PullRequest, PullState
 from service.domain.reports import SubmissionKey
 from service.domain.states import LIVE_BUILD, BuildState
-from service.store.distgit import DistGitChange
 from service.store.options import deadline_of, target_of
-from service.store.schema import FollowUp, PackageBuild, PackageStream
+from service.store.schema import DistGitChange, FollowUp, PackageBuild, PackageStream
 from service.store.session import Database, database_now
 from service.store.transitions import move_build, note_event
 
 
 @dataclass(frozen=True)
 class Change:
-    """A build's change of dist-git as it is written down. Times and texts as in the table.
+    """A build's change in dist-git as it is stored; fields as in the table.
 
     ``pull`` is its pull request once one was seen.
     """
@@ -48,9 +48,9 @@ class Change:
 
 @dataclass(frozen=True)
 class OtherChange:
-    """The build that has the repository's branch at present; ``ended``: until its pull request is closed.
+    """Another build that has the repository's branch at present.
 
-    ``soon``: that is being done now.
+    ``ended``: it has ended, and has the branch until its pull request is closed; ``soon``: that is being done now.
     """
 
     build_id: int
@@ -59,7 +59,7 @@ class OtherChange:
 
 
 def find_change(db: Database, build_id: int) -> Change | None:
-    """The change of a build, or None before there is one. Reads only."""
+    """Return the change of a build, or None before there is one. Reads only."""
     with db.reader() as session:
         row = change_row(session, build_id)
         return None if row is None else _frozen(row)
@@ -68,14 +68,14 @@ def find_change(db: Database, build_id: int) -> Change | None:
 def begin_change(
     db: Database, work: BuildWork, *, repository: str, files: Mapping[str, str]
 ) -> Change | OtherChange | None:
-    """Write down what is going to be changed, before anything is. None: the lease was lost.
+    """Record what a build is going to change in dist-git, before it changes anything. Commits.
 
-    One live build has a repository's branch at a time: while another has it, that one is the answer. An ended one has
-    it until its pull request is surely closed. The lock of the package's stream keeps two workers from both finding it
-    free.
+    One live build has a repository's branch at a time: while another has it, that one is returned. An ended build has
+    the branch until its pull request is surely closed. The lock on the package's stream keeps two workers from both
+    finding the branch free. Returns None if the lease was lost.
     """
     with db.transaction() as session:
-        build = held_row(session, work)
+        build = claimed_build(session, work)
         if build is None:
             return None
         session.scalars(
@@ -109,15 +109,7 @@ def begin_change(
             return OtherChange(other.id, ended, soon)
         row = change_row(session, work.id)
         if row is None:
-            row = DistGitChange(
-                build_id=work.id,
-                package=work.package,
-                branch=work.branch,
-                repository=repository,
-                change_key=str(SubmissionKey.fresh(work.id)),
-                created_at=database_now(session).replace(microsecond=0),
-            )
-            session.add(row)
+            row = _add_row(session, work, repository, database_now(session))
         if not row.commit_id:
             row.files = dict(files)
         row.missing = ""
@@ -125,13 +117,22 @@ def begin_change(
         return _frozen(row)
 
 
+def _add_row(session: Session, work: BuildWork, repository: str, now: datetime) -> DistGitChange:
+    row = DistGitChange(
+        build_id=work.id, package=work.package, branch=work.branch, repository=repository,
+        change_key=str(SubmissionKey.fresh(work.id)), created_at=now.replace(microsecond=0), files={},
+    )  # fmt: skip
+    session.add(row)
+    return row
+
+
 def last_generated(
     db: Database, *, package: str, branch: str, repository: str, key: str = ""
 ) -> dict[str, str]:
-    """The texts that we generated for the newest change that is in the branch: the base of the next merge.
+    """Return the files that we generated for the newest change in the branch, as text by name. Reads only.
 
-    That is the change of the ``key`` that the branch's newest commit of ours carries, or a later one that is known to
-    have landed there (a squash loses the key).
+    They are the base of the next merge. The newest change is that of the ``key`` that the branch's newest commit of
+    ours carries, or a later one that is known to have landed there (a squash loses the key). Empty before the first.
     """
     with db.reader() as session:
         there = (
@@ -151,12 +152,13 @@ def last_generated(
 
 
 def hold_for_conflict(db: Database, work: BuildWork, *, conflict: str, reason: str, head: str) -> bool:
-    """Keep the diff that a person must settle, and hold the build. False: the lease was lost.
+    """Hold a build because of a conflict in dist-git, and store the diff that a person must settle. Commits.
 
-    ``head`` is what the branch had: a pull request is looked at again when it has something else.
+    ``head`` is the branch's commit: a pull request is looked at again when the branch has another. Returns False if the
+    lease was lost.
     """
     with db.transaction() as session:
-        build, row = held_row(session, work), change_row(session, work.id)
+        build, row = claimed_build(session, work), change_row(session, work.id)
         if build is None or row is None:
             return False
         row.conflict = conflict
@@ -170,41 +172,38 @@ def hold_for_conflict(db: Database, work: BuildWork, *, conflict: str, reason: s
 def hold_for_repository(
     db: Database, work: BuildWork, *, repository: str, missing: str, reason: str, look_seconds: float
 ) -> bool:
-    """Hold a build whose repository or branch is not there, and have somebody look for it from time to time."""
+    """Hold a build whose dist-git repository or branch does not exist; a follow-up waits for it. Commits.
+
+    Returns False if the lease was lost.
+    """
     with db.transaction() as session:
-        build = held_row(session, work)
+        build = claimed_build(session, work)
         if build is None:
             return False
         now = database_now(session)
         row = change_row(session, work.id)
         if row is None:
-            row = DistGitChange(
-                build_id=work.id, package=work.package, branch=work.branch, repository=repository,
-                change_key=str(SubmissionKey.fresh(work.id)), created_at=now.replace(microsecond=0), files={},
-            )  # fmt: skip
-            session.add(row)
+            row = _add_row(session, work, repository, now)
         row.missing = missing
         move_build(session, build, BuildState.HELD, at=now, reason=reason)
         wait_for_repository(session, build, now, delay_seconds=look_seconds)
         return True
 
 
-def go_on(db: Database, build_id: int, *, why: str) -> bool:
-    """Let a build go on that was held for a missing repository, with its whole time anew. False: not held for that."""
+def go_on_after_repository(db: Database, build_id: int, *, why: str) -> bool:
+    """Restart a build that was held for a missing repository or branch. Commits. Returns False if it is not held so."""
     with db.transaction() as session:
         build = session.get(PackageBuild, build_id, with_for_update=True)
         row = change_row(session, build_id)
         if build is None or row is None or build.state != BuildState.HELD or not row.missing:
             return False
-        at = database_now(session)
-        build.deadline_at = at + deadline_of(build)
         row.missing = ""
-        move_build(session, build, BuildState.PENDING, at=at, reason=why, due_at=at)
+        restart_held(session, build, at=database_now(session), reason=why)
         return True
 
 
 def waited_for(db: Database, build_id: int) -> tuple[DistGitPolicy, str, str] | None:
-    """Where the package of a build lies, the package and the branch; None for a build without dist-git. Reads only."""
+    """Return a build's dist-git, package and branch; None for a build that does not use dist-git. Reads only."""
     with db.reader() as session:
         build = session.get_one(PackageBuild, build_id)
         policy = target_of(build).dist_git
@@ -214,12 +213,12 @@ def waited_for(db: Database, build_id: int) -> tuple[DistGitPolicy, str, str] | 
 def record_commit(
     db: Database, work: BuildWork, *, commit: str, decision: Decision, evr: str, files: Mapping[str, str]
 ) -> bool:
-    """Write down the commit before it is pushed anywhere. False: the lease was lost, nothing may be pushed.
+    """Record the commit before it is pushed anywhere. Commits. False: the lease was lost, and nothing may be pushed.
 
     ``files`` are the texts that were generated for it: a proposal may be made anew long after the first.
     """
     with db.transaction() as session:
-        build, row = held_row(session, work), change_row(session, work.id)
+        build, row = claimed_build(session, work), change_row(session, work.id)
         if build is None or row is None:
             return False
         row.commit_id = commit
@@ -237,9 +236,9 @@ def record_commit(
 def record_landed(
     db: Database, work: BuildWork, *, commit: str, decision: Decision | None, text: str
 ) -> bool:
-    """Write down that the branch holds the change, and which of its commits is built. False: the lease was lost."""
+    """Record that the branch holds the change, and the commit that is built. Commits. False: the lease was lost."""
     with db.transaction() as session:
-        build, row = held_row(session, work), change_row(session, work.id)
+        build, row = claimed_build(session, work), change_row(session, work.id)
         if build is None or row is None:
             return False
         now = database_now(session)
@@ -255,9 +254,10 @@ def record_landed(
 def resolve_conflict(
     db: Database, catalog: Catalog, build_id: int, how: Resolution, *, by: str, address: str = ""
 ) -> Requested:
-    """Settle a conflict and let the build go on. Raises CommandRefused where there is none to settle.
+    """Settle a build's conflict in dist-git as a person decided, and let the build go on. Commits, with an audit entry.
 
     ``generated`` and ``dist-git`` choose for the lines in conflict only; ``done`` takes what dist-git has by now.
+    Raises NotFound, and CommandRefused where there is no conflict to settle.
     """
     with db.transaction() as session:
         build, row = session.get(PackageBuild, build_id, with_for_update=True), change_row(session, build_id)
@@ -275,7 +275,7 @@ def resolve_conflict(
 
 
 def change_row(session: Session, build_id: int) -> DistGitChange | None:
-    """The row of a build's change, or None before there is one."""
+    """Return the row of a build's change, or None before there is one. Reads only."""
     return session.scalars(select(DistGitChange).where(DistGitChange.build_id == build_id)).one_or_none()
 
 
@@ -295,7 +295,7 @@ def _frozen(row: DistGitChange) -> Change:
 
 
 def pull_in(row: DistGitChange) -> PullRequest | None:
-    """The pull request of a change as it was last seen."""
+    """Return the pull request of a change as it was last seen, or None."""
     if row.pull_number is None or not row.pull_state:
         return None
     return PullRequest(row.pull_number, row.pull_url, PullState(row.pull_state), row.pull_merge)

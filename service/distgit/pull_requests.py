@@ -1,4 +1,7 @@
-"""Pull requests of dist-git changes: asked for, seen, waited for, merged or closed. Each public function commits."""
+"""Record how pull requests of dist-git changes stand: asked for, open, merged or closed; and hold builds for them.
+
+Each function that takes a ``Database`` is one transaction and commits, except those that only read.
+"""
 
 from __future__ import annotations
 
@@ -7,27 +10,24 @@ from datetime import datetime
 
 from sqlalchemy.orm import Session
 
-from service.builds.claims import held_row, newer_planned
+from service.builds.claims import BuildWork, claimed_build, newer_planned, restart_held
 from service.builds.follow_ups import watch_pull_request
-from service.builds.work import BuildWork
 from service.distgit.changes import change_row, pull_in
-from service.domain.distgit import DistGitPolicy
-from service.domain.pull_requests import WAITS_FOR_MERGE, PullRequest, waits_for_merge, with_trouble
+from service.domain.distgit import WAITS_FOR_MERGE, DistGitPolicy, PullRequest, waits_for_merge, with_trouble
 from service.domain.states import ENDED_BUILD, BuildState
-from service.store.distgit import DistGitChange
-from service.store.options import deadline_of, target_of
-from service.store.schema import PackageBuild
+from service.store.options import target_of
+from service.store.schema import DistGitChange, PackageBuild
 from service.store.session import Database, database_now
 from service.store.transitions import REASON_LIMIT, move_build, note_event
 
 
 @dataclass(frozen=True)
 class Followed:
-    """A pull request with its build, as the one who follows it needs them.
+    """A pull request and its build, for the follow-up that watches the pull request.
 
-    ``waits`` is a held build that a merge lets go on; one that ``follows`` waits for nothing else, so that it is made
-    anew where its branch moves. ``over`` is one that needs no merge any more: it has ended, or what
-    it wanted is in the branch already. ``asked_seconds`` is the time since it was last asked for.
+    ``waits``: the build is held, and a merge lets it go on. ``follows``: it waits for nothing else, so that the pull
+    request is made anew when its branch moves. ``over``: the build needs no merge any more, because it has ended or
+    its change is in the branch already. ``asked_seconds`` is the time since the pull request was last asked for.
     """
 
     policy: DistGitPolicy
@@ -45,15 +45,15 @@ class Followed:
 
 
 def seconds_since(db: Database, at: datetime) -> float:
-    """How long ago that was, by the database's clock. Reads only."""
+    """Return the seconds since a time, by the database's clock. Reads only."""
     with db.reader() as session:
         return (database_now(session) - at).total_seconds()
 
 
 def note_fork_head(db: Database, work: BuildWork, head: str) -> bool:
-    """Write down what is known to be in our branch of the fork. False: the lease was lost."""
+    """Record the commit that our branch of the fork has. Commits. Returns False if the lease was lost."""
     with db.transaction() as session:
-        build, row = held_row(session, work), change_row(session, work.id)
+        build, row = claimed_build(session, work), change_row(session, work.id)
         if build is None or row is None:
             return False
         row.pull_head = head
@@ -61,12 +61,13 @@ def note_fork_head(db: Database, work: BuildWork, head: str) -> bool:
 
 
 def ask_for_pull(db: Database, work: BuildWork, *, look_seconds: float) -> bool:
-    """Write down that a pull request is asked for now, and have it followed from here on. False: must not be asked.
+    """Record that a pull request is about to be asked for, and add the follow-up that watches it. Commits.
 
-    Whoever comes after a crash finds by this that there may be one; also after the build was ended meanwhile.
+    After a crash this shows that there may be one, also if the build was ended meanwhile. Returns False if none may be
+    asked for: the lease was lost, or a cancel was asked for.
     """
     with db.transaction() as session:
-        build, row = held_row(session, work), change_row(session, work.id)
+        build, row = claimed_build(session, work), change_row(session, work.id)
         if build is None or row is None or build.cancel_requested:
             return False
         now = database_now(session)
@@ -76,7 +77,7 @@ def ask_for_pull(db: Database, work: BuildWork, *, look_seconds: float) -> bool:
 
 
 def record_pull(db: Database, build_id: int, pull: PullRequest) -> None:
-    """Write down how a pull request stands; its first sight is a line of the build's history."""
+    """Record how a pull request stands; when it is first seen, the build's history gets a line. Commits."""
     with db.transaction() as session:
         build, row = _locked(session, build_id)
         if row is None:
@@ -94,7 +95,7 @@ def record_pull(db: Database, build_id: int, pull: PullRequest) -> None:
 
 
 def show_trouble(db: Database, build_id: int, trouble: str) -> None:
-    """Show with a build that waits for a merge why the merge would not be seen; empty text takes that away again."""
+    """Show with a build that waits for a merge why a merge would not be noticed; empty text removes that. Commits."""
     with db.transaction() as session:
         build = session.get_one(PackageBuild, build_id, with_for_update=True)
         if build.state == BuildState.HELD and build.reason.startswith(WAITS_FOR_MERGE):
@@ -104,12 +105,13 @@ def show_trouble(db: Database, build_id: int, trouble: str) -> None:
 def hold_for_merge(
     db: Database, work: BuildWork, *, pull: PullRequest, base: str, note: str, look_seconds: float
 ) -> bool:
-    """Hold a build until a person has merged or closed its pull request. False: the lease was lost.
+    """Hold a build until a person has merged or closed its pull request. Commits. Returns False if the lease was lost.
 
-    What was asked for or announced while it was proposed is carried out here: nothing would come by later.
+    A cancel that was asked for meanwhile, or a newer patch that was planned, ends the build here, because nothing
+    would do so while it is held.
     """
     with db.transaction() as session:
-        build, row = held_row(session, work), change_row(session, work.id)
+        build, row = claimed_build(session, work), change_row(session, work.id)
         if build is None or row is None:
             return False
         now = database_now(session)
@@ -126,7 +128,7 @@ def hold_for_merge(
 
 
 def followed(db: Database, build_id: int) -> Followed | None:
-    """A build's pull request and what has become of the build; None where there is none to follow. Reads only."""
+    """Return a build's pull request and how the build stands; None where there is none to watch. Reads only."""
     with db.reader() as session:
         build = session.get_one(PackageBuild, build_id)
         policy, row = target_of(build).dist_git, change_row(session, build_id)
@@ -151,21 +153,19 @@ def followed(db: Database, build_id: int) -> Followed | None:
 
 
 def go_on_after_merge(db: Database, build_id: int, *, why: str) -> bool:
-    """Let a build go on that waits for its merge, with its whole time anew. False: it does not wait for that."""
+    """Restart a build that waits for its pull request's merge. Commits. Returns False if it does not wait for that."""
     with db.transaction() as session:
         build, row = _locked(session, build_id)
         if row is None or not _waits(build, row):
             return False
-        at = database_now(session)
-        build.deadline_at = at + deadline_of(build)
-        move_build(session, build, BuildState.PENDING, at=at, reason=why, due_at=at)
+        restart_held(session, build, at=database_now(session), reason=why)
         return True
 
 
 def cancel_closed(db: Database, build_id: int, pull: PullRequest) -> bool:
-    """End a build whose pull request a person has closed. False: the build does not wait for it.
+    """Cancel a build whose pull request a person has closed. Commits. Returns False if the build does not wait for it.
 
-    It counts as asked for, so that planning does not propose the same again by itself.
+    The cancel counts as asked for by a person, so that planning does not propose the same again by itself.
     """
     with db.transaction() as session:
         build, row = _locked(session, build_id)
@@ -182,7 +182,7 @@ def cancel_closed(db: Database, build_id: int, pull: PullRequest) -> bool:
 
 
 def record_late_merge(db: Database, build_id: int, pull: PullRequest) -> None:
-    """Write down that a pull request was merged although its build had ended: the next merge needs to know."""
+    """Record that a pull request was merged after its build's end, as the base of the next merge. Commits."""
     with db.transaction() as session:
         build, row = _locked(session, build_id)
         commit = pull.merge_commit or (row.pull_head if row is not None else "")

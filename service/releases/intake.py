@@ -1,4 +1,4 @@
-"""From a webhook's bytes to planned builds: store first, understand later."""
+"""Store GitHub's webhook deliveries, and read them later: a release event is planned or withdraws its release."""
 
 from __future__ import annotations
 
@@ -14,18 +14,19 @@ from sqlalchemy.orm import Session, undefer
 
 from service.catalog import Catalog
 from service.domain.errors import BadPayload, BadTag
+from service.domain.planning import Family
 from service.domain.states import DeliveryState, ReleaseState
-from service.domain.versions import parse_tag
-from service.releases.announce import Announcement, announce, lock_stream
-from service.releases.payloads import clean_text, read_address, read_object, read_time
-from service.releases.withdrawals import withdraw
-from service.store.schema import UpstreamRelease, WebhookDelivery
+from service.domain.versions import Version, parse_tag
+from service.releases.planning import Announcement, announce, find_release, lock_stream, withdraw
+from service.store.schema import WebhookDelivery
 from service.store.session import Database, database_now
 from service.store.transitions import move_delivery
 
 PUBLISHING = frozenset({"published", "released", "prereleased"})
 WITHDRAWING = frozenset({"deleted", "unpublished"})
 ANNOUNCING = PUBLISHING | {"edited"}
+# GitHub is younger than 1970, and nobody publishes after 9000.
+FIRST_YEAR, LAST_YEAR = 1970, 9000
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class Incoming:
 
 @dataclass(frozen=True)
 class Accepted:
-    """What the inbox says of one delivery; ``due`` tells whether a hint is worth sending."""
+    """The answer to one delivery: its row and state. ``due`` tells whether a worker should be sent a hint."""
 
     id: int
     guid: str
@@ -54,7 +55,7 @@ class Accepted:
 
 
 def accept_deliveries(db: Database, batch: Sequence[Incoming]) -> list[Accepted]:
-    """Store a group of deliveries in one transaction, which this function commits; answers in the batch's order.
+    """Store a group of deliveries in one transaction and commit it; returns one answer each, in the batch's order.
 
     A repeated guid is the same delivery: its first row stays. A repeat of an errored one makes it due again.
     """
@@ -96,7 +97,7 @@ def _insert_new(session: Session, batch: Sequence[Incoming], now: datetime) -> d
 
 def _repeat(session: Session, guid: str, now: datetime) -> Accepted:
     wanted = select(WebhookDelivery).where(WebhookDelivery.guid == guid)
-    # Who is just understanding the first one holds its row; a repeat must not make the whole inbox wait for that.
+    # A worker that is just processing the first one has locked its row; the whole inbox must not wait for that.
     row = session.scalars(wanted.with_for_update(skip_locked=True)).one_or_none()
     if row is None:
         known = session.scalars(wanted).one()
@@ -110,7 +111,7 @@ def _repeat(session: Session, guid: str, now: datetime) -> Accepted:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What processing one delivery came to. ``builds`` are ids of builds that are now due."""
+    """The state and reason with which one delivery ends, and the ids of builds that are now due."""
 
     state: DeliveryState
     reason: str
@@ -118,26 +119,22 @@ class Outcome:
 
 
 def process_delivery(db: Database, delivery_id: int, token: str, catalog: Catalog) -> Outcome | None:
-    """Understand one claimed delivery and plan what follows, in one transaction that this function commits.
+    """Read one claimed delivery and plan its release, in one transaction, and commit.
 
-    Returns None where the claim is not ours any more. Bad content ends as ignored, with its reason; an exception
-    from here means that the database or we ourselves are at fault, and the caller backs the delivery off.
+    Returns None if the lease was lost. A delivery that we do not act on, or whose content is bad, ends as ignored with
+    a reason. An exception means that the database or our own code is at fault: the caller backs the delivery off.
     """
     with db.transaction() as session:
-        delivery = session.scalars(
-            select(WebhookDelivery)
-            .where(WebhookDelivery.id == delivery_id, WebhookDelivery.lease_token == token)
-            .with_for_update()
-        ).one_or_none()
+        delivery = _claimed(session, delivery_id, token)
         if delivery is None or delivery.state != DeliveryState.RECEIVED:
             return None
         now = database_now(session)
-        outcome = _understand(session, delivery, catalog, now)
+        outcome = _read_delivery(session, delivery, catalog, now)
         move_delivery(delivery, outcome.state, at=now, reason=outcome.reason)
         return outcome
 
 
-def _understand(session: Session, delivery: WebhookDelivery, catalog: Catalog, now: datetime) -> Outcome:
+def _read_delivery(session: Session, delivery: WebhookDelivery, catalog: Catalog, now: datetime) -> Outcome:
     try:
         payload = json.loads(delivery.payload)
     except (ValueError, RecursionError):
@@ -182,7 +179,7 @@ def _release_event(
     if action in WITHDRAWING:
         known = withdraw(
             session,
-            family.name,
+            family,
             version,
             at=now,
             reason=f"upstream's release {version.tag} was {action} on GitHub",
@@ -190,7 +187,7 @@ def _release_event(
         if not known:
             return _ignored(f"{version.tag} was {action} before we knew it")
         return Outcome(DeliveryState.PROCESSED, f"{version.tag} is marked as withdrawn; existing builds stay")
-    if action == "edited" and _is_withdrawn(session, family.name, str(version)):
+    if action == "edited" and _is_withdrawn(session, family, version):
         return _ignored(f"{version.tag} is withdrawn; an edit alone does not bring it back")
     done = announce(
         session,
@@ -210,9 +207,9 @@ def _release_event(
 
 
 def _later_deliveries(session: Session, delivery: WebhookDelivery) -> list[tuple[str, bool]]:
-    """Action and pre-release flag of deliveries about the release that came later and were understood before.
+    """Action and pre-release flag of the deliveries about this release that came later but were processed before.
 
-    Deliveries come in order and are not always understood in order: one whose worker was killed waits for its lease.
+    Deliveries come in order and are not always processed in order: one whose worker was killed waits for its lease.
     Those about a draft say nothing of the release.
     """
     rows = session.scalars(
@@ -239,25 +236,20 @@ def _later_deliveries(session: Session, delivery: WebhookDelivery) -> list[tuple
     return later
 
 
-def _is_withdrawn(session: Session, family: str, version: str) -> bool:
-    state = session.scalar(
-        select(UpstreamRelease.state).where(
-            UpstreamRelease.family == family, UpstreamRelease.version == version
-        )
-    )
-    return state == ReleaseState.WITHDRAWN
+def _is_withdrawn(session: Session, family: Family, version: Version) -> bool:
+    release = find_release(session, family, version)
+    return release is not None and release.state == ReleaseState.WITHDRAWN
 
 
 def back_off_delivery(
     db: Database, delivery_id: int, token: str, reason: str, *, delay: timedelta, max_tries: int
 ) -> None:
-    """Record a failed try of a claimed delivery: due again later, or errored after ``max_tries``. Commits."""
+    """Record a failed try of a claimed delivery: due again after ``delay``, or errored after ``max_tries``. Commits.
+
+    Nothing is written if the lease was lost.
+    """
     with db.transaction() as session:
-        delivery = session.scalars(
-            select(WebhookDelivery)
-            .where(WebhookDelivery.id == delivery_id, WebhookDelivery.lease_token == token)
-            .with_for_update()
-        ).one_or_none()
+        delivery = _claimed(session, delivery_id, token)
         if delivery is None:
             return
         now = database_now(session)
@@ -275,3 +267,45 @@ def back_off_delivery(
 
 def _ignored(reason: str) -> Outcome:
     return Outcome(DeliveryState.IGNORED, reason)
+
+
+def _claimed(session: Session, delivery_id: int, token: str) -> WebhookDelivery | None:
+    return session.scalars(
+        select(WebhookDelivery)
+        .where(WebhookDelivery.id == delivery_id, WebhookDelivery.lease_token == token)
+        .with_for_update()
+    ).one_or_none()
+
+
+def read_time(value: object) -> datetime | None:
+    """Return an RFC 3339 time from GitHub as a datetime in UTC; None for anything else and for impossible years.
+
+    A time at the edge of the calendar has no UTC form, and a delivery must not fail for it.
+    """
+    if not isinstance(value, str):
+        return None
+    try:
+        told = datetime.fromisoformat(value)
+        utc = told.astimezone(UTC) if told.tzinfo else None
+    except (ValueError, OverflowError):
+        return None
+    return utc if utc and FIRST_YEAR <= utc.year <= LAST_YEAR else None
+
+
+def read_object(value: object) -> dict[str, Any]:
+    """Return a JSON object from GitHub, or an empty one for anything else."""
+    return value if isinstance(value, dict) else {}
+
+
+def clean_text(value: object) -> str:
+    """Return text from GitHub in a form that every database can store; empty for anything else."""
+    # PostgreSQL cannot store NUL, and a lone surrogate cannot be encoded; hostile payloads hold both.
+    if not isinstance(value, str):
+        return ""
+    return value.replace("\x00", "\ufffd").encode("utf-8", "replace").decode("utf-8")
+
+
+def read_address(value: object) -> str:
+    """Return an http or https address from GitHub, at most 500 characters; empty for anything else."""
+    text = clean_text(value)
+    return text[:500] if text.startswith(("https://", "http://")) else ""

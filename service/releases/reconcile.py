@@ -1,4 +1,4 @@
-"""Plan again against the catalogue and upstream's own list, so that a lost webhook costs minutes. Commits."""
+"""Plan known releases again, against the catalogue and upstream's list, so that a lost webhook costs minutes."""
 
 from __future__ import annotations
 
@@ -15,9 +15,16 @@ from service.domain.errors import BadTag
 from service.domain.planning import Family
 from service.domain.states import DeliveryState, ReleaseState
 from service.domain.versions import Version, parse_tag
-from service.releases.announce import Announcement, announce, lock_stream, plan_release
 from service.releases.intake import WITHDRAWING
-from service.releases.withdrawals import note_commit, withdraw
+from service.releases.planning import (
+    Announcement,
+    announce,
+    find_release,
+    lock_stream,
+    note_commit,
+    plan_release,
+    withdraw,
+)
 from service.store.schema import UpstreamRelease, WebhookDelivery
 from service.store.session import Database, database_now
 
@@ -30,7 +37,7 @@ LOOK_UPS = 20
 
 @dataclass(frozen=True)
 class ListedRelease:
-    """One entry of upstream's list of releases."""
+    """One release of upstream's list of releases."""
 
     tag: str
     prerelease: bool = False
@@ -41,9 +48,9 @@ class ListedRelease:
 
 @dataclass(frozen=True)
 class UpstreamList:
-    """Upstream's own list. ``complete`` is True only if every page was read; ``commits`` maps tags to commits.
+    """Upstream's list of releases. ``complete`` is True only if every page was read; ``commits`` maps tags to commits.
 
-    ``gone`` are tags that are not listed and of which upstream, asked for each alone, said that it has no such
+    ``gone`` are tags that are not listed and for which upstream answered, asked for each alone, that it has no such
     release: rows move between the pages of a list that changes while it is read, so that a gap proves nothing.
     """
 
@@ -55,7 +62,7 @@ class UpstreamList:
 
 @dataclass
 class Reconciled:
-    """What one reconciliation did. ``builds`` are ids of builds that are now due; ``problems`` what it could not do."""
+    """What one reconciliation did: ids of builds that are now due, a sentence for each, and what it could not do."""
 
     problems: list[str] = field(default_factory=list)
     builds: list[int] = field(default_factory=list)
@@ -65,10 +72,10 @@ class Reconciled:
 def reconcile_family(
     db: Database, catalog: Catalog, family: Family, upstream: UpstreamList | None
 ) -> Reconciled:
-    """Bring one family up to date: what upstream lists, then what the catalogue wants, newest first.
+    """Plan the releases of one family that upstream lists, then those that we know beside them, newest first.
 
     ``upstream`` None means that the list could not be read: then only the known releases are planned again. Each
-    release is a transaction of its own, so that a webhook never waits for a whole list.
+    release is a transaction of its own, which commits, so that a webhook never waits for a whole list.
     """
     done = Reconciled()
     listed = _readable(upstream)
@@ -96,21 +103,13 @@ def reconcile_family(
         with db.transaction() as session:
             now = database_now(session)
             lock_stream(session, family, version.stream)
-            release = session.scalars(
-                select(UpstreamRelease).where(
-                    UpstreamRelease.family == family.name, UpstreamRelease.version == str(version)
-                )
-            ).one()
+            release = find_release(session, family, version)
+            if release is None:
+                raise LookupError(f"release {version} of {family.name} is gone")
             if upstream and version.tag in upstream.commits:
                 note_commit(release, upstream.commits[version.tag])
             if upstream and version.tag in upstream.gone and _may_be_gone(release, now):
-                withdraw(
-                    session,
-                    family.name,
-                    version,
-                    at=now,
-                    reason=f"{version.tag} {NOT_LISTED}",
-                )
+                withdraw(session, family, version, at=now, reason=f"{version.tag} {NOT_LISTED}")
                 done.sentences.append(f"{version.tag} is marked as withdrawn")
                 continue
             result = plan_release(session, catalog, family, release, at=now)
@@ -139,9 +138,9 @@ def _known(db: Database, family: Family) -> list[Version]:
 
 
 def unlisted_tags(db: Database, family: Family, upstream: UpstreamList) -> list[str]:
-    """Tags of known releases that a complete list does not hold: to be asked for one by one.
+    """Return tags of known releases that a complete list does not hold, for the caller to ask for one by one.
 
-    At most LOOK_UPS of them, drawn by lot, so that none is always left out. An incomplete list gives none.
+    At most LOOK_UPS of them, drawn at random, so that none is always left out. An incomplete list gives none.
     """
     if not upstream.complete:
         return []
@@ -154,15 +153,11 @@ def unlisted_tags(db: Database, family: Family, upstream: UpstreamList) -> list[
 
 
 def _withdrawn_lately(session: Session, family: Family, version: Version, now: datetime) -> bool:
-    """Whether a webhook took the release away so lately that the list may not know it yet.
+    """Whether a webhook withdrew the release so recently that the list may not show it yet.
 
     A release that is still listed much later was published again, and that webhook was lost.
     """
-    release = session.scalars(
-        select(UpstreamRelease).where(
-            UpstreamRelease.family == family.name, UpstreamRelease.version == str(version)
-        )
-    ).one_or_none()
+    release = find_release(session, family, version)
     if release is None or release.state != ReleaseState.WITHDRAWN:
         return False
     said_at = session.scalar(

@@ -1,4 +1,8 @@
-"""Which logs are stored, which are removed again, and the tails of those that still grow. Each function commits."""
+"""Record which logs of builds are stored and which are removed, and the tails of logs that still grow.
+
+Functions that take a ``Database`` are one transaction and commit; those that take a ``Session`` leave that to the
+caller. The logs themselves are in ``service/logs``.
+"""
 
 from __future__ import annotations
 
@@ -10,22 +14,20 @@ from datetime import datetime, timedelta
 from sqlalchemy import Exists, delete, func, select
 from sqlalchemy.orm import Session
 
-from service.builds.follow_ups import LOGS, SOURCE_STEP, FollowUpWork, leased_row
+from service.builds.follow_ups import LOGS, SOURCE_STEP, FollowUpWork, claimed_follow_up
 from service.domain.reports import BuildRef, ResultPlace
 from service.domain.states import LIVE_BUILD, ChrootState
 from service.logs.blocks import Written
 from service.logs.store import log_key
-from service.store.logs import BuildLog, LogTail
-from service.store.schema import ChrootBuild, FollowUp, PackageBuild
+from service.store.schema import BuildLog, Buildroot, ChrootBuild, FollowUp, LogTail, PackageBuild
 from service.store.session import Database, database_now
-from service.store.surroundings import Buildroot
 
 REMOVED_AT_ONCE = 500
 
 
 @dataclass(frozen=True)
 class LogWork:
-    """Whose logs are to be fetched. ``known`` are the kinds that are stored already."""
+    """The place whose logs are to be fetched, and the kinds of logs that are stored already (``known``)."""
 
     place: ResultPlace
     known: frozenset[str]
@@ -33,7 +35,7 @@ class LogWork:
 
 @dataclass(frozen=True)
 class TailWork:
-    """A leased look at a log that still grows."""
+    """A log that still grows and whose end is to be fetched, under a lease."""
 
     id: int
     token: str
@@ -41,7 +43,7 @@ class TailWork:
 
 
 def log_work(db: Database, work: FollowUpWork) -> LogWork:
-    """What a runner needs to fetch the logs of a chroot, or of the source step. Reads only."""
+    """Return what is needed to fetch the logs of a chroot, or of the source step. Reads only."""
     with db.reader() as session:
         build = session.get_one(PackageBuild, work.build_id)
         ref = BuildRef(build.system, build.project, build.external_id or "", build.web_url)
@@ -61,9 +63,9 @@ def log_work(db: Database, work: FollowUpWork) -> LogWork:
 
 
 def record_log(db: Database, work: FollowUpWork, kind: str, url: str, written: Written) -> bool:
-    """Write down a log that is in the store already. False: the lease was lost, nothing was written."""
+    """Record a log that was put into the store. Commits. False: the lease was lost, and nothing is written."""
     with db.transaction() as session:
-        if leased_row(session, work) is None:
+        if claimed_follow_up(session, work) is None:
             return False
         row = _row(session, work.build_id, work.subject, kind, database_now(session))
         row.url = url
@@ -81,7 +83,7 @@ def record_log(db: Database, work: FollowUpWork, kind: str, url: str, written: W
 def note_missing(
     session: Session, build: PackageBuild, now: datetime, chroot: str, problems: dict[str, str]
 ) -> None:
-    """Write down why logs of these kinds are not stored, and forget the tail. The caller commits."""
+    """Record why logs are not stored (problem by kind), and delete the chroot's tail. The caller commits."""
     for kind, problem in problems.items():
         row = _row(session, build.id, chroot, kind, now)
         if not row.sha256:
@@ -93,7 +95,7 @@ def note_missing(
 
 
 def note_tools(session: Session, build: PackageBuild, chroot: str, tools: Mapping[str, str]) -> None:
-    """Write down the tools of a chroot's buildroot; repeating it replaces. The caller commits."""
+    """Record the versions of the tools in a chroot's buildroot, in place of what was recorded. The caller commits."""
     session.execute(delete(Buildroot).where(Buildroot.build_id == build.id, Buildroot.chroot == chroot))
     if tools:
         session.add(Buildroot(build_id=build.id, chroot=chroot, tools=dict(tools)))
@@ -115,7 +117,10 @@ def _row(session: Session, build_id: int, chroot: str, kind: str, now: datetime)
 def claim_tail(
     db: Database, build_id: int, chroot: str, *, fresh_seconds: float, lease_seconds: float
 ) -> TailWork | None:
-    """Lease a look at a growing log; None where it is fresh, somebody else looks, or nothing grows."""
+    """Claim a growing log of a live build, so that its end is fetched, and return the work. Commits.
+
+    None where the tail is younger than ``fresh_seconds``, another worker fetches it, or no log grows.
+    """
     with db.transaction() as session:
         # The build's row is the lock: two hints at once must not make two tails.
         build = session.scalars(
@@ -149,7 +154,10 @@ def claim_tail(
 
 
 def record_tail(db: Database, work: TailWork, tail: bytes | None, size: int, problem: str) -> None:
-    """Write down the last bytes of a growing log of ``size`` bytes; with None the last ones stay, with the problem."""
+    """Record the last bytes of a growing log of ``size`` bytes, or a problem. Commits.
+
+    ``tail`` None leaves the earlier bytes. Nothing is written if the lease was lost.
+    """
     with db.transaction() as session:
         row = session.scalars(
             select(LogTail).where(LogTail.id == work.id, LogTail.lease_token == work.token).with_for_update()
@@ -166,10 +174,10 @@ def record_tail(db: Database, work: TailWork, tail: bytes | None, size: int, pro
 
 
 def remove_old_logs(db: Database, *, keep_days: float, keep_bytes: int) -> tuple[str, ...]:
-    """Mark the logs that are too old, or beyond the total, as removed. Returns the keys that nothing needs any more.
+    """Mark logs as removed that are older than ``keep_days``, or beyond ``keep_bytes`` in all. Commits.
 
-    The rows stay and say why. The caller deletes the objects after this; what a crash leaves is an orphan.
-    A build whose logs are still being fetched is left alone.
+    Returns the keys of the store that no row needs any more; the caller deletes these objects after this, and what a
+    crash leaves is an orphan. The rows stay and say why. A build whose logs are still being fetched is left alone.
     """
     with db.transaction() as session:
         now = database_now(session)
@@ -208,7 +216,7 @@ def remove_old_logs(db: Database, *, keep_days: float, keep_bytes: int) -> tuple
 
 
 def orphans(db: Database, keys: Iterable[str]) -> tuple[str, ...]:
-    """Those of the keys that no row needs. Reads only."""
+    """Return those keys of the log store that no row needs. Reads only."""
     found = list(keys)
     with db.reader() as session:
         needed = _needed(session, {int(key.partition("/")[0]) for key in found})

@@ -1,4 +1,4 @@
-"""Verification of what was built: what a check needs to know, and its verdict written down."""
+"""Read what the verification of a chroot's RPMs needs, and record its verdict."""
 
 from __future__ import annotations
 
@@ -16,21 +16,20 @@ from service.domain.states import BuildState, ChrootState, Soundness
 from service.domain.verification import (
     OWN_RELEASE,
     Expected,
-    Judged,
+    RpmFinding,
     RpmHeader,
     build_soundness,
     planned_dependencies,
 )
 from service.domain.versions import Nvr, Version
-from service.store.checks import BuiltRpm, CheckFinding, ChrootCheck
 from service.store.options import target_of
-from service.store.schema import ChrootBuild, PackageBuild
+from service.store.schema import BuiltRpm, CheckFinding, ChrootBuild, ChrootCheck, PackageBuild
 from service.store.session import Database
 
 
 @dataclass(frozen=True)
 class CheckWork:
-    """What was planned for one succeeded chroot.
+    """What was planned for one succeeded chroot, for its RPMs to be compared with.
 
     ``go_line`` is the go line of the release's go.mod, empty where unknown. ``before`` are the files of each RPM of the
     last good build by the RPM's name, with that build's version.
@@ -56,7 +55,10 @@ class CheckedRpm:
 
 
 def check_work(db: Database, work: FollowUpWork) -> CheckWork | None:
-    """What a check needs; None where the chroot, or the release number that we count, is not known. Reads only."""
+    """Return what the verification of a chroot needs. Reads only.
+
+    None where the chroot is not known, or the release number of a build that is not from dist-git.
+    """
     with db.reader() as session:
         build = session.get_one(PackageBuild, work.build_id)
         row = session.scalars(
@@ -88,7 +90,7 @@ def check_work(db: Database, work: FollowUpWork) -> CheckWork | None:
 
 
 def _release(build: PackageBuild, in_dist_git: bool) -> str:
-    """The release as it is known: by the build system's name of the build, or as we counted it, or only its end."""
+    """The RPM release: of the build's NVR where it is known, else as we counted it; for dist-git only its dist tag."""
     if build.built_nvr:
         return Nvr.parse(build.built_nvr).release
     return build.dist if in_dist_git else f"0.{build.release_number}{build.dist}"
@@ -123,12 +125,13 @@ def record_check(
     soundness: Soundness,
     text: str,
     rpms: Sequence[CheckedRpm],
-    found: Sequence[Judged],
+    found: Sequence[RpmFinding],
     demanded: bool,
 ) -> None:
-    """Write one chroot's verdict down and roll the build's soundness up; repeating it replaces. The caller commits.
+    """Record one chroot's verdict and roll the build's soundness up from all of them. The caller commits.
 
-    ``demanded``: the target demands soundness, so a degraded build says on its face that it must not be shipped.
+    It replaces what was recorded of the chroot. ``demanded``: the target demands a sound build, so that a degraded one
+    gets a note that it must not be shipped.
     """
     for table in (ChrootCheck, BuiltRpm, CheckFinding):
         session.execute(delete(table).where(table.build_id == build.id, table.chroot == chroot))

@@ -1,4 +1,4 @@
-"""What logs say about failures, written down; and the names that people give to unknown causes.
+"""Record the diagnoses of failed chroots, and the names that people give to clusters of unknown causes.
 
 Functions that take a session are part of the caller's transaction; the others commit.
 """
@@ -13,21 +13,19 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from service.access.audit import note_audit
-from service.domain.causes import Cause, Fault, Retry
-from service.domain.diagnosis import Verdict
+from service.domain.diagnosis import Cause, Fault, Retry, Verdict
 from service.domain.errors import CommandRefused, NotFound
-from service.store.diagnoses import Diagnosis, NamedCause
-from service.store.schema import PackageBuild
+from service.store.schema import Diagnosis, NamedCause, PackageBuild
 from service.store.session import Database, database_now
 
 NAMED = "named-"
-"""How the rules begin that people made; no rule of a catalogue may begin so."""
+"""The beginning of rule ids that people made; no rule of a catalogue may begin so."""
 TEXT_LIMIT = 300
 
 
 @dataclass(frozen=True)
 class Named:
-    """The rule that a name became, and how many diagnoses it was given to at once."""
+    """The rule that a cluster's name became, and how many diagnoses got it at once."""
 
     rule: str
     diagnoses: int
@@ -44,9 +42,9 @@ def write_diagnosis(
     verdict: Verdict,
     causes: Sequence[Cause],
 ) -> Diagnosis:
-    """Write down what one chroot's logs say, and the build's cause. Repeating it replaces the row.
+    """Record the diagnosis of one chroot, in place of an earlier one, and the build's cause.
 
-    A cluster that has a name gets it. The build's row must be locked; the caller commits.
+    An unknown failure whose cluster has a name gets that name. The build's row must be locked; the caller commits.
     """
     row = session.scalars(
         select(Diagnosis).where(Diagnosis.build_id == build.id, Diagnosis.chroot == chroot)
@@ -74,7 +72,7 @@ def write_diagnosis(
 
 
 def cause_of(session: Session, build_id: int, causes: Sequence[Cause]) -> str:
-    """A build's cause in one line: that of the chroot whose rule stands first. Empty where nothing was diagnosed."""
+    """Return a build's cause in one line, by ``rank_first`` among its chroots; empty where nothing was diagnosed."""
     rows = session.scalars(
         select(Diagnosis).where(Diagnosis.build_id == build_id).order_by(Diagnosis.chroot)
     ).all()
@@ -82,7 +80,7 @@ def cause_of(session: Session, build_id: int, causes: Sequence[Cause]) -> str:
 
 
 def rank_first(rows: Sequence[Diagnosis], causes: Sequence[Cause]) -> Diagnosis:
-    """Of a build's diagnoses the one that speaks for it: a rule of the catalogue, then a name, then the unknown."""
+    """Return the diagnosis that counts for a build: by the catalogue's first rule, then a named cause, then unknown."""
     rank = {cause.id: at for at, cause in enumerate(causes)}
     last = len(rank)
     return min(rows, key=lambda row: rank.get(row.rule, last if row.rule else last + 1))
@@ -102,10 +100,10 @@ def name_cluster(
     rename: bool = True,
     address: str = "",
 ) -> Named:
-    """Give a cluster of unknown failures a name: a new rule, applied at once and from then on.
+    """Name a cluster of unknown failures, which makes a new rule that is applied at once and from then on. Commits.
 
-    Naming it again changes the name, unless ``rename`` is off: then the second of two is refused. Raises NotFound
-    for a cluster that nobody has seen, CommandRefused for texts that are missing or are not one line.
+    Naming it again changes the name; with ``rename`` off that is refused. Raises NotFound for an unknown cluster, and
+    CommandRefused for texts that are missing, too long or not one line.
     """
     for what, text, needed in (("cause", cause, True), ("why", why, True), ("advice", advice, False)):
         if (needed and not text.strip()) or len(text) > TEXT_LIMIT or not (text.isprintable() or not text):

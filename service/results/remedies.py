@@ -1,7 +1,7 @@
-"""What is tried once after a failure whose cause is known. Part of the caller's transaction; it commits.
+"""Decide the remedy of a failed build whose cause is known, and add the attempt that it makes. The caller commits.
 
 A remedy never turns %check off and never changes a license: its kinds are another strategy, the same again later,
-and a wait for the branch (service/domain/causes.py).
+and a wait for the branch (service/domain/diagnosis.py).
 """
 
 from __future__ import annotations
@@ -13,22 +13,20 @@ from datetime import datetime, timedelta
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from service.builds.claims import restart_held
 from service.catalog import Catalog
 from service.domain.buildroots import go_is_enough
-from service.domain.causes import Cause, Remedy, RemedyKind, RemedyPolicy
+from service.domain.diagnosis import Cause, Remedy, RemedyKind, RemedyPolicy
 from service.domain.planning import BuildTarget, PlannedBuild, plan, superseded_by
 from service.domain.states import BuildState, ReleaseState
 from service.domain.versions import Version
-from service.releases.announce import add_attempt, lock_stream, planned_versions
+from service.releases.planning import add_attempt, lock_stream, planned_versions
 from service.results.diagnoses import rank_first
-from service.store.diagnoses import AppliedRemedy, Diagnosis
-from service.store.options import deadline_of
-from service.store.schema import PackageBuild
-from service.store.surroundings import Buildroot
+from service.store.schema import AppliedRemedy, Buildroot, Diagnosis, PackageBuild
 from service.store.transitions import move_build, note_event
 
 BY_ITSELF = "It goes on by itself"
-"""Stands in the reason of an attempt that waits for its branch, and in no other."""
+"""Part of the reason of an attempt that waits for a newer Go on its branch, and of no other."""
 
 
 @dataclass(frozen=True)
@@ -41,10 +39,10 @@ class _Wanted:
 
 
 def settle_remedy(session: Session, catalog: Catalog, build: PackageBuild, *, at: datetime) -> str:
-    """Apply, suggest or leave out the remedy of a failed build, once; returns the decision in one line.
+    """Decide once whether a failed build's remedy is applied, suggested or left out; return the decision in one line.
 
-    Takes the stream's lock and the build's; whatever two workers do, a failed build gets one decision, because both
-    queue up at the locks and the tables allow one row. The caller commits.
+    Locks the stream's row and the build's, so that two workers cannot both decide; the table allows one row a build,
+    too. The caller commits.
     """
     family = catalog.families.get(build.family)
     if family is None:
@@ -75,7 +73,7 @@ def settle_remedy(session: Session, catalog: Catalog, build: PackageBuild, *, at
 
 
 def in_words(remedy: Remedy) -> str:
-    """A remedy for people."""
+    """Return a remedy in words for people."""
     if remedy.kind is RemedyKind.STRATEGY:
         return f"build with strategy {remedy.strategy}"
     if remedy.kind is RemedyKind.LATER:
@@ -200,10 +198,10 @@ def _seen_since(session: Session, build: PackageBuild) -> bool:
 def let_waiting_go_on(
     session: Session, build: PackageBuild, tools: Mapping[str, str], *, at: datetime
 ) -> tuple[int, ...]:
-    """Let the attempts go on that wait for a newer Go on this build's branch, if its root log shows one.
+    """Restart held attempts that wait for a newer Go on this build's branch, if ``tools`` of its root log show one.
 
-    Each goes on so once: in whatever way it is held again, its reason is another and a person decides. Returns their
-    ids. The caller commits.
+    Returns their ids. An attempt is restarted so only once: if it is held again, it is for another reason, and a person
+    decides. The caller commits.
     """
     waiting = session.scalars(
         select(PackageBuild)
@@ -219,7 +217,6 @@ def let_waiting_go_on(
     ).all()
     ready = [held for held in waiting if go_is_enough(tools, _needs(held))]
     for held in ready:
-        held.deadline_at = at + deadline_of(held)
         why = f"the root log of build {build.id} shows that {build.branch} has Go {_needs(held)} or newer"
-        move_build(session, held, BuildState.PENDING, at=at, reason=why, due_at=at)
+        restart_held(session, held, at=at, reason=why)
     return tuple(held.id for held in ready)

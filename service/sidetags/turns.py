@@ -1,4 +1,7 @@
-"""When a build of a set has its turn in the side tag, and which builds belong to it. Public functions commit."""
+"""Join builds to the side tag of their set, and decide when a build's turn to be built in it has come.
+
+Functions that take a ``Database`` are one transaction and commit, except those that only read.
+"""
 
 from __future__ import annotations
 
@@ -8,15 +11,13 @@ from sqlalchemy import select, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
-from service.builds.claims import held_row
-from service.builds.work import BuildWork, work_of
+from service.builds.claims import BuildWork, claimed_build, work_of
 from service.domain.reports import BuildRef
 from service.domain.side_tags import Member, SideTagPolicy, built_before, waits_for
 from service.domain.states import LIVE_BUILD, BuildState, SideTagState
 from service.store.options import deadline_of, target_of
-from service.store.schema import PackageBuild
+from service.store.schema import LIVE_SIDE_TAG_SQL, PackageBuild, SideTag, SideTagMember
 from service.store.session import Database, database_now
-from service.store.side_tags import LIVE, SideTag, SideTagMember
 from service.store.transitions import note_event, note_side_tag
 
 CLOSING = frozenset({SideTagState.GIVEN_UP.value, SideTagState.REMOVING.value})
@@ -24,7 +25,7 @@ CLOSING = frozenset({SideTagState.GIVEN_UP.value, SideTagState.REMOVING.value})
 
 @dataclass(frozen=True)
 class Turn:
-    """A build may be built in the side tag ``name`` once its repository holds the builds ``earlier``."""
+    """A build may be built in the side tag ``name`` as soon as the tag's repository holds the builds ``earlier``."""
 
     side_tag_id: int
     name: str
@@ -33,20 +34,20 @@ class Turn:
 
 @dataclass(frozen=True)
 class Waiting:
-    """A build has not its turn; ``reason`` says what for, ``side_tag_id`` is the tag that is due now, or 0."""
+    """A build must wait; ``reason`` says for what. ``side_tag_id`` is the side tag that has work due now, or 0."""
 
     reason: str
     side_tag_id: int = 0
 
 
 def join(db: Database, work: BuildWork, *, base_target: str) -> bool:
-    """Let a build belong to the live side tag of its set, stream and branch. False: its lease was lost.
+    """Join a claimed build to the live side tag of its set, stream and branch. Commits. False: the lease was lost.
 
-    The row of the side tag is made where it is missing; the tag itself only when the first build needs it. A tag that
-    is being removed takes no build any more.
+    The side tag's row is added where it is missing; the tag itself is made only when the first build needs it. A side
+    tag that is being removed takes no more builds.
     """
     with db.transaction() as session:
-        build = held_row(session, work)
+        build = claimed_build(session, work)
         if build is None:
             return False
         _join(session, build, base_target)
@@ -54,28 +55,30 @@ def join(db: Database, work: BuildWork, *, base_target: str) -> bool:
 
 
 def is_prepared(db: Database, build_id: int) -> bool:
-    """Whether nothing but its turn was missing when the build was last looked at. Reads only."""
+    """Return whether a build is prepared and waits only for its turn in a side tag. Reads only."""
     with db.reader() as session:
         member = session.get(SideTagMember, build_id)
         return member is not None and member.prepared_at is not None
 
 
 def turn_of(db: Database, work: BuildWork, *, base_target: str) -> Turn | Waiting | None:
-    """Whether a prepared build has its turn. None: its lease was lost.
+    """Return a prepared build's turn in its side tag, or what it waits for. Commits. None: the lease was lost.
 
-    The side tag is asked for with the first build that has its turn.
+    The first build that has its turn makes the side tag due to be made. While a build waits for others or for a
+    person, its deadline moves on.
     """
     with db.transaction() as session:
-        build = held_row(session, work)
+        build = claimed_build(session, work)
         if build is None:
             return None
         now = database_now(session)
+        policy = _policy_of(build)
         tag = _join(session, build, base_target)
         if tag is None:
-            return Waiting(f"waits until the {_earlier_tag(build)} has been removed; then a new one is made")
+            title = _title(policy.set_id, build.stream, build.branch)
+            return Waiting(f"waits until the {title} has been removed; then a new one is made")
         member = session.get_one(SideTagMember, build.id)
         member.prepared_at = member.prepared_at or now
-        policy = _policy_of(build)
         members = members_of(session, tag)
         waiting = waits_for(policy, build.family, members, tag.waived)
         if waiting or tag.state == SideTagState.HELD:
@@ -96,13 +99,14 @@ def turn_of(db: Database, work: BuildWork, *, base_target: str) -> Turn | Waitin
         return Turn(tag.id, tag.name, earlier)
 
 
-def let_in(db: Database, work: BuildWork, turn: Turn) -> BuildWork | None:
-    """Write down that the build is built in its side tag from now on. None: lease or side tag were lost meanwhile.
+def record_turn(db: Database, work: BuildWork, turn: Turn) -> BuildWork | None:
+    """Record that a build is built in its side tag from now on, and return its work with that target. Commits.
 
-    Later submissions and searches of this attempt use the same tag, whatever the catalogue says.
+    Later submissions and searches of this attempt use the same tag, whatever the catalogue says. None: the lease was
+    lost, or the side tag is not open any more.
     """
     with db.transaction() as session:
-        build = held_row(session, work)
+        build = claimed_build(session, work)
         tag = session.get_one(SideTag, turn.side_tag_id, with_for_update=True)
         if build is None or tag.state != SideTagState.OPEN or tag.name != turn.name:
             return None
@@ -117,8 +121,8 @@ def let_in(db: Database, work: BuildWork, turn: Turn) -> BuildWork | None:
         return work_of(build, work.token, now=database_now(session), max_tries=build.tries + work.tries_left)
 
 
-def look_now(db: Database, side_tag_id: int) -> None:
-    """Make a side tag due at once: somebody has seen that it is not as it should be."""
+def hasten_side_tag(db: Database, side_tag_id: int) -> None:
+    """Make an open side tag due now, because a step has seen that it is not as it should be. Commits."""
     with db.transaction() as session:
         tag = session.get_one(SideTag, side_tag_id, with_for_update=True)
         if tag.state == SideTagState.OPEN and tag.lease_until is None:
@@ -126,7 +130,7 @@ def look_now(db: Database, side_tag_id: int) -> None:
 
 
 def members_of(session: Session, tag: SideTag) -> tuple[Member, ...]:
-    """The builds that count for a side tag: those that joined it, and those of its set that are under way."""
+    """Return the builds that count for a side tag: those that joined it, and live ones of its set. Reads only."""
     b, m = PackageBuild, SideTagMember
     # Each half has an index of its own; one condition over both would read every build there is.
     found = select(m.build_id).where(m.side_tag_id == tag.id)
@@ -148,8 +152,8 @@ def members_of(session: Session, tag: SideTag) -> tuple[Member, ...]:
 
 
 def title_of(tag: SideTag) -> str:
-    """``side tag of kubernetes 1.35 on f44``."""
-    return f"side tag of {tag.set_id} {tag.stream} on {tag.branch}"
+    """Return a side tag's title for people, as ``side tag of kubernetes 1.35 on f44``."""
+    return _title(tag.set_id, tag.stream, tag.branch)
 
 
 def _member(build: PackageBuild, joined: bool) -> Member:
@@ -179,8 +183,8 @@ def _set_of(build: PackageBuild) -> str:
     return policy.set_id if policy else ""
 
 
-def _earlier_tag(build: PackageBuild) -> str:
-    return f"side tag of {_set_of(build)} {build.stream} on {build.branch}"
+def _title(set_id: str, stream: str, branch: str) -> str:
+    return f"side tag of {set_id} {stream} on {branch}"
 
 
 def _join(session: Session, build: PackageBuild, base_target: str) -> SideTag | None:
@@ -203,11 +207,11 @@ def _join(session: Session, build: PackageBuild, base_target: str) -> SideTag | 
             **keys, families=list(policy.families), base_target=base_target, created_at=now, waived=[],
             state=SideTagState.WANTED.value, reason="", name="", given_up_by="",
         )
-        .on_conflict_do_nothing(index_elements=list(keys), index_where=text(LIVE))
+        .on_conflict_do_nothing(index_elements=list(keys), index_where=text(LIVE_SIDE_TAG_SQL))
     )  # fmt: skip
     tag = session.scalars(
         select(SideTag)
-        .where(*(getattr(SideTag, key) == value for key, value in keys.items()), text(LIVE))
+        .where(*(getattr(SideTag, key) == value for key, value in keys.items()), text(LIVE_SIDE_TAG_SQL))
         .with_for_update()
     ).one()
     if tag.state in CLOSING:

@@ -1,12 +1,12 @@
-"""Shared by the contract tests: the sandbox's package on the path, and small source RPMs to upload."""
+"""Fixtures of the contract tests: a sandbox for each module, and small source RPMs to upload."""
 
 import subprocess
-import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "deploy"))
+from sandbox.testing import Farm
 
 SPEC = """Name: {name}
 Version: {version}
@@ -40,6 +40,14 @@ def make_srpm(folder: Path, name: str, extra: str = "", version: str = "1.0") ->
     ]
     subprocess.run(command, check=True, capture_output=True, timeout=60)
     return next((folder / "SRPMS").glob("*.src.rpm"))
+
+
+@pytest.fixture(scope="module")
+def module_farm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Farm]:
+    """The sandbox of a module, in which builds move on only by ``step``; what a test changed in it stays."""
+    with Farm(tmp_path_factory.mktemp("farm"), publish="none") as running:
+        running.pause()
+        yield running
 
 
 @pytest.fixture(scope="session")

@@ -1,9 +1,9 @@
-"""What every build system must do behind the port. A new one joins by a bench of its own in ``BENCHES``."""
+"""Tests what every build system must do behind the port. A new one joins by a bench of its own in ``BENCHES``."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -27,7 +27,7 @@ from service.domain.reports import (
 )
 from service.domain.states import ENDED_CHROOT, BuildState, ChrootState, rollup
 from tests.contract.copr.bench import CoprBench
-from tests.contract.koji.bench import REAL_URL, KojiBench, RealKojiBench
+from tests.contract.koji.bench import REAL_URL, KojiBench, RealKojiBench, reset
 from tests.servers import NO_TLS
 from workers.buildsystems import (
     AdapterConfig,
@@ -46,7 +46,7 @@ KEY, OTHER = SubmissionKey("b7x0123456789ab"), SubmissionKey("b77x0123456789ab")
 
 
 class Bench(Protocol):
-    """An adapter, a target, a piece of work, and the other side's levers."""
+    """An adapter, a target, a piece of work, and changes at the build system that a test needs."""
 
     system: BuildSystem
     target: BuildTarget
@@ -69,27 +69,14 @@ class Bench(Protocol):
     def vanished(self) -> BuildRef: ...
 
 
-@pytest.fixture(scope="module")
-def farm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Farm]:
-    with Farm(tmp_path_factory.mktemp("farm"), publish="none") as running:
-        running.pause()
-        yield running
+@pytest.fixture
+def copr_bench(module_farm: Farm, srpm: Path, tmp_path: Path, request: pytest.FixtureRequest) -> CoprBench:
+    return CoprBench.fresh(module_farm, srpm, tmp_path, request.node.nodeid)
 
 
 @pytest.fixture
-def copr_bench(farm: Farm, srpm: Path, tmp_path: Path, request: pytest.FixtureRequest) -> CoprBench:
-    farm.clear_faults()
-    farm.clear_outcomes()
-    farm.only_chroots("fedora-44-x86_64", "fedora-44-aarch64")
-    return CoprBench(farm, srpm, tmp_path, f"p{abs(hash(request.node.nodeid))}")
-
-
-@pytest.fixture
-def koji_bench(farm: Farm, srpm: Path, tmp_path: Path) -> KojiBench:
-    farm.clear_faults()
-    farm.koji.clear_outcomes()
-    farm.koji.target("f44-candidate", "f44-build", "f44-updates-candidate", "x86_64 aarch64")
-    return KojiBench(farm, srpm, tmp_path)
+def koji_bench(module_farm: Farm, srpm: Path, tmp_path: Path) -> KojiBench:
+    return KojiBench(reset(module_farm), srpm, tmp_path)
 
 
 @pytest.fixture

@@ -1,15 +1,18 @@
-"""Where each build system leaves logs and RPMs, as its adapter names it."""
+"""Tests the addresses of logs and RPMs that each adapter names."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import koji
 import pytest
 
 from service.domain.reports import BuildRef, ResultPlace
+from workers.buildsystems import AdapterConfig
 from workers.buildsystems.copr.reports import log_addresses, rpm_addresses
+from workers.buildsystems.koji.adapter import Koji
 from workers.buildsystems.koji.reports import Links
-from workers.buildsystems.koji.results import KojiResults
-from workers.buildsystems.koji.results import rpm_addresses as koji_rpms
+from workers.buildsystems.koji.reports import rpm_addresses as koji_rpms
 
 RESULTS = "https://copr.example/results/o/p/fedora-44-x86_64/00000007-cri-o1.35/"
 COPR = ResultPlace(BuildRef("copr", "o/p", "7"), "fedora-44-x86_64", RESULTS, f"{RESULTS}builder-live.log")
@@ -45,8 +48,8 @@ def test_copr_rpms_are_files_among_the_results_and_nothing_else() -> None:
     assert rpm_addresses(ResultPlace(COPR.ref, "c", "", ""), [row]) == ()
 
 
-def test_koji_logs_lie_beside_each_other() -> None:
-    results = KojiResults()
+def test_koji_logs_lie_beside_each_other(tmp_path: Path) -> None:
+    results = Koji(AdapterConfig(tmp_path, {}))
     assert results.log_addresses(KOJI) == {
         "builder": (f"{WORK}/build.log",),
         "root": (f"{WORK}/root.log",),
@@ -98,7 +101,7 @@ def test_koji_results_that_are_none_name_no_rpm() -> None:
         assert koji_rpms(links, 143, odd, None) == ()
     assert koji_rpms(links, 143, TOLD, {**BUILD, "version": "../.."}) != ()
     assert all(
-        url.startswith(links.log(143, ""))
+        url.startswith(links.file(143, ""))
         for url in koji_rpms(links, 143, TOLD, {**BUILD, "version": "../.."})
     )
     assert koji_rpms(Links("https://koji.example/koji", ""), 143, TOLD, None) == ()

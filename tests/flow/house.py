@@ -6,6 +6,7 @@ import time
 import uuid
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import timedelta
 
 from sqlalchemy import select
 
@@ -80,6 +81,23 @@ class House:
                 time.sleep(0.03)
         shown = [(b.id, b.target, b.version, b.state, b.reason) for b in self.builds()]
         raise TimeoutError(f"still not so after {seconds} s: {shown}")
+
+    def run_to(self, state: str, seconds: float = 120.0) -> None:
+        """Turn until the first build is in this state. Raises TimeoutError."""
+        self.run(lambda builds: bool(builds) and builds[0].state == state, seconds)
+
+    def build_one(self, tag: str) -> PackageBuild:
+        """Announce a release, run to the end of its only build, and return it, detached. Raises TimeoutError."""
+        self.announce(tag)
+        self.run()
+        (build,) = self.builds()
+        return build
+
+    def set_past_deadline(self, build_id: int) -> None:
+        """Make a build's deadline lie further back than any grace."""
+        with self.context.db.transaction() as session:
+            row = session.get_one(PackageBuild, build_id)
+            row.deadline_at = row.created_at - timedelta(hours=2)
 
     def settle(self, seconds: float = 60.0) -> None:
         """Turn until no follow-up is open."""

@@ -1,10 +1,12 @@
-"""One worker that is killed once in the life of each release that it builds; whoever died is started again."""
+"""Kill workers at a chosen point: a real Celery worker by a plan, or a step in the test's own process."""
 
 from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
+import pytest
 from sqlalchemy import update
 
 import service.catalog
@@ -18,8 +20,34 @@ from tests.flow.processes import Worker, wait_for
 SECONDS = 140
 
 
+class Killed(BaseException):
+    """Ends a step in the test's process as a SIGKILL would: nothing of the worker catches it."""
+
+
+def die_once(monkeypatch: pytest.MonkeyPatch, when: str, owner: Any, name: str) -> list[str]:
+    """Make the next call of ``owner``'s function raise Killed before or after it; the list is filled when it has."""
+    died: list[str] = []
+    real = getattr(owner, name)
+
+    def deadly(*args: Any, **kwargs: Any) -> Any:
+        if when == "before" and not died:
+            died.append(name)
+            raise Killed
+        result = real(*args, **kwargs)
+        if not died:
+            died.append(name)
+            raise Killed
+        return result
+
+    monkeypatch.setattr(owner, name, deadly)
+    return died
+
+
 class Victim:
-    """The worker, and the plan that it dies by. Starting it takes longer than a build, so it serves for many plans."""
+    """A Celery worker that is killed once in the life of each release that it builds, and started again.
+
+    Starting it takes longer than a build, so one worker serves for many plans.
+    """
 
     def __init__(self, house: House, settings: Settings, folder: Path) -> None:
         self._house = house
@@ -69,11 +97,24 @@ class Victim:
 
 
 def end_leases(db: Database) -> None:
-    """What anybody has leased is free now."""
+    """Let every running lease end now."""
     with db.transaction() as session:
         now = database_now(session)
         for table in (WebhookDelivery, PackageBuild, FollowUp):
             session.execute(update(table).where(table.lease_until > now).values(lease_until=now, due_at=now))
+
+
+def forget_claims(db: Database) -> None:
+    """Make every build that does not run yet, and every open follow-up, due as if it had never been claimed.
+
+    So the leases of the dead end at once, and a claim that was killed counts no try.
+    """
+    with db.transaction() as session:
+        now = database_now(session)
+        free = {"lease_token": None, "lease_until": None, "due_at": now, "tries": 0}
+        before_poll = PackageBuild.state.in_(["pending", "preparing", "submitting"])
+        session.execute(update(PackageBuild).where(before_poll).values(**free))
+        session.execute(update(FollowUp).where(FollowUp.ended_at.is_(None)).values(**free))
 
 
 def one_target(folder: Path, target: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from datetime import timedelta
 
 import pytest
 from sqlalchemy import select
@@ -74,7 +73,7 @@ def test_a_late_first_upload_is_cancelled_as_surplus(house: House) -> None:
     house.farm.fault("late_commit", UPLOAD, method="POST", times=1, seconds=5)
     house.announce("v1.35.6")
     house.farm.pause()
-    house.run(lambda builds: bool(builds) and builds[0].state == "running")
+    house.run_to("running")
     house.farm.wait(lambda builds: len(builds) == 2, 60)
     house.settle()
     house.farm.resume()
@@ -118,7 +117,7 @@ def test_copr_down_spends_no_tries_and_everything_is_built_afterwards(house: Hou
 def test_a_lack_of_rights_holds_the_build_for_a_person(house: House, fault: str, word: str) -> None:
     house.farm.fault(fault, UPLOAD, method="POST", times=1)
     house.announce("v1.35.6")
-    house.run(lambda builds: bool(builds) and builds[0].state == "held")
+    house.run_to("held")
     (build,) = house.builds()
     assert word in build.reason and not house.farm.builds()
     resume_build(house.context.db, house.context.catalog, build.id, by="a maintainer")
@@ -129,7 +128,7 @@ def test_a_lack_of_rights_holds_the_build_for_a_person(house: House, fault: str,
 def test_a_build_held_while_in_doubt_is_searched_for_when_resumed(house: House) -> None:
     house.farm.fault("expired_token", UPLOAD, method="POST", times=1)
     house.announce("v1.35.6")
-    house.run(lambda builds: bool(builds) and builds[0].state == "held")
+    house.run_to("held")
     assert house.builds()[0].submission_key
     resume_build(house.context.db, house.context.catalog, 1, by="a maintainer")
     assert house.builds()[0].state == "submitting"
@@ -140,7 +139,7 @@ def test_a_build_held_while_in_doubt_is_searched_for_when_resumed(house: House) 
 def test_a_build_held_in_doubt_is_cancelled_only_after_a_certain_search(house: House) -> None:
     house.farm.fault("expired_token", UPLOAD, method="POST", times=1)
     house.announce("v1.35.6")
-    house.run(lambda builds: bool(builds) and builds[0].state == "held")
+    house.run_to("held")
     request_cancel(house.context.db, 1, by="a maintainer")
     assert house.builds()[0].state == "submitting"
     house.run()
@@ -149,7 +148,7 @@ def test_a_build_held_in_doubt_is_cancelled_only_after_a_certain_search(house: H
 
 def test_polls_that_fail_are_said_and_repeated(house: House) -> None:
     house.announce("v1.35.6")
-    house.run(lambda builds: bool(builds) and builds[0].state == "running")
+    house.run_to("running")
     for fault in ("bad_gateway", "html_200", "too_many", "redirect"):
         house.farm.fault(fault, "/api_3/build/list", times=1)
     house.run()
@@ -159,7 +158,7 @@ def test_polls_that_fail_are_said_and_repeated(house: House) -> None:
 def test_a_build_that_copr_forgot_is_errored(house: House) -> None:
     house.farm.pause()
     house.announce("v1.35.6")
-    house.run(lambda builds: bool(builds) and builds[0].state == "running")
+    house.run_to("running")
     house.farm.fault("answer", "/api_3/build/list", times=None, status=200, json={"items": [], "meta": {}})
     gone = {"error": "Build 1 does not exist."}
     house.farm.fault("answer", "/api_3/build/1", times=None, status=404, json=gone)
@@ -172,7 +171,7 @@ def test_a_running_build_is_cancelled_at_copr(house: House) -> None:
     db = house.context.db
     house.announce("v1.35.6")
     house.farm.pause()
-    house.run(lambda builds: bool(builds) and builds[0].state == "running")
+    house.run_to("running")
     request_cancel(db, 1, by="a maintainer")
     house.run()
     (build,) = house.builds()
@@ -192,10 +191,8 @@ def test_a_cancel_before_anything_began_submits_nothing(house: House) -> None:
 def test_a_deadline_ends_a_build_that_waits_for_ever(house: House) -> None:
     house.farm.set_outcome("pending")
     house.announce("v1.35.6")
-    house.run(lambda builds: bool(builds) and builds[0].state == "running")
-    with house.context.db.transaction() as session:
-        row = session.get_one(type(house.builds()[0]), 1)
-        row.deadline_at = row.created_at - timedelta(hours=2)
+    house.run_to("running")
+    house.set_past_deadline(1)
     house.run()
     (build,) = house.builds()
     assert build.state == "errored" and build.reason.startswith("no end by its deadline")
@@ -206,11 +203,9 @@ def test_a_deadline_ends_a_build_that_waits_for_ever(house: House) -> None:
 def test_a_deadline_also_ends_a_build_that_cannot_be_asked_for(house: House, fault: str) -> None:
     house.farm.set_outcome("pending")
     house.announce("v1.35.6")
-    house.run(lambda builds: bool(builds) and builds[0].state == "running")
+    house.run_to("running")
     house.farm.fault(fault, "/api_3/*", times=None)
-    with house.context.db.transaction() as session:
-        row = session.get_one(type(house.builds()[0]), 1)
-        row.deadline_at = row.created_at - timedelta(hours=2)
+    house.set_past_deadline(1)
     house.run()
     (build,) = house.builds()
     assert build.state == "errored" and build.reason.startswith("no end by its deadline")
@@ -218,9 +213,7 @@ def test_a_deadline_also_ends_a_build_that_cannot_be_asked_for(house: House, fau
 
 def test_a_chroot_cancelled_under_a_succeeded_build_is_not_green(house: House) -> None:
     house.farm.set_outcome("canceled", chroot="fedora-44-aarch64")
-    house.announce("v1.35.6")
-    house.run()
-    (build,) = house.builds()
+    build = house.build_one("v1.35.6")
     assert build.state == "canceled" and "fedora-44-aarch64" in build.reason
 
 
@@ -245,9 +238,7 @@ def test_an_archive_that_is_none_fails_with_its_reason(
     house: House, fault: str, state: str, word: str
 ) -> None:
     house.farm.fault(fault, "/cri-o/cri-o/archive/*", times=None)
-    house.announce("v1.35.6")
-    house.run()
-    (build,) = house.builds()
+    build = house.build_one("v1.35.6")
     assert build.state == state and build.reason and word in build.reason
     assert not house.farm.builds()
 
@@ -255,9 +246,7 @@ def test_an_archive_that_is_none_fails_with_its_reason(
 @pytest.mark.parametrize("fault", ["truncated", "unavailable", "missing", "dropped", "wrong_length"])
 def test_a_mirror_in_trouble_is_waited_for(house: House, fault: str) -> None:
     house.farm.fault(fault, "/cri-o/cri-o/archive/*", times=2)
-    house.announce("v1.35.6")
-    house.run()
-    (build,) = house.builds()
+    build = house.build_one("v1.35.6")
     assert build.state == "succeeded", build.reason
 
 
@@ -281,8 +270,6 @@ def test_internal_trouble_is_tried_again_and_ends_as_errored(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setitem(steps.STEPS, BuildState.PREPARING, broken)  # type: ignore[arg-type]
-    house.announce("v1.35.6")
-    house.run()
-    (build,) = house.builds()
+    build = house.build_one("v1.35.6")
     assert build.state == "errored" and "No space left" in build.reason
     assert "gave up after 6 tries" in build.reason

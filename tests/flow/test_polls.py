@@ -16,7 +16,7 @@ from sqlalchemy import select
 
 from service.builds.claims import find_due
 from service.builds.commands import give_up_build, request_cancel
-from service.builds.observations import claim_polls, ref_of
+from service.builds.polls import claim_polls, ref_of
 from service.domain.specs import SpecFile
 from service.store.schema import FollowUp, PackageBuild
 from tests.flow.house import House

@@ -50,9 +50,7 @@ def test_a_failed_chroot_fails_the_build_and_says_where(sqlite_house: House) -> 
     house = sqlite_house
     house.only("f44-copr")
     house.farm.set_outcome("failed", chroot="fedora-44-aarch64", log="ld: undefined reference")
-    house.announce("v1.34.3")
-    house.run()
-    (build,) = house.builds()
+    build = house.build_one("v1.34.3")
     assert build.state == "failed"
     assert build.reason.startswith("failed in 1 of 2 chroots (fedora-44-aarch64):")
     assert house.chroots(build.id)["fedora-44-x86_64"].state == "succeeded"
@@ -62,9 +60,7 @@ def test_a_source_step_that_fails_ends_the_build_for_all_chroots(sqlite_house: H
     house = sqlite_house
     house.only("f44-copr")
     house.farm.set_outcome("failed", chroot="srpm-builds")
-    house.announce("v1.34.3")
-    house.run()
-    (build,) = house.builds()
+    build = house.build_one("v1.34.3")
     assert build.state == "failed" and "source" in build.reason
     assert {c.state for c in house.chroots(build.id).values()} == {"failed"}
 
@@ -73,9 +69,7 @@ def test_an_inactive_chroot_is_skipped_with_its_reason(sqlite_house: House) -> N
     house = sqlite_house
     house.only("f44-copr")
     house.farm.deactivate("fedora-44-aarch64")
-    house.announce("v1.34.3")
-    house.run()
-    (build,) = house.builds()
+    build = house.build_one("v1.34.3")
     assert build.state == "succeeded"
     skipped = house.chroots(build.id)["fedora-44-aarch64"]
     assert (skipped.state, skipped.reason) == ("skipped", "COPR has no such active chroot now")
@@ -85,9 +79,7 @@ def test_no_active_chroot_is_a_refusal(sqlite_house: House) -> None:
     house = sqlite_house
     house.only("f44-copr")
     house.farm.only_chroots("fedora-45-x86_64")
-    house.announce("v1.34.3")
-    house.run()
-    (build,) = house.builds()
+    build = house.build_one("v1.34.3")
     assert build.state == "failed" and "none of the target's chroots" in build.reason
 
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from datetime import timedelta
 
 import pytest
 from sqlalchemy import select
 
+from service.builds.claims import BuildWork
 from service.builds.commands import give_up_build, request_build, request_cancel
-from service.builds.observations import claim_polls
-from service.builds.work import BuildWork
+from service.builds.polls import claim_polls
 from service.store.schema import FollowUp, PackageBuild
 from tests.flow.house import House
 from workers.builds import polling, steps
@@ -41,12 +40,6 @@ def running(house: House) -> list[int]:
     return [build.id for build in house.builds()]
 
 
-def past_deadline(house: House, build_id: int) -> None:
-    with house.context.db.transaction() as session:
-        row = session.get_one(PackageBuild, build_id)
-        row.deadline_at = row.created_at - timedelta(hours=2)
-
-
 def outcomes(house: House) -> list[str]:
     with house.context.db.reader() as session:
         return [row.outcome for row in session.scalars(select(FollowUp)) if row.kind == "surplus"]
@@ -55,7 +48,7 @@ def outcomes(house: House) -> list[str]:
 def test_a_retry_waits_until_copr_has_taken_the_cancel_of_what_was_given_up(house: House) -> None:
     first, _ = running(house)
     house.farm.fault("bad_gateway", CANCEL, times=None)
-    past_deadline(house, first)
+    house.set_past_deadline(first)
     house.run(lambda builds: builds[0].state == "errored")
     at_copr = house.builds()[0].external_id
     again = request_build(house.context.db, house.context.catalog, first, by="alice").build_id
@@ -73,7 +66,7 @@ def test_an_outage_longer_than_all_tries_ends_no_search(
 ) -> None:
     first, _ = running(house)
     house.farm.fault("dropped", "/api_3/*", times=None)
-    past_deadline(house, first)
+    house.set_past_deadline(first)
     house.run(lambda builds: builds[0].state == "errored")
     asked = len(house.farm.requests())
     until = time.monotonic() + 60
@@ -130,7 +123,7 @@ def test_a_report_that_cannot_be_stored_leaves_its_neighbour_alone(
     house.run(lambda builds: len(builds) == 2 and builds[1].state == "succeeded")
     first = house.builds()[0]
     assert first.state == "running" and "could not be stored (OverflowError)" in first.reason
-    past_deadline(house, 1)
+    house.set_past_deadline(1)
     house.run()
     assert house.builds()[0].state == "errored" and "could not be stored" in house.builds()[0].reason
 

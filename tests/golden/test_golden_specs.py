@@ -1,4 +1,4 @@
-"""Every stream × strategy that differs, as a whole spec: ``make golden`` writes, a person reads the diff."""
+"""Rendered specs, one for each stream and strategy that differs, equal the files of ``make golden``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from typing import NamedTuple
 import pytest
 
 from service.catalog import Catalog, load
-from service.domain.specs import STYLES, ChangelogEntry, SourceFacts, SpecFile, SpecRequest
+from service.domain.sources import SourceFacts
+from service.domain.specs import STYLES, ChangelogEntry, SpecFile, SpecRequest
 from service.domain.versions import Version
 from service.specs.render import catalogue_facts, render_spec
 from workers.packaging.spec_check import check_spec

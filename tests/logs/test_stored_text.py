@@ -1,4 +1,4 @@
-"""Packing and reading logs of any shape: what comes out is what went in, in bounded memory."""
+"""Logs of any shape are packed and read again unchanged, in bounded memory."""
 
 from __future__ import annotations
 
@@ -18,9 +18,8 @@ from hypothesis import strategies as st
 
 from service.logs import blocks, reader
 from service.logs.blocks import LogWriter, Unpacker, Written
-from service.logs.reader import LogReader
+from service.logs.reader import LogReader, shown
 from service.logs.store import FileStore, LogGone, log_key
-from service.logs.text import shown
 
 LIMIT = 64 * 1024 * 1024
 MIB = 1024 * 1024
@@ -28,7 +27,7 @@ BIDI_CONTROLS = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
 
 
 def pack(folder: Path, *pieces: bytes, limit: int = LIMIT) -> tuple[Written, LogReader, FileStore]:
-    """Store these pieces as one log, and a reader of it."""
+    """Store these pieces as one log and return a reader of it."""
     folder.mkdir(parents=True, exist_ok=True)
     spool = folder / "spool"
     with spool.open("wb") as file:

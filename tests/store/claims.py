@@ -5,9 +5,8 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from service.builds.claims import claim_build
+from service.builds.claims import BuildWork, claim_build
 from service.builds.submissions import begin_submit, record_submission
-from service.builds.work import BuildWork
 from service.domain.reports import BuildRef, SubmissionKey
 from service.domain.specs import SpecFile
 from service.store.schema import PackageBuild

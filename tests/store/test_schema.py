@@ -1,4 +1,4 @@
-"""The schema on both databases: migrations up and down, models equal to migrations, constraints that bite."""
+"""The schema on both databases: migrations up and down, models equal to migrations, constraints."""
 
 from datetime import UTC, datetime
 
@@ -9,16 +9,15 @@ from sqlalchemy import create_engine, inspect, text
 from sqlalchemy.exc import IntegrityError
 
 import migrations
-from service.store.schema import PackageBuild, UpstreamRelease, WebhookDelivery
+from service.store.schema import PackageBuild, UpstreamRelease, WebhookDelivery, metadata
 from service.store.session import Database, database_now
-from service.store.tables import Base
 
 
 def test_models_equal_migrations(database_url: str) -> None:
     engine = create_engine(database_url)
     with engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
-        assert compare_metadata(context, Base.metadata) == []
+        assert compare_metadata(context, metadata) == []
     engine.dispose()
 
 
@@ -27,7 +26,7 @@ def test_migrations_go_down_and_up_again(database_url: str) -> None:
     engine = create_engine(database_url)
     assert set(inspect(engine).get_table_names()) <= {"alembic_version"}
     migrations.upgrade(database_url)
-    assert set(Base.metadata.tables) <= set(inspect(engine).get_table_names())
+    assert set(metadata.tables) <= set(inspect(engine).get_table_names())
     engine.dispose()
 
 

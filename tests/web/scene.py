@@ -9,22 +9,22 @@ from typing import Any
 
 from sqlalchemy import select
 
-from service.builds.claims import back_off, claim_build, end_build
+from service.builds.claims import BuildWork, back_off, claim_build, end_build
 from service.builds.commands import request_build, request_cancel
-from service.builds.observations import claim_polls, record_report
-from service.builds.shipping import stage_record
+from service.builds.follow_ups import stage_record
+from service.builds.polls import claim_polls, record_report
 from service.builds.submissions import (
     begin_submit,
     record_source_facts,
     record_submission,
     reserve_release_number,
 )
-from service.builds.work import BuildWork
 from service.catalog import Catalog
 from service.contacts import record_contact
 from service.domain.reports import BuildRef, BuildReport, ChrootReport, SubmissionKey
 from service.domain.shipping import Shipping, Stage
-from service.domain.specs import ChangelogEntry, SourceFacts, SpecRequest
+from service.domain.sources import SourceFacts
+from service.domain.specs import ChangelogEntry, SpecRequest
 from service.domain.states import BuildState, ChrootState
 from service.domain.versions import Version
 from service.releases.intake import Incoming, accept_deliveries

@@ -8,7 +8,8 @@ from contextlib import suppress
 
 import structlog
 
-from service.builds.observations import (
+from service.builds.polls import (
+    PollWork,
     claim_polls,
     give_up_polling,
     note_cancel_sent,
@@ -17,7 +18,6 @@ from service.builds.observations import (
     release_polls,
     renew_polls,
 )
-from service.builds.work import PollWork
 from service.contacts import record_contact
 from service.domain.reports import BuildReport, PollProblem
 from service.domain.states import BuildState, rollup

@@ -6,24 +6,23 @@ from collections.abc import Callable, Mapping
 
 import structlog
 
-from service.builds.claims import back_off, end_build
-from service.builds.work import BuildWork
+from service.builds.claims import BuildWork, back_off, end_build
 from service.contacts import record_contact
 from service.domain.side_tags import Adoption, TagSeen, adopt
 from service.domain.states import BuildState, SideTagState
-from service.sidetags.life import (
+from service.sidetags.lifecycle import (
     SideTagWork,
     begin_making,
     claim_side_tag,
     hold_side_tag,
-    later,
+    postpone_side_tag,
     record_look,
     record_made,
-    record_none,
+    record_not_made,
     record_removed,
     taken_names,
 )
-from service.sidetags.turns import Turn, Waiting, is_prepared, join, let_in, look_now, turn_of
+from service.sidetags.turns import Turn, Waiting, hasten_side_tag, is_prepared, join, record_turn, turn_of
 from workers.buildsystems import (
     BuildSystemError,
     BuildSystemUnavailable,
@@ -81,7 +80,7 @@ def make(ctx: Context, work: SideTagWork, system: SideTagged) -> None:
     except (SubmissionUnknown, BuildSystemUnavailable) as error:
         record_contact(ctx.db, work.system, str(error))
         reason = f"{work.system}: {error}; looking for the side tag before asking again"
-        later(ctx.db, creating, reason, delay_seconds=settings.retry_seconds / 3)
+        postpone_side_tag(ctx.db, creating, reason, delay_seconds=settings.retry_seconds / 3)
         return
     except (NeedsPerson, SubmissionRefused) as error:
         hold_side_tag(ctx.db, creating, f"{work.system} denies a side tag: {error}; then let it go on")
@@ -98,7 +97,9 @@ def look_again(ctx: Context, work: SideTagWork, system: SideTagged) -> None:
     if choice.name:
         record_made(ctx.db, work, choice, adopted=True, look_seconds=_pace(ctx))
     else:
-        record_none(ctx.db, work, "a certain search found no side tag of an earlier request; asking again")
+        record_not_made(
+            ctx.db, work, "a certain search found no side tag of an earlier request; asking again"
+        )
 
 
 def look(ctx: Context, work: SideTagWork, system: SideTagged) -> None:
@@ -141,7 +142,7 @@ def take_turn(ctx: Context, work: BuildWork) -> BuildWork | None:
     if work.target.side_tag is None:
         return work
     turn = _ready(ctx, work)
-    return None if turn is None else let_in(ctx.db, work, turn)
+    return None if turn is None else record_turn(ctx.db, work, turn)
 
 
 def without_side_tag(ctx: Context, work: BuildWork, reason: str) -> None:
@@ -166,7 +167,7 @@ def _ready(ctx: Context, work: BuildWork) -> Turn | None:
     try:
         missing = system.missing_in_side_tag(turn.name, turn.earlier)
     except SideTagVanished as error:
-        look_now(ctx.db, turn.side_tag_id)
+        hasten_side_tag(ctx.db, turn.side_tag_id)
         ctx.wake.side_tag(turn.side_tag_id)
         missing = f"{error}; looking what became of it"
     if missing:
@@ -193,7 +194,7 @@ def _wait(ctx: Context, work: BuildWork, reason: str) -> None:
 def _later(ctx: Context, work: SideTagWork, reason: str, retry_after: float = 0.0) -> None:
     settings = ctx.settings
     pause = max(retry_after, settings.retry_seconds * 2 ** min(work.tries - 1, 16))
-    later(ctx.db, work, reason, delay_seconds=min(pause, settings.retry_max_seconds))
+    postpone_side_tag(ctx.db, work, reason, delay_seconds=min(pause, settings.retry_max_seconds))
 
 
 def _pace(ctx: Context) -> float:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import structlog
 
-from service.builds.claims import back_off, claim_build, end_build, permit_submission
+from service.builds.claims import BuildWork, back_off, claim_build, end_build, permit_submission
 from service.builds.submissions import (
     begin_resubmit,
     begin_submit,
@@ -15,7 +15,6 @@ from service.builds.submissions import (
     note_doubt,
     record_submission,
 )
-from service.builds.work import BuildWork
 from service.contacts import record_contact
 from service.domain.reports import BuildRef, Fence, ScmCommit, Srpm, SubmissionKey
 from service.domain.specs import SpecFile

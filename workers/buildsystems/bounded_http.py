@@ -1,4 +1,7 @@
-"""A limit for a whole HTTP exchange: a server that drips one byte a minute never trips a read time-out."""
+"""Limits the time of a whole HTTP exchange with ``requests``, however slowly the server answers.
+
+A read time-out alone does not: a server that drips one byte a minute never trips it.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
 def took_no_connection(error: Exception) -> bool:
-    """Whether an error of ``requests`` says that not even a connection was made, so that nothing was sent."""
+    """Return whether an error of ``requests`` says that no connection was made, so that nothing was sent."""
     cause = error.args[0] if error.args else None
     return isinstance(cause, MaxRetryError) and isinstance(cause.reason, NewConnectionError)
 
@@ -26,7 +29,11 @@ _current = threading.local()
 
 
 class Watch:
-    """Shuts the sockets of one exchange down when its time is over, so that every blocked call returns."""
+    """Shuts down the sockets of one exchange after ``seconds``, so that every blocked call returns.
+
+    A context manager around the exchange; ``cut`` tells afterwards whether the time was over. The session must have a
+    ``WatchedAdapter``.
+    """
 
     def __init__(self, seconds: float) -> None:
         self.cut = False
@@ -45,7 +52,7 @@ class Watch:
         _current.watch = None
 
     def take(self, sock: socket.socket) -> None:
-        """Shut this socket down too when the time is over."""
+        """Add a socket that is shut down when the time is over."""
         with self._lock:
             self._sockets.append(sock)
             if self.cut:
@@ -65,6 +72,8 @@ def _shut(sock: socket.socket) -> None:
 
 
 class _Watched:
+    """Tells the exchange's Watch of the socket once a connection has one."""
+
     sock: socket.socket | None
 
     def connect(self) -> None:
@@ -91,7 +100,7 @@ class _HTTPSPool(HTTPSConnectionPool):
 
 
 class WatchedAdapter(HTTPAdapter):
-    """What to mount on a session of ``requests``, so that a Watch knows its sockets."""
+    """The adapter to mount on a session of ``requests``, so that a Watch knows its sockets."""
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         super().init_poolmanager(*args, **kwargs)

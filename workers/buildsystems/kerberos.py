@@ -1,6 +1,6 @@
-"""Kerberos for who needs it: a token for one service, or why there is none. Only with the extra ``kerberos``.
+"""Gets a Kerberos token for an HTTP service at Koji or dist-git, or the reason why not. Needs the extra ``kerberos``.
 
-HTTP libraries answer every trouble of Kerberos alike, with the other side's 401. So the ticket is fetched here first,
+HTTP libraries answer every trouble of Kerberos alike, with the server's 401. So the ticket is fetched here first,
 where the library still says whether a key is wrong or its KDC (key distribution centre) is away.
 """
 
@@ -22,7 +22,7 @@ def _library() -> Any:
     try:
         return importlib.import_module("gssapi")
     except (ImportError, OSError):
-        # Without Kerberos' own libraries it fails as it is loaded.
+        # Without Kerberos' own libraries gssapi fails as it is loaded.
         return None
 
 
@@ -30,7 +30,7 @@ gssapi: Any = _library()
 
 
 class KerberosTrouble(Exception):
-    """No token; ``str(error)`` is one line. ``away``: the KDC does not answer, which no change of ours mends."""
+    """There is no token; ``str(error)`` is one line. ``away``: the KDC does not answer, so a later try may succeed."""
 
     def __init__(self, reason: str, *, away: bool = False) -> None:
         super().__init__(reason)
@@ -39,7 +39,7 @@ class KerberosTrouble(Exception):
 
 @dataclass(frozen=True)
 class Credentials:
-    """What the account at Koji and dist-git may show of itself. Paths; nothing is read yet."""
+    """The credentials of our account at Koji and dist-git. Paths only; nothing is read yet."""
 
     principal: str = ""
     keytab: Path | None = None
@@ -50,9 +50,9 @@ class Credentials:
 def negotiate(
     host: str, *, principal: str = "", keytab: Path | None = None, ccache: Path | None = None
 ) -> str:
-    """A token for HTTP's ``Negotiate`` to the service on ``host``, as base64. Its tickets are then in the cache.
+    """Return a token for HTTP's ``Negotiate`` to the service on ``host``, as base64; its tickets are then in the cache.
 
-    Without a keytab the caller's own tickets count; with one, ours are kept in ``ccache``. Raises KerberosTrouble.
+    Without a keytab the caller's own tickets are used; with one, ours are kept in ``ccache``. Raises KerberosTrouble.
     """
     if keytab is not None and not keytab.is_file():
         raise KerberosTrouble(f"there is no keytab '{keytab.name}'")

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from service import board
-from service.domain.causes import Fault, Retry
+from service.domain.diagnosis import Fault, Retry
 from service.results import diagnoses
 from service.store.session import database_now
 from workers.cli.output import Json, age, context, print_json, print_table, told

@@ -9,11 +9,11 @@ from typing import Any
 
 from service import board, overrides
 from service.access import tokens
-from service.builds import commands, rebuilds
+from service.builds import commands
 from service.distgit.changes import resolve_conflict
 from service.domain.distgit import Resolution
 from service.domain.errors import NotFound
-from service.sidetags.commands import SideTagAsked, give_up_side_tag, go_on_side_tag
+from service.sidetags.lifecycle import SideTagAsked, give_up_side_tag, go_on_side_tag
 from workers.cli.output import plain
 from workers.context import Context
 
@@ -93,7 +93,7 @@ class LocalService:
 
     def retry(self, build_id: int, strategy: str | None) -> dict[str, Any]:
         """A new attempt at an ended build's cell."""
-        rebuilds.check_retry(self._ctx.db, self._ctx.catalog, build_id, strategy)
+        commands.check_retry(self._ctx.db, self._ctx.catalog, build_id, strategy)
         return self._asked(
             commands.request_build(self._ctx.db, self._ctx.catalog, build_id, by=self._by, strategy=strategy)
         )
@@ -145,13 +145,13 @@ class LocalService:
 
     def rebuild(self, wish: Mapping[str, Any], *, dry_run: bool) -> dict[str, Any]:
         """Build many cells again, or say what would be done."""
-        asked = rebuilds.Wish(**wish)
+        asked = commands.RebuildRequest(**wish)
         if dry_run:
             return {
                 "dry_run": True,
-                **plain(rebuilds.preview_rebuild(self._ctx.db, self._ctx.catalog, asked)),
+                **plain(commands.preview_rebuild(self._ctx.db, self._ctx.catalog, asked)),
             }
-        done = rebuilds.request_rebuild(self._ctx.db, self._ctx.catalog, asked, by=self._by)
+        done = commands.request_rebuild(self._ctx.db, self._ctx.catalog, asked, by=self._by)
         for build_id in done.builds:
             self._ctx.wake.build(build_id)
         return {"dry_run": False, **plain(done)}

@@ -11,8 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from service.builds.claims import back_off, end_build
-from service.builds.work import BuildWork
+from service.builds.claims import BuildWork, back_off, end_build
 from service.distgit.changes import (
     Change,
     OtherChange,
@@ -28,14 +27,14 @@ from service.domain.distgit import (
     Decision,
     Delivery,
     DistGitPolicy,
+    PullState,
     Resolution,
+    SpecEvr,
     commit_message,
     source_line,
 )
 from service.domain.errors import BadName
-from service.domain.pull_requests import PullState
 from service.domain.reports import ScmCommit
-from service.domain.rpm_versions import SpecEvr
 from service.domain.specs import SpecFile
 from service.domain.states import BuildState
 from workers.context import Context

@@ -7,10 +7,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from service.distgit.changes import Change
-from service.domain.distgit import SOURCES, Decision, FilePiece, Resolution, decide, merge_sources, settle
+from service.domain.distgit import (
+    SOURCES,
+    Decision,
+    FilePiece,
+    Resolution,
+    SpecEvr,
+    decide,
+    merge_sources,
+    push_refusal,
+    settle,
+)
 from service.domain.errors import BadName
 from service.domain.fedora import Branch
-from service.domain.rpm_versions import SpecEvr, push_refusal
 from service.domain.specs import SpecFile
 from workers.distgit.git import Repository, merge_lines
 from workers.packaging.spec_check import SpecRefused, check_merged

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from service.builds.claims import BuildWork
 from service.builds.follow_ups import FollowUpWork
-from service.builds.work import BuildWork
-from service.distgit.changes import go_on, hold_for_repository, waited_for
+from service.distgit.changes import go_on_after_repository, hold_for_repository, waited_for
 from service.domain.distgit import DistGitPolicy
 from workers.context import Context
 from workers.distgit.git import GitTrouble, Repository, RepositoryMissing, remote_branches
@@ -51,4 +51,5 @@ def look_for_repository(ctx: Context, work: FollowUpWork) -> Done:
             f"dist-git's {package} has no branch {branch} yet", retry_after=look_seconds(ctx), spend_try=False
         )
     appeared = f"{package} with its branch {branch} is in dist-git now"
-    return Done(f"{appeared}; the build goes on" if go_on(ctx.db, work.build_id, why=appeared) else appeared)
+    restarted = go_on_after_repository(ctx.db, work.build_id, why=appeared)
+    return Done(f"{appeared}; the build goes on" if restarted else appeared)

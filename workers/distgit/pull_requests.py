@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from service.builds.claims import back_off, end_build
-from service.builds.work import BuildWork
+from service.builds.claims import BuildWork, back_off, end_build
 from service.distgit.changes import Change
 from service.distgit.pull_requests import (
     ask_for_pull,
@@ -20,8 +19,9 @@ from service.distgit.pull_requests import (
     record_pull,
     seconds_since,
 )
-from service.domain.distgit import Decision, DistGitPolicy
-from service.domain.pull_requests import (
+from service.domain.distgit import (
+    Decision,
+    DistGitPolicy,
     ForgePolicy,
     PullRequest,
     PullState,

@@ -12,7 +12,7 @@ from service.distgit.pull_requests import (
     record_pull,
     show_trouble,
 )
-from service.domain.pull_requests import PullRequest, PullState, fork_branch
+from service.domain.distgit import PullRequest, PullState, fork_branch
 from workers.context import Context
 from workers.distgit.git import GitTrouble, remote_branches
 from workers.distgit.pull_requests import build_url, choose, doubt_seconds, look_seconds

@@ -1,4 +1,4 @@
-"""The port to a forge: what dist-git's pull requests need of it, in our words, and its errors.
+"""The port to a forge: the Protocol for forks and pull requests of dist-git, its errors, and its loader.
 
 Every error's text is one line that a maintainer can act on, and holds no secret.
 """
@@ -10,7 +10,7 @@ import os
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from service.domain.pull_requests import ForgePolicy, PullRequest
+from service.domain.distgit import ForgePolicy, PullRequest
 
 # The Forgejo client reads any .env above it into the environment when it is imported. Ours holds secrets, which
 # every child process would then be given.
@@ -18,15 +18,15 @@ os.environ.setdefault("PYTHON_DOTENV_DISABLED", "1")
 
 
 class ForgeError(Exception):
-    """Something is wrong at the forge."""
+    """Base of the errors that a forge raises."""
 
 
 class ForgeUnavailable(ForgeError):
-    """No answer, or none that can be relied on: what was asked may have been done. Later again."""
+    """The forge gave no usable answer: what was asked may have been done. Try again later."""
 
 
 class ForgeRefused(ForgeError):
-    """The forge says no, and will say so again: a token that has expired, a right that is missing."""
+    """The forge refuses, and will refuse again: a token that has expired, a right that is missing."""
 
 
 class ForgeMissing(ForgeError):
@@ -35,7 +35,7 @@ class ForgeMissing(ForgeError):
 
 @dataclass(frozen=True)
 class ForgeConfig:
-    """Which forge, as whom, and how long one silence may last (seconds)."""
+    """A forge, our token there, and how long one silence may last (seconds)."""
 
     policy: ForgePolicy
     namespace: str
@@ -45,7 +45,7 @@ class ForgeConfig:
 
 @dataclass(frozen=True)
 class Proposal:
-    """A pull request as it is asked for: from ``branch`` of our fork to ``target`` of the package's repository."""
+    """A pull request to open, from ``branch`` of our fork to ``target`` of the package's repository."""
 
     branch: str
     target: str
@@ -54,18 +54,18 @@ class Proposal:
 
 
 class Forge(Protocol):
-    """One forge. Every method may raise ForgeUnavailable, ForgeRefused or ForgeMissing."""
+    """A forge. Every method may raise ForgeUnavailable, ForgeRefused or ForgeMissing."""
 
     def user(self) -> str:
-        """Whose token it is."""
+        """Return the name of the user whose token it is."""
         ...
 
     def fork(self, package: str) -> None:
-        """See to it that the user has a fork of the package's repository."""
+        """Create the user's fork of the package's repository unless it exists."""
         ...
 
     def find(self, package: str, branch: str) -> tuple[PullRequest, ...]:
-        """The pull requests from a branch of our fork in whatever state, the lowest number first."""
+        """Return the pull requests from a branch of our fork in any state, the lowest number first."""
         ...
 
     def open(self, package: str, proposal: Proposal) -> PullRequest:
@@ -73,11 +73,11 @@ class Forge(Protocol):
         ...
 
     def get(self, package: str, number: int) -> PullRequest:
-        """One pull request."""
+        """Return one pull request."""
         ...
 
     def comment(self, package: str, number: int, text: str) -> None:
-        """Say something, unless we have said exactly that already."""
+        """Comment on a pull request, unless we have written exactly that already."""
         ...
 
     def close(self, package: str, number: int) -> None:
@@ -86,7 +86,7 @@ class Forge(Protocol):
 
 
 def connect(config: ForgeConfig) -> Forge:
-    """A forge by its kind. Raises ForgeRefused without a token, or without the client library.
+    """Return the forge of a configuration. Raises ForgeRefused without a token, or without the client library.
 
     The library takes most of a second and 60 MB to load, so that only a process that proposes something does.
     """

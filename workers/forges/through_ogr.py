@@ -1,7 +1,7 @@
-"""Pagure and Forgejo through the library ogr, whose traps are met here.
+"""Implements the port to a forge for Pagure and Forgejo with the library ogr, each request sent once and bounded.
 
-Left to itself ogr repeats requests that were not answered well, also those that create something, and waits for
-answers without an end. Here each request is sent once, within a time, and is never redirected.
+Left to itself ogr repeats requests that failed, also those that create something, and waits for answers without an
+end. Here each request is sent once, within a time, and is never redirected.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from ogr.services.forgejo.service import ForgejoService
 from ogr.services.pagure.service import PagureService
 from pyforgejo.core.api_error import ApiError
 
-from service.domain.pull_requests import ForgeKind, PullRequest, PullState
-from workers.buildsystems.bounded_http import Watch, WatchedAdapter
+from service.domain.distgit import ForgeKind, PullRequest, PullState
+from workers.buildsystems.bounded_http import LOOPBACK, Watch, WatchedAdapter
 from workers.forges import (
     Forge,
     ForgeConfig,
@@ -43,13 +43,13 @@ from workers.forges import (
 
 CHUNK = 64 * 1024
 AGAIN = frozenset({408, 409, 425, 429})
-"""Answers that say nothing for good. 409 is Forgejo's for a pull request that is there already."""
+"""Statuses after which the same request may succeed later. 409 is Forgejo's for a pull request that exists already."""
 
 LARGEST = 32 * 1024 * 1024
 """Bytes of one answer, unpacked. A list of pull requests has a few MB at most."""
 
 LONGEST = 10
-"""One answer may take this many silences: who drips byte by byte is never silent."""
+"""One answer may take so many times the seconds of one silence: a server that drips byte by byte is never silent."""
 
 _COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?", re.ASCII)
 
@@ -61,15 +61,15 @@ STATES = {
 
 
 class NoAnswer(httpx.HTTPError):
-    """A status after which the client would send the request again."""
+    """The answer has a status after which the library would send the request again."""
 
 
 class TooMuch(ValueError):
-    """An answer that is too large, or does not come to its end."""
+    """The answer is too large, or does not come to its end in time."""
 
 
 def bounded(chunks: Iterable[bytes], seconds: float) -> bytes:
-    """A whole answer from its pieces. Raises TooMuch."""
+    """Join the pieces of an answer, at most ``LARGEST`` bytes within ``LONGEST`` × ``seconds``. Raises TooMuch."""
     body, end = bytearray(), time.monotonic() + LONGEST * seconds
     for chunk in chunks:
         body += chunk
@@ -81,7 +81,7 @@ def bounded(chunks: Iterable[bytes], seconds: float) -> bytes:
 
 
 class OneRequest(requests.Session):
-    """A session that neither repeats nor follows a redirection, and takes a bounded answer in a bounded time."""
+    """A session of ``requests`` that follows no redirection and reads a bounded answer in a bounded time."""
 
     def __init__(self, seconds: float, *, trust_env: bool) -> None:
         super().__init__()
@@ -91,7 +91,7 @@ class OneRequest(requests.Session):
             self.mount(scheme, WatchedAdapter())
 
     def request(self, method: str | bytes, url: str | bytes, *args: Any, **options: Any) -> requests.Response:
-        """As in the base class."""
+        """Send a request as the base class does, within our limits. Raises TooMuch."""
         limits = {"timeout": self._seconds, "allow_redirects": False, "stream": True}
         with Watch(LONGEST * self._seconds) as watch:
             answer = super().request(method, url, *args, **{**options, **limits})
@@ -106,10 +106,10 @@ class OneRequest(requests.Session):
 
 
 def connect(config: ForgeConfig) -> Forge:
-    """Nothing is sent yet."""
+    """Return the forge of a policy's kind, Pagure or Forgejo; nothing is sent yet."""
     policy = config.policy
     # A proxy of the environment has no way to this machine's own servers.
-    trust_env = urlsplit(policy.url).hostname not in ("127.0.0.1", "::1", "localhost")
+    trust_env = urlsplit(policy.url).hostname not in LOOPBACK
     service: Any
     if policy.kind is ForgeKind.PAGURE:
         service = PagureService(token=config.token, instance_url=policy.url, max_retries=0)
@@ -134,12 +134,12 @@ def _stop_repeats(response: httpx.Response) -> None:
 
 
 def _read_bounded(seconds: float, response: httpx.Response) -> None:
-    # The client would read it whole, whatever comes; it does not where there is a content already.
+    # The client would read an answer of any size; it does not where there is a content already.
     response._content = bounded(response.iter_bytes(), seconds)
 
 
 class ThroughOgr:
-    """One forge of either kind."""
+    """A forge, Pagure or Forgejo, used through ogr."""
 
     def __init__(self, config: ForgeConfig, service: Any) -> None:
         self._config = config
@@ -151,31 +151,31 @@ class ThroughOgr:
         return self._config.policy.kind is ForgeKind.PAGURE
 
     def user(self) -> str:
-        """See the port."""
+        """Return whose token it is; asked once."""
         if not self._user:
-            with self._talking("who we are"):
+            with self._port_errors("who we are"):
                 self._user = str(self._service.user.get_username())
         return self._user
 
     def fork(self, package: str) -> None:
-        """See the port."""
-        with self._talking(f"the fork of {package}"):
+        """Create the user's fork of the package's repository unless it exists."""
+        with self._port_errors(f"the fork of {package}"):
             self._project(package).get_fork(create=True)
 
     def find(self, package: str, branch: str) -> tuple[PullRequest, ...]:
-        """See the port. Pagure lists by author; Forgejo cannot."""
+        """Return our pull requests from a branch; Pagure lists by author, of Forgejo all are read and sifted."""
         user = self.user()
-        with self._talking(f"the pull requests of {package}"):
+        with self._port_errors(f"the pull requests of {package}"):
             by = {"author": user} if self._pagure else {}
             listed: Iterable[Any] = self._project(package).get_pr_list(status=PRStatus.all, **by)
-            ours = [self._frozen(one) for one in listed if self._is_from(one, branch) and one.author == user]
+            ours = [self._read(one) for one in listed if self._is_from(one, branch) and one.author == user]
         return tuple(sorted(ours, key=lambda one: one.number))
 
     def open(self, package: str, proposal: Proposal) -> PullRequest:
-        """See the port."""
+        """Open a pull request from our fork."""
         user = self.user()
-        with self._talking(f"opening a pull request for {package}"):
-            return self._frozen(
+        with self._port_errors(f"opening a pull request for {package}"):
+            return self._read(
                 self._project(package).create_pr(
                     title=proposal.title,
                     body=proposal.text,
@@ -186,12 +186,12 @@ class ThroughOgr:
             )
 
     def get(self, package: str, number: int) -> PullRequest:
-        """See the port."""
-        found: PullRequest = self._with(package, number, self._frozen)
+        """Return one pull request."""
+        found: PullRequest = self._with(package, number, self._read)
         return found
 
     def comment(self, package: str, number: int, text: str) -> None:
-        """See the port."""
+        """Comment on a pull request, unless we have written exactly that already."""
         user = self.user()
 
         def say(pull: Any) -> None:
@@ -201,7 +201,7 @@ class ThroughOgr:
         self._with(package, number, say)
 
     def close(self, package: str, number: int) -> None:
-        """See the port."""
+        """Close a pull request that is open; others stay as they are."""
         self._with(package, number, lambda pull: pull.close() if pull.status is PRStatus.open else None)
 
     def _is_from(self, pull: Any, branch: str) -> bool:
@@ -210,7 +210,7 @@ class ThroughOgr:
         return bool(pull.source_branch == branch or (not self._pagure and pull._raw_pr.head.label == branch))
 
     def _with(self, package: str, number: int, act: Callable[[Any], Any]) -> Any:
-        with self._talking(f"pull request #{number} of {package}"):
+        with self._port_errors(f"pull request #{number} of {package}"):
             return act(self._project(package).get_pr(number))
 
     def _project(self, package: str) -> Any:
@@ -218,7 +218,8 @@ class ThroughOgr:
         mine = {"username": self.user()} if self._pagure else {}
         return self._service.get_project(repo=package, namespace=self._config.namespace, **mine)
 
-    def _frozen(self, pull: Any) -> PullRequest:
+    def _read(self, pull: Any) -> PullRequest:
+        """Return ogr's pull request as ours."""
         state = STATES[pull.status]
         # Forgejo names only who merged, and Pagure names no commit of a merge.
         closed_by = pull.closed_by if state is not PullState.OPEN else ""
@@ -233,7 +234,8 @@ class ThroughOgr:
         )
 
     @contextmanager
-    def _talking(self, about: str) -> Iterator[None]:
+    def _port_errors(self, about: str) -> Iterator[None]:
+        """Raise the errors of ogr and its HTTP clients as the port's, with what the request was about."""
         try:
             yield
         except ForgeError:
@@ -267,7 +269,7 @@ class ThroughOgr:
 
 
 def _said(error: Exception) -> str:
-    """What the forge said, without the address and the headers that the libraries put beside it."""
+    """Return what the forge said, without the address and the headers that the libraries put beside it."""
     if isinstance(error, PagureAPIException):
         return _line(error.pagure_error or error)
     cause = error.__cause__ if isinstance(error, ForgejoAPIException) else error

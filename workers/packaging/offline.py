@@ -12,7 +12,8 @@ from service.catalog import Catalog, load
 from service.domain.errors import BadSpec
 from service.domain.planning import Family
 from service.domain.reports import Srpm
-from service.domain.specs import STYLES, ChangelogEntry, SourceFacts, SpecFile, SpecRequest
+from service.domain.sources import SourceFacts
+from service.domain.specs import STYLES, ChangelogEntry, SpecFile, SpecRequest
 from service.domain.versions import Version, parse_tag
 from service.specs.render import catalogue_facts, check_templates, render_spec
 from workers.packaging.spec_check import check_spec

@@ -14,12 +14,12 @@ from pathlib import Path
 
 import structlog
 
+from service.builds.claims import BuildWork
 from service.builds.submissions import note_license_question, record_source_facts, reserve_release_number
-from service.builds.work import BuildWork
 from service.domain.errors import DomainError
-from service.domain.facts import computed_license, license_question
 from service.domain.reports import Srpm
-from service.domain.specs import ChangelogEntry, SourceFacts, SpecFile, SpecRequest
+from service.domain.sources import SourceFacts, computed_license, license_question
+from service.domain.specs import ChangelogEntry, SpecFile, SpecRequest
 from service.domain.versions import Version
 from service.specs.render import render_spec
 from workers.context import Context

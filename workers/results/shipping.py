@@ -5,8 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
-from service.builds.follow_ups import FollowUpWork, end_follow_up, postpone_follow_up
-from service.builds.shipping import ShippedWork, claim_alike, do_again, shipped_work, stage_record
+from service.builds.follow_ups import (
+    FollowUpWork,
+    ShippedWork,
+    claim_alike,
+    end_follow_up,
+    postpone_follow_up,
+    repeat_follow_up,
+    shipped_work,
+    stage_record,
+)
 from service.domain.reports import BuildRef, PollProblem, TagReport
 from service.domain.shipping import judge_tags, next_look
 from workers.buildsystems import BuildSystemError
@@ -36,7 +44,7 @@ def look_at_tags(ctx: Context, work: FollowUpWork) -> Done | Again:
         if isinstance(came_to, Done):
             end_follow_up(ctx.db, other.work, came_to.outcome, came_to.record)
         else:
-            do_again(
+            repeat_follow_up(
                 ctx.db,
                 other.work,
                 came_to.text,

@@ -13,8 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from service.domain.specs import SourceFacts, SourceLayout
-from service.domain.vendoring import vendored_modules
+from service.domain.sources import SourceFacts, SourceLayout, vendored_modules
 from service.domain.versions import Version
 
 _BLOCK = 512

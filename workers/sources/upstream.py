@@ -16,7 +16,7 @@ import structlog
 
 from service.contacts import record_contact, store_answer, stored_answer
 from service.domain.planning import Family
-from service.releases.payloads import clean_text, read_time
+from service.releases.intake import clean_text, read_time
 from service.releases.reconcile import ListedRelease, UpstreamList
 from workers.context import Context
 

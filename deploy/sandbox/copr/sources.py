@@ -1,4 +1,4 @@
-"""What a build is made from, and what the outcome script says about its end."""
+"""Finds and reads a COPR build's source RPM, and the outcome that a test has scripted for the build."""
 
 from __future__ import annotations
 
@@ -6,16 +6,13 @@ import asyncio
 import fnmatch
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import httpx2
 
 from sandbox.building.srpm_header import Header, NotAnSrpm, read_header
+from sandbox.ground import Ground
 from sandbox.store import Row, Store
-
-if TYPE_CHECKING:
-    from sandbox.farm import Sandbox
 
 OUTCOMES = ("succeeded", "failed", "canceled", "pending")
 SOURCE, IMPORT = "srpm-builds", "import"
@@ -24,7 +21,7 @@ MAX_DOWNLOAD = 200 << 20
 
 
 def outcome_of(store: Store, build: Row, chroot: str) -> tuple[str, str]:
-    """The newest scripted ``(outcome, log)`` for this build's package or file name in this chroot."""
+    """Return the newest scripted ``(outcome, log)`` for this build's package or file name in this chroot."""
     name = json.loads(build["source_dict"]).get("pkg", "")
     for row in store.all("SELECT * FROM outcome ORDER BY id DESC"):
         # A pattern for chroots in general does not mean the two steps before them.
@@ -36,21 +33,21 @@ def outcome_of(store: Store, build: Row, chroot: str) -> tuple[str, str]:
     return "succeeded", ""
 
 
-def source_file(sandbox: Sandbox, build: Row) -> Path:
-    """Where the build's source RPM lies, in a folder of its own, until it is imported."""
+def source_file(ground: Ground, build: Row) -> Path:
+    """Return where the build's source RPM lies, in a folder of its own, until it is imported."""
     source = json.loads(build["source_dict"])
     if "tmp" in source:
-        return sandbox.uploads / str(source["tmp"]) / str(source["pkg"])
+        return ground.uploads / str(source["tmp"]) / str(source["pkg"])
     name = Path(urlsplit(source.get("url", "")).path).name or "no-file"
-    return sandbox.spool / f"build-{build['id']}" / name
+    return ground.spool / f"build-{build['id']}" / name
 
 
-async def read_source(sandbox: Sandbox, build: Row) -> Header | NotAnSrpm:
-    """The header of the build's source RPM, or the reason why its source step fails."""
-    outcome, text = outcome_of(sandbox.store, build, SOURCE)
+async def read_source(ground: Ground, build: Row) -> Header | NotAnSrpm:
+    """Return the header of the build's source RPM, or the reason why its source step fails."""
+    outcome, text = outcome_of(ground.store, build, SOURCE)
     if outcome == "failed":
         return NotAnSrpm(text or "the sandbox was told to fail this source step")
-    path = source_file(sandbox, build)
+    path = source_file(ground, build)
     if build["source_type"] == "link":
         reason = await asyncio.to_thread(_download, json.loads(build["source_dict"])["url"], path)
         if reason:

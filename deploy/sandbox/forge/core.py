@@ -1,4 +1,4 @@
-"""What both faces of the sandbox's forge share: accounts, forks, pull requests; merges are made by git itself."""
+"""Keeps the forge's accounts, forks and pull requests for both of its APIs, and merges with real git."""
 
 from __future__ import annotations
 
@@ -7,13 +7,10 @@ import shutil
 import tempfile
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from sandbox.forge.dist_git import run_git
+from sandbox.forge.dist_git import NAMESPACE, DistGit, run_git
+from sandbox.ground import Ground
 from sandbox.store import Row, Store
-
-if TYPE_CHECKING:
-    from sandbox.farm import Sandbox
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS forge_account (
@@ -28,12 +25,12 @@ CREATE TABLE IF NOT EXISTS forge_comment (
     id INTEGER PRIMARY KEY AUTOINCREMENT, pull_id INTEGER NOT NULL REFERENCES forge_pull, user TEXT NOT NULL,
     text TEXT NOT NULL, at REAL NOT NULL);
 """
-BOT, MAINTAINER, NAMESPACE = "packbot", "maintainer", "rpms"
+BOT, MAINTAINER = "packbot", "maintainer"
 MERGES = ("merge", "fast-forward", "squash", "rebase")
 
 
 class ForgeRefusal(ValueError):
-    """What the forge would not do; ``str(error)`` says why."""
+    """The forge refuses an action; ``str(error)`` says why."""
 
 
 def create(store: Store, token_file: Path) -> None:
@@ -47,52 +44,51 @@ def create(store: Store, token_file: Path) -> None:
 
 
 def token_of(store: Store, user: str) -> str:
-    """A user's token."""
+    """Return a user's token."""
     row = store.one("SELECT token FROM forge_account WHERE name = ?", user)
     assert row is not None, "the account is made at the first start"
     return str(row["token"])
 
 
 def account_of(store: Store, token: str) -> Row | None:
-    """Whose token it is, or None for one that is unknown or has expired."""
+    """Return the account of a token, or None for one that is unknown or has expired."""
     return store.one("SELECT * FROM forge_account WHERE token = ? AND expired = 0", token)
 
 
-def repository(sandbox: Sandbox, package: str, user: str = "") -> Path:
-    """The bare repository of a package, or of a user's fork of it; it need not be there."""
-    root = sandbox.state_dir / "dist-git"
-    owner = root / "forks" / user if user else root
-    return owner / NAMESPACE / f"{package}.git"
+def repository(ground: Ground, package: str, user: str = "") -> Path:
+    """Return the bare repository of a package, or of a user's fork of it; it need not be there."""
+    dist_git = DistGit(ground.state_dir / "dist-git")
+    return dist_git.fork_path(user, package) if user else dist_git.path(package)
 
 
-def forks_of(sandbox: Sandbox, package: str) -> list[str]:
-    """Who has a fork of a package."""
-    found = (sandbox.state_dir / "dist-git" / "forks").glob(f"*/{NAMESPACE}/{package}.git")
+def forks_of(ground: Ground, package: str) -> list[str]:
+    """Return the users who have a fork of a package."""
+    found = (ground.state_dir / "dist-git" / "forks").glob(f"*/{NAMESPACE}/{package}.git")
     return sorted(path.parents[1].name for path in found)
 
 
-def fork(sandbox: Sandbox, package: str, user: str) -> None:
+def fork(ground: Ground, package: str, user: str) -> None:
     """Copy a repository to a user. Raises ForgeRefusal where the fork is there already."""
-    path = repository(sandbox, package, user)
+    path = repository(ground, package, user)
     if path.exists():
         raise ForgeRefusal(f'Repo "forks/{user}/{NAMESPACE}/{package}" already exists')
     path.parent.mkdir(parents=True, exist_ok=True)
-    run_git("clone", "--quiet", "--bare", str(repository(sandbox, package)), str(path))
+    run_git("clone", "--quiet", "--bare", str(repository(ground, package)), str(path))
 
 
 def head_of(path: Path, branch: str) -> str:
-    """The commit of a branch, empty where it is not there."""
+    """Return the commit of a branch, empty where it is not there."""
     return run_git("-C", str(path), "for-each-ref", "--format=%(objectname)", f"refs/heads/{branch}")
 
 
 def open_pull(
-    sandbox: Sandbox, package: str, *, branch: str, user: str, branch_from: str, title: str, text: str
+    ground: Ground, package: str, *, branch: str, user: str, branch_from: str, title: str, text: str
 ) -> Row:
-    """A new pull request from a branch of a fork. Raises ForgeRefusal for a branch that is not there."""
-    head = head_of(repository(sandbox, package, user), branch_from)
-    if not head or not head_of(repository(sandbox, package), branch):
+    """Open a pull request from a branch of a fork. Raises ForgeRefusal for a branch that is not there."""
+    head = head_of(repository(ground, package, user), branch_from)
+    if not head or not head_of(repository(ground, package), branch):
         raise ForgeRefusal(f"Branch {branch_from if not head else branch} does not exist")
-    store = sandbox.store
+    store = ground.store
     with store.transaction():
         row = store.one("SELECT count(*) AS n FROM forge_pull WHERE package = ?", package)
         number = (row["n"] if row else 0) + 1
@@ -101,57 +97,57 @@ def open_pull(
             " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
             package, number, branch, user, branch_from, title, text, head, round(time.time()),
         )  # fmt: skip
-    return pull_of(sandbox, package, number)
+    return pull_of(ground, package, number)
 
 
-def pull_of(sandbox: Sandbox, package: str, number: int) -> Row:
-    """One pull request; an open one shows what its branch holds now. Raises KeyError."""
+def pull_of(ground: Ground, package: str, number: int) -> Row:
+    """Return a pull request; an open one shows what its branch holds now. Raises KeyError."""
     find = "SELECT * FROM forge_pull WHERE package = ? AND number = ?"
-    row = sandbox.store.one(find, package, number)
+    row = ground.store.one(find, package, number)
     if row is None:
         raise KeyError(number)
     if row["state"] == "open":
-        head = head_of(repository(sandbox, package, row["user"]), row["branch_from"])
+        head = head_of(repository(ground, package, row["user"]), row["branch_from"])
         if head and head != row["head"]:
-            with sandbox.store.transaction():
-                sandbox.store.execute("UPDATE forge_pull SET head = ? WHERE id = ?", head, row["id"])
-            return pull_of(sandbox, package, number)
+            with ground.store.transaction():
+                ground.store.execute("UPDATE forge_pull SET head = ? WHERE id = ?", head, row["id"])
+            return pull_of(ground, package, number)
     return row
 
 
-def pulls_of(sandbox: Sandbox, package: str, state: str = "") -> list[Row]:
-    """The pull requests of a package, newest first; an empty state means all."""
-    rows = sandbox.store.all("SELECT number FROM forge_pull WHERE package = ? ORDER BY id DESC", package)
-    pulls = [pull_of(sandbox, package, row["number"]) for row in rows]
+def pulls_of(ground: Ground, package: str, state: str = "") -> list[Row]:
+    """Return the pull requests of a package, newest first; an empty state means all."""
+    rows = ground.store.all("SELECT number FROM forge_pull WHERE package = ? ORDER BY id DESC", package)
+    pulls = [pull_of(ground, package, row["number"]) for row in rows]
     return [row for row in pulls if state in {"", row["state"]}]
 
 
-def close_pull(sandbox: Sandbox, row: Row, by: str) -> None:
-    """Close without a merge. Raises ForgeRefusal where it is not open."""
+def close_pull(ground: Ground, row: Row, by: str) -> None:
+    """Close a pull request without a merge. Raises ForgeRefusal where it is not open."""
     if row["state"] != "open":
         raise ForgeRefusal("Pull-Request is not open")
-    _end(sandbox, row, "closed", by, None)
+    _end(ground, row, "closed", by, None)
 
 
-def comment(sandbox: Sandbox, row: Row, user: str, text: str) -> Row:
-    """Add a comment."""
-    with sandbox.store.transaction():
-        made = sandbox.store.execute(
+def comment(ground: Ground, row: Row, user: str, text: str) -> Row:
+    """Add a comment to a pull request, and return its row."""
+    with ground.store.transaction():
+        made = ground.store.execute(
             "INSERT INTO forge_comment (pull_id, user, text, at) VALUES (?, ?, ?, ?)",
             row["id"], user, text, round(time.time()),
         ).lastrowid  # fmt: skip
-    found = sandbox.store.one("SELECT * FROM forge_comment WHERE id = ?", made)
+    found = ground.store.one("SELECT * FROM forge_comment WHERE id = ?", made)
     assert found is not None, "the comment was made a line above"
     return found
 
 
-def comments_of(sandbox: Sandbox, row: Row) -> list[Row]:
-    """The comments of a pull request, oldest first."""
-    return sandbox.store.all("SELECT * FROM forge_comment WHERE pull_id = ? ORDER BY id", row["id"])
+def comments_of(ground: Ground, row: Row) -> list[Row]:
+    """Return the comments of a pull request, oldest first."""
+    return ground.store.all("SELECT * FROM forge_comment WHERE pull_id = ? ORDER BY id", row["id"])
 
 
-def merge_pull(sandbox: Sandbox, row: Row, how: str, *, delete: bool = False) -> str:
-    """Merge as a maintainer would, with real git; the commit that the branch has then. Raises ForgeRefusal.
+def merge_pull(ground: Ground, row: Row, how: str, *, delete: bool = False) -> str:
+    """Merge as a maintainer would, with real git, and return the branch's commit then. Raises ForgeRefusal.
 
     ``delete`` removes the fork's branch after it.
     """
@@ -159,8 +155,8 @@ def merge_pull(sandbox: Sandbox, row: Row, how: str, *, delete: bool = False) ->
         raise ForgeRefusal(f"cannot {how} a pull request that is {row['state']}")
     home = Path(tempfile.mkdtemp(prefix="sandbox-merge-"))
     try:
-        upstream = repository(sandbox, row["package"])
-        theirs = str(repository(sandbox, row["package"], row["user"]))
+        upstream = repository(ground, row["package"])
+        theirs = str(repository(ground, row["package"], row["user"]))
         run_git("clone", "--quiet", "--branch", row["branch"], str(upstream), str(home))
         git = ("-C", str(home))
         run_git(*git, "fetch", "--quiet", theirs, f"+refs/heads/{row['branch_from']}:refs/heads/proposed")
@@ -180,15 +176,15 @@ def merge_pull(sandbox: Sandbox, row: Row, how: str, *, delete: bool = False) ->
         raise ForgeRefusal(str(error)) from error
     finally:
         shutil.rmtree(home)
-    _end(sandbox, row, "merged", MAINTAINER, merged)
+    _end(ground, row, "merged", MAINTAINER, merged)
     if delete:
         run_git("-C", theirs, "update-ref", "-d", f"refs/heads/{row['branch_from']}")
     return merged
 
 
-def _end(sandbox: Sandbox, row: Row, state: str, by: str, merged: str | None) -> None:
-    with sandbox.store.transaction():
-        sandbox.store.execute(
+def _end(ground: Ground, row: Row, state: str, by: str, merged: str | None) -> None:
+    with ground.store.transaction():
+        ground.store.execute(
             "UPDATE forge_pull SET state = ?, closed_by = ?, merge_commit = ?, closed_at = ? WHERE id = ?",
             state, by, merged, round(time.time()), row["id"],
         )  # fmt: skip

@@ -1,4 +1,4 @@
-"""git over HTTP, by git's own server program: who has the token may push to their own forks.
+"""Serves git over HTTP with git's own server program; the owner of a token may push to their own forks.
 
 It is there below ``/git``, and below ``/pagure`` as Fedora's dist-git has it: with and without ``.git``.
 """
@@ -9,38 +9,35 @@ import asyncio
 import base64
 import binascii
 import os
-from typing import TYPE_CHECKING
 
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from sandbox.forge import core as forge
-
-if TYPE_CHECKING:
-    from sandbox.farm import Sandbox
+from sandbox.forge import core
+from sandbox.ground import Ground
 
 WRITES = "git-receive-pack"
 
 
-def _caller(sandbox: Sandbox, request: Request) -> str:
-    """The user of a request with a name and a token; empty for any other."""
+def _caller(ground: Ground, request: Request) -> str:
+    """Return the user of a request with a name and a token; empty for any other."""
     scheme, _, value = request.headers.get("authorization", "").partition(" ")
     try:
         name, _, token = base64.b64decode(value).decode().partition(":")
     except (binascii.Error, UnicodeDecodeError):
         return ""
-    account = forge.account_of(sandbox.store, token) if scheme.lower() == "basic" else None
+    account = core.account_of(ground.store, token) if scheme.lower() == "basic" else None
     return name if account is not None and account["name"] == name else ""
 
 
 async def serve(request: Request) -> Response:
-    """One request of git's smart protocol."""
-    sandbox: Sandbox = request.app.state.sandbox
+    """Answer one request of git's smart protocol."""
+    ground: Ground = request.app.state.ground
     asked = str(request.path_params["path"]).removesuffix(".git")
     service = next(name for name in SERVICES if request.url.path.endswith(f"/{name}"))
     path = f"{asked}.git/{service}"
-    user = _caller(sandbox, request)
+    user = _caller(ground, request)
     if WRITES in (service, request.query_params.get("service")):
         if not user:
             headers = {"WWW-Authenticate": 'Basic realm="sandbox"'}
@@ -49,7 +46,7 @@ async def serve(request: Request) -> Response:
             return PlainTextResponse("you may not push here", 403)
     body = await request.body()
     environment = {
-        "PATH": os.environ.get("PATH", os.defpath), "GIT_PROJECT_ROOT": str(sandbox.state_dir / "dist-git"),
+        "PATH": os.environ.get("PATH", os.defpath), "GIT_PROJECT_ROOT": str(ground.state_dir / "dist-git"),
         "GIT_HTTP_EXPORT_ALL": "1", "PATH_INFO": f"/{path}", "REQUEST_METHOD": request.method,
         "QUERY_STRING": request.url.query, "CONTENT_TYPE": request.headers.get("content-type", ""),
         "CONTENT_LENGTH": str(len(body)), "REMOTE_USER": user, "REMOTE_ADDR": "127.0.0.1",

@@ -1,4 +1,4 @@
-"""Dist-git's lookaside cache: a form asks for a source, or brings it, under its package, name and SHA512."""
+"""Dist-git's lookaside cache: stores uploaded sources by package, name and SHA512, and tells whether one is there."""
 
 from __future__ import annotations
 
@@ -6,17 +6,15 @@ import hashlib
 import re
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from sandbox.control import command
+from sandbox.ground import Ground
+from sandbox.levers import command, keep_settings
 from sandbox.multipart import BadMultipart, boundary_of, read_parts
-
-if TYPE_CHECKING:
-    from sandbox.farm import Sandbox
 
 UPLOAD = "/lookaside/upload.cgi"
 # Where Fedora's dist-git has it.
@@ -28,14 +26,14 @@ SHA512 = re.compile(r"[0-9a-f]{128}")
 
 
 async def upload(request: Request) -> Response:
-    """``filename`` asks (``Available`` or ``Missing``); ``file`` uploads, and is refused where its sum is another."""
-    sandbox: Sandbox = request.app.state.sandbox
-    refused = _stranger(sandbox, request)
+    """Tell whether ``filename`` is there (``Available`` or ``Missing``), or store ``file``; refuse a wrong checksum."""
+    ground: Ground = request.app.state.ground
+    refused = _refused_uploader(ground, request)
     if refused is not None:
         return refused
     try:
         boundary = boundary_of(request.headers.get("content-type", ""))
-        parts = await read_parts(request.stream(), boundary, sandbox.spool, frozenset({"file"}))
+        parts = await read_parts(request.stream(), boundary, ground.spool, frozenset({"file"}))
     except BadMultipart as error:
         return PlainTextResponse(f"Invalid request: {error}\n", 400)
     words = {name: part.content.decode(errors="replace") for name, part in parts.items()}
@@ -45,7 +43,7 @@ async def upload(request: Request) -> Response:
     try:
         if not PACKAGE.fullmatch(package) or not NAME.fullmatch(name) or not SHA512.fullmatch(digest):
             return PlainTextResponse("Required checksum, name or file is not present.\n", 400)
-        kept = sandbox.state_dir / "lookaside" / package / name / "sha512" / digest / name
+        kept = ground.state_dir / "lookaside" / package / name / "sha512" / digest / name
         if file is None or file.path is None:
             return PlainTextResponse("Available\n" if kept.is_file() else "Missing\n")
         with file.path.open("rb") as handle:
@@ -58,25 +56,22 @@ async def upload(request: Request) -> Response:
             file.path.unlink(missing_ok=True)
 
 
-def _stranger(sandbox: Sandbox, request: Request) -> Response | None:
-    """What somebody gets who is not known, once a log-in is demanded. A TLS front tells who came, as before the hub."""
-    demanded = str(sandbox.store.setting("lookaside_log_in", ""))
+def _refused_uploader(ground: Ground, request: Request) -> Response | None:
+    """Return the refusal of an uploader without the demanded log-in, or None. A TLS front names the uploader."""
+    demanded = str(ground.store.setting("lookaside_log_in", ""))
     name = request.headers.get("x-remote-user") or request.headers.get("x-ssl-client-cn")
     if not demanded:
         return None
     if not name:
         return PlainTextResponse("Unauthorized\n", 401, {"WWW-Authenticate": demanded})
-    allowed = str(sandbox.store.setting("lookaside_packager", name))
+    allowed = str(ground.store.setting("lookaside_packager", name))
     return None if name == allowed else PlainTextResponse(f"{name} is not in the group packager\n", 403)
 
 
 @command("POST", "/lookaside")
-async def demand(sandbox: Sandbox, data: dict[str, Any], request: Request) -> dict[str, Any]:
-    """``{"log_in", "packager"}``: demand a log-in (such as ``Negotiate``), and let only that account upload."""
-    with sandbox.store.transaction():
-        for key in ("log_in", "packager"):
-            if key in data:
-                sandbox.store.set_setting(f"lookaside_{key}", data[key])
+async def demand_log_in(ground: Ground, data: dict[str, Any], request: Request) -> dict[str, Any]:
+    """Demand a log-in (``{"log_in"}``, such as ``Negotiate``), and let only the account ``{"packager"}`` upload."""
+    keep_settings(ground, "lookaside", ("log_in", "packager"), data)
     return data
 
 

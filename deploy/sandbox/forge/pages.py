@@ -1,22 +1,19 @@
-"""The page of a pull request, where whoever looks at the demonstration is the maintainer: merge it or close it."""
+"""Serves the page of a pull request, where the visitor of a demonstration is the maintainer who merges or closes it."""
 
 from __future__ import annotations
 
 import secrets
 from html import escape
-from typing import TYPE_CHECKING
 from urllib.parse import parse_qs
 
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from sandbox.forge import core as forge
+from sandbox.forge import core
 from sandbox.forge.dist_git import run_git
+from sandbox.ground import Ground
 from sandbox.store import Row
-
-if TYPE_CHECKING:
-    from sandbox.farm import Sandbox
 
 PATH = "/pagure/rpms/{repo}/pull-request/{number:int}"
 # A form on somebody else's page cannot know this, and so cannot merge anything here.
@@ -28,11 +25,11 @@ STYLE = (
 )
 
 
-def _diff(sandbox: Sandbox, row: Row) -> str:
+def _diff(ground: Ground, row: Row) -> str:
     if row["state"] != "open":
         return ""
-    theirs = str(forge.repository(sandbox, row["package"], row["user"]))
-    base = forge.head_of(forge.repository(sandbox, row["package"]), row["branch"])
+    theirs = str(core.repository(ground, row["package"], row["user"]))
+    base = core.head_of(core.repository(ground, row["package"]), row["branch"])
     known = run_git("-C", theirs, "cat-file", "--batch-check", given=f"{base}\n")
     # The package's newest commit need not be in the fork: then there is nothing to compare with here.
     return run_git("-C", theirs, "diff", f"{base}...{row['head']}") if " commit " in known else ""
@@ -52,10 +49,10 @@ def _buttons(row: Row) -> str:
     )
 
 
-def _page(sandbox: Sandbox, row: Row) -> str:
+def _page(ground: Ground, row: Row) -> str:
     title = f"#{row['number']} {row['title']}"
     said = "".join(
-        f"<li>{escape(one['user'])}: {escape(one['text'])}</li>" for one in forge.comments_of(sandbox, row)
+        f"<li>{escape(one['user'])}: {escape(one['text'])}</li>" for one in core.comments_of(ground, row)
     )
     return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
@@ -63,29 +60,29 @@ def _page(sandbox: Sandbox, row: Row) -> str:
         f"<p>The sandbox's forge. You are the maintainer of {escape(row['package'])}.</p><h1>{escape(title)}</h1>"
         f"<p>From {escape(row['user'])}'s {escape(row['branch_from'])} into {escape(row['branch'])}.</p>"
         f'{_buttons(row)}<pre class="text">{escape(row["text"])}</pre><ul>{said}</ul>'
-        f"<pre>{escape(_diff(sandbox, row))}</pre>"
+        f"<pre>{escape(_diff(ground, row))}</pre>"
         "</body></html>"
     )
 
 
 async def show(request: Request) -> Response:
-    """The pull request, and what can be done about it; a form's answer leads back to it."""
-    sandbox: Sandbox = request.app.state.sandbox
+    """Show the pull request and its buttons; a submitted form leads back to it."""
+    ground: Ground = request.app.state.ground
     try:
-        row = forge.pull_of(sandbox, request.path_params["repo"], request.path_params["number"])
+        row = core.pull_of(ground, request.path_params["repo"], request.path_params["number"])
     except KeyError:
         return PlainTextResponse("there is no such pull request", 404)
     if request.method == "GET":
-        return HTMLResponse(_page(sandbox, row))
+        return HTMLResponse(_page(ground, row))
     form = {name: values[0] for name, values in parse_qs((await request.body()).decode()).items()}
     if form.get("key") != KEY:
         return PlainTextResponse("use the buttons of the page", 403)
     try:
         if form.get("act") == "close":
-            forge.close_pull(sandbox, row, forge.MAINTAINER)
+            core.close_pull(ground, row, core.MAINTAINER)
         else:
-            forge.merge_pull(sandbox, row, form.get("act", ""))
-    except forge.ForgeRefusal as error:
+            core.merge_pull(ground, row, form.get("act", ""))
+    except core.ForgeRefusal as error:
         return PlainTextResponse(str(error), 409)
     return RedirectResponse(request.url.path, 303)
 

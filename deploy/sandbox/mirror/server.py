@@ -1,35 +1,33 @@
-"""The upstream mirror: GitHub's answers about releases and tags, and the source archives."""
+"""Serves the upstream mirror: GitHub's answers about releases and tags, and the source archives."""
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
 import json
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlencode
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from sandbox.ground import Ground
 from sandbox.mirror.archive import Archive, broken_archive
-from sandbox.mirror.releases import OWNER, REPO, UnknownTag
+from sandbox.mirror.releases import OWNER, REPO, Releases, UnknownTag
 from sandbox.store import Row
-
-if TYPE_CHECKING:
-    from sandbox.farm import Sandbox
 
 DOCS = "https://docs.github.com/rest"
 MAX_PAGE = 100
 
 
 def not_found() -> JSONResponse:
-    """GitHub's 404."""
+    """Return GitHub's 404."""
     return JSONResponse({"message": "Not Found", "documentation_url": DOCS, "status": "404"}, 404)
 
 
 def _conditional(request: Request, body: Any, headers: dict[str, str] | None = None) -> Response:
-    """200 with an ETag over the content, or 304 where the reader has it already."""
+    """Answer 200 with an ETag over the content, or 304 where the reader has it already."""
     raw = json.dumps(body, separators=(",", ":")).encode()
     etag = f'W/"{hashlib.sha256(raw).hexdigest()}"'
     headers = {**(headers or {}), "ETag": etag, "Cache-Control": "public, max-age=60, s-maxage=60"}
@@ -39,8 +37,8 @@ def _conditional(request: Request, body: Any, headers: dict[str, str] | None = N
     return Response(raw, media_type="application/json; charset=utf-8", headers=headers)
 
 
-def _page(request: Request, sandbox: Sandbox, rows: list[Row]) -> tuple[list[Row], dict[str, str]]:
-    """The rows of the page asked for, and the Link header to the others."""
+def _page(request: Request, ground: Ground, rows: list[Row]) -> tuple[list[Row], dict[str, str]]:
+    """Return the rows of the page asked for, and the Link header to the others."""
 
     def number(name: str, default: int) -> int:
         text = request.query_params.get(name, "")
@@ -54,17 +52,17 @@ def _page(request: Request, sandbox: Sandbox, rows: list[Row]) -> tuple[list[Row
         for name in targets
         if (name in {"prev", "first"} and page > 1) or (name in {"next", "last"} and page < last)
     ]
-    here = sandbox.mirror_url + request.url.path
+    here = ground.mirror_url + request.url.path
     links = [
         f'<{here}?{urlencode({"per_page": size, "page": targets[name]})}>; rel="{name}"' for name in wanted
     ]
     return rows[(page - 1) * size : page * size], {"Link": ", ".join(links)} if links else {}
 
 
-def release_shape(sandbox: Sandbox, row: Row) -> dict[str, Any]:
-    """A release as GitHub's REST API and its webhook deliveries describe it."""
-    api, tag = f"{sandbox.mirror_url}/repos/{OWNER}/{REPO}", row["tag"]
-    page = f"{sandbox.mirror_url}/{OWNER}/{REPO}"
+def release_shape(ground: Ground, row: Row) -> dict[str, Any]:
+    """Return a release as GitHub's REST API and its webhook deliveries describe it."""
+    api, tag = f"{ground.mirror_url}/repos/{OWNER}/{REPO}", row["tag"]
+    page = f"{ground.mirror_url}/{OWNER}/{REPO}"
     return {
         "url": f"{api}/releases/{row['id']}",
         "assets_url": f"{api}/releases/{row['id']}/assets",
@@ -87,49 +85,49 @@ def release_shape(sandbox: Sandbox, row: Row) -> dict[str, Any]:
     }
 
 
-def _sandbox(request: Request) -> Sandbox | None:
-    """The sandbox, or None where the path names a repository that it does not mirror."""
+def _ground(request: Request) -> Ground | None:
+    """Return the sandbox's state, or None where the path names a repository that it does not mirror."""
     if (request.path_params["owner"], request.path_params["repo"]) != (OWNER, REPO):
         return None
-    sandbox: Sandbox = request.app.state.sandbox
-    return sandbox
+    ground: Ground = request.app.state.ground
+    return ground
 
 
 async def releases(request: Request) -> Response:
-    """Published releases, newest first, in pages."""
-    sandbox = _sandbox(request)
-    if sandbox is None:
+    """Send published releases, newest first, in pages."""
+    ground = _ground(request)
+    if ground is None:
         return not_found()
-    rows, headers = _page(request, sandbox, sandbox.releases.listed())
-    return _conditional(request, [release_shape(sandbox, row) for row in rows], headers)
+    rows, headers = _page(request, ground, Releases(ground.store).listed())
+    return _conditional(request, [release_shape(ground, row) for row in rows], headers)
 
 
 async def latest(request: Request) -> Response:
-    """The newest release that is neither a draft nor a prerelease."""
-    sandbox = _sandbox(request)
-    rows = [row for row in sandbox.releases.listed() if not row["prerelease"]] if sandbox else []
-    return _conditional(request, release_shape(sandbox, rows[0])) if sandbox and rows else not_found()
+    """Send the newest release that is neither a draft nor a prerelease."""
+    ground = _ground(request)
+    rows = [row for row in Releases(ground.store).listed() if not row["prerelease"]] if ground else []
+    return _conditional(request, release_shape(ground, rows[0])) if ground and rows else not_found()
 
 
 async def release_of_tag(request: Request) -> Response:
-    """The release of one tag."""
-    sandbox = _sandbox(request)
+    """Send the release of one tag."""
+    ground = _ground(request)
     try:
-        row = sandbox.releases.get(request.path_params["tag"]) if sandbox else None
+        row = Releases(ground.store).get(request.path_params["tag"]) if ground else None
     except UnknownTag:
         row = None
-    if sandbox is None or row is None or not row["published"] or row["draft"]:
+    if ground is None or row is None or not row["published"] or row["draft"]:
         return not_found()
-    return _conditional(request, release_shape(sandbox, row))
+    return _conditional(request, release_shape(ground, row))
 
 
 async def tags(request: Request) -> Response:
-    """Tags with their commits, newest version first."""
-    sandbox = _sandbox(request)
-    if sandbox is None:
+    """Send tags with their commits, newest version first."""
+    ground = _ground(request)
+    if ground is None:
         return not_found()
-    rows, headers = _page(request, sandbox, sandbox.releases.tags())
-    api = f"{sandbox.mirror_url}/repos/{OWNER}/{REPO}"
+    rows, headers = _page(request, ground, Releases(ground.store).tags())
+    api = f"{ground.mirror_url}/repos/{OWNER}/{REPO}"
     items = [
         {
             "name": row["tag"],
@@ -144,15 +142,15 @@ async def tags(request: Request) -> Response:
 
 
 async def tag_ref(request: Request) -> Response:
-    """The commit that a tag points to; also for tags whose release is not published."""
-    sandbox = _sandbox(request)
+    """Send the commit that a tag points to; also for tags whose release is not published."""
+    ground = _ground(request)
     try:
-        row = sandbox.releases.get(request.path_params["tag"]) if sandbox else None
+        row = Releases(ground.store).get(request.path_params["tag"]) if ground else None
     except UnknownTag:
         row = None
-    if sandbox is None or row is None:
+    if ground is None or row is None:
         return not_found()
-    api = f"{sandbox.mirror_url}/repos/{OWNER}/{REPO}"
+    api = f"{ground.mirror_url}/repos/{OWNER}/{REPO}"
     return _conditional(
         request,
         {
@@ -169,14 +167,14 @@ async def tag_ref(request: Request) -> Response:
 
 
 async def source_archive(request: Request) -> Response:
-    """A tag's archive, whole or from an offset on (``Range: bytes=N-``)."""
-    sandbox = _sandbox(request)
+    """Send a tag's archive, whole or from an offset on (``Range: bytes=N-``)."""
+    ground = _ground(request)
     tag = request.path_params["tag"].removesuffix(".tar.gz")
     try:
-        row = sandbox.releases.get(tag) if sandbox else None
+        row = Releases(ground.store).get(tag) if ground else None
     except UnknownTag:
         row = None
-    if sandbox is None or row is None:
+    if ground is None or row is None:
         return Response("404: Not Found", 404)
     # Packing takes its time, and the farm must go on meanwhile.
     made = await asyncio.to_thread(broken_archive, row, request.scope.get("fault", ""))

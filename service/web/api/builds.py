@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from service import board
-from service.builds import commands, rebuilds
+from service.builds import commands
 from service.distgit.changes import resolve_conflict
 from service.domain.distgit import Resolution
 from service.domain.states import BuildState
@@ -323,7 +323,7 @@ def retry_build(
     catalog = write.context.catalog
 
     def act(db: Database) -> Done:
-        rebuilds.check_retry(db, catalog, build_id, strategy)
+        commands.check_retry(db, catalog, build_id, strategy)
         return _asked(commands.request_build(db, catalog, build_id, strategy=strategy, **write.caller.by))
 
     return write.do(act, wanted)
@@ -372,7 +372,7 @@ def rebuild(write: ForBuilds, wanted: RebuildBody) -> Response:
     A cell with a build under way is left alone. 409 where no cell can be built again.
     """
     context = write.context
-    wish = rebuilds.Wish(
+    wish = commands.RebuildRequest(
         family=wanted.family,
         stream=wanted.stream,
         version=wanted.version,
@@ -384,13 +384,13 @@ def rebuild(write: ForBuilds, wanted: RebuildBody) -> Response:
     )
     if wanted.dry_run:
         try:
-            found = rebuilds.preview_rebuild(context.db, context.catalog, wish)
+            found = commands.preview_rebuild(context.db, context.catalog, wish)
         except Exception as error:
             raise refused(error) from error
         return JSONResponse(_rebuilt(found, dry_run=True))
 
     def act(db: Database) -> Done:
-        done = rebuilds.request_rebuild(db, context.catalog, wish, **write.caller.by)
+        done = commands.request_rebuild(db, context.catalog, wish, **write.caller.by)
         return Done(_rebuilt(done, dry_run=False), builds=done.builds)
 
     return write.do(act, wanted)
@@ -400,7 +400,7 @@ def _asked(done: commands.Requested) -> Done:
     return Done({"build": done.build_id, "sentence": done.sentence}, builds=(done.build_id,))
 
 
-def _rebuilt(done: rebuilds.Rebuilt, *, dry_run: bool) -> dict[str, Any]:
+def _rebuilt(done: commands.Rebuilt, *, dry_run: bool) -> dict[str, Any]:
     cells = [RebuildCell.model_validate(cell).model_dump() for cell in done.cells]
     return {"dry_run": dry_run, "builds": list(done.builds), "cells": cells}
 

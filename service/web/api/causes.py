@@ -11,7 +11,7 @@ from pydantic import Field
 from starlette.responses import Response
 
 from service import board
-from service.domain.causes import Fault, Retry
+from service.domain.diagnosis import Fault, Retry
 from service.results import diagnoses
 from service.store.session import Database
 from service.web.access.auth import needs

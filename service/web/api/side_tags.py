@@ -11,7 +11,7 @@ from pydantic import Field
 from starlette.responses import Response
 
 from service import board
-from service.sidetags import commands
+from service.sidetags import lifecycle
 from service.web.access.auth import needs
 from service.web.api.schemas import Body, Shape
 from service.web.api.writes import Done, WriteRequest, write_needs
@@ -25,7 +25,7 @@ StateWord = Literal["wanted", "creating", "open", "held", "given-up", "removing"
 router = APIRouter(prefix="/api/v1", tags=["side tags"], responses=READ_PROBLEMS)
 
 ForBuilds = Annotated[WriteRequest, write_needs("builds:write")]
-SideTagCommand = Callable[..., commands.SideTagAsked]
+SideTagCommand = Callable[..., lifecycle.SideTagAsked]
 
 
 class SideTagBuild(Shape):
@@ -131,7 +131,7 @@ def get_side_tag(context: Context, side_tag_id: IdInPath) -> Any:
 )
 def give_up_side_tag(write: ForBuilds, side_tag_id: IdInPath, wanted: SideTagWhy) -> Response:
     """Have a side tag removed although its update was not pushed. What waits for its turn gets a new one."""
-    return _ask(write, commands.give_up_side_tag, side_tag_id, wanted)
+    return _ask(write, lifecycle.give_up_side_tag, side_tag_id, wanted)
 
 
 @router.post(
@@ -142,7 +142,7 @@ def give_up_side_tag(write: ForBuilds, side_tag_id: IdInPath, wanted: SideTagWhy
 )
 def go_on_side_tag(write: ForBuilds, side_tag_id: IdInPath, wanted: SideTagWhy) -> Response:
     """Let a held side tag go on, or the set without the builds that ended badly."""
-    return _ask(write, commands.go_on_side_tag, side_tag_id, wanted)
+    return _ask(write, lifecycle.go_on_side_tag, side_tag_id, wanted)
 
 
 def _ask(write: WriteRequest, command: SideTagCommand, side_tag_id: int, wanted: SideTagWhy) -> Response:
@@ -151,7 +151,7 @@ def _ask(write: WriteRequest, command: SideTagCommand, side_tag_id: int, wanted:
     )
 
 
-def asked_of_side_tag(asked: commands.SideTagAsked) -> Done:
+def asked_of_side_tag(asked: lifecycle.SideTagAsked) -> Done:
     """Return what a command about a side tag did, as the answer's body and the hint to send."""
     body = {"side_tag": asked.side_tag_id, "sentence": asked.sentence}
     return Done(body, side_tags=(asked.side_tag_id,))

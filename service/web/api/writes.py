@@ -18,7 +18,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from service.domain.errors import BadCatalog, BadName, BadTag, CommandRefused, NotFound
-from service.store.access import KeptAnswer
+from service.store.schema import KeptAnswer
 from service.store.session import Database, JoinedDatabase, database_now
 from service.web.access.auth import Caller, needs
 from service.web.base.context import WebContext

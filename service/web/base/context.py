@@ -9,7 +9,7 @@ from anyio import CapacityLimiter
 from starlette.requests import Request
 
 from service.catalog import Catalog, load
-from service.logs.objects import open_store
+from service.logs.s3 import open_store
 from service.logs.store import LogStore
 from service.overrides import LiveCatalog
 from service.settings import Settings

@@ -13,13 +13,13 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from service import board, overrides
-from service.builds import commands, rebuilds
+from service.builds import commands
 from service.distgit.changes import resolve_conflict
-from service.domain.causes import Fault, Retry
+from service.domain.diagnosis import Fault, Retry
 from service.domain.distgit import Resolution
 from service.domain.errors import CommandRefused, NotFound
 from service.results import diagnoses
-from service.sidetags.commands import give_up_side_tag, go_on_side_tag
+from service.sidetags.lifecycle import give_up_side_tag, go_on_side_tag
 from service.store.session import Database, JoinedDatabase
 from service.web.access.auth import Caller, Form, check_form, page_needs
 from service.web.api.builds import known_build
@@ -108,7 +108,7 @@ def _strategies(press: ButtonPress) -> dict[str, dict[str, str]]:
 def _retry(press: ButtonPress, db: Database) -> Done:
     strategy = press.form.get("strategy") or None
     catalog = press.context.catalog
-    rebuilds.check_retry(db, catalog, press.row_id, strategy)
+    commands.check_retry(db, catalog, press.row_id, strategy)
     return _one(commands.request_build(db, catalog, press.row_id, strategy=strategy, **press.caller.by))
 
 
@@ -143,7 +143,7 @@ def _replay(press: ButtonPress, db: Database) -> Done:
     return Done({}, deliveries=(commands.replay_delivery(db, press.subject, **press.caller.by),))
 
 
-def _wish(press: ButtonPress) -> rebuilds.Wish:
+def _wish(press: ButtonPress) -> commands.RebuildRequest:
     """Read which cells to rebuild from a subject.
 
     It is ``release/cri-o/1.35.6`` for what failed of a release, ``stream/cri-o/1.35`` or ``branch/cri-o/f44``.
@@ -156,11 +156,11 @@ def _wish(press: ButtonPress) -> rebuilds.Wish:
         "stream": {"stream": name},
         "branch": {"branch": name},
     }
-    return rebuilds.Wish(family=family, strategy=press.form.get("strategy") or None, **known[kind])  # type: ignore[arg-type]
+    return commands.RebuildRequest(family=family, strategy=press.form.get("strategy") or None, **known[kind])  # type: ignore[arg-type]
 
 
 def _what_rebuild(press: ButtonPress) -> str:
-    found = rebuilds.preview_rebuild(press.context.db, press.context.catalog, _wish(press))
+    found = commands.preview_rebuild(press.context.db, press.context.catalog, _wish(press))
     ready = [f"{cell.package} {cell.version} on {cell.target}" for cell in found.cells if not cell.refusal]
     left = [f"{cell.package} on {cell.target}: {cell.refusal}" for cell in found.cells if cell.refusal]
     if not ready:
@@ -169,7 +169,7 @@ def _what_rebuild(press: ButtonPress) -> str:
 
 
 def _rebuild(press: ButtonPress, db: Database) -> Done:
-    done = rebuilds.request_rebuild(db, press.context.catalog, _wish(press), **press.caller.by)
+    done = commands.request_rebuild(db, press.context.catalog, _wish(press), **press.caller.by)
     return Done({}, builds=done.builds)
 
 

@@ -8,9 +8,8 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from service.logs.reader import Hits, Line
+from service.logs.reader import LINE_SHOWN, Hits, Line, shown
 from service.logs.store import LogGone
-from service.logs.text import LINE_SHOWN, shown
 from service.web.access.auth import page_needs
 from service.web.api.logs import ChrootLogs, chroot_logs, find_stored
 from service.web.base.context import context_of

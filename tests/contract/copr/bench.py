@@ -1,8 +1,9 @@
-"""COPR for the contract suite: the real adapter and client library against the sandbox's server."""
+"""The bench of COPR for the contract tests: the real adapter and client library against the sandbox's server."""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,12 @@ from service.domain.fedora import Branch
 from service.domain.planning import BuildTarget
 from service.domain.reports import BuildRef, Srpm
 from service.domain.states import ChrootState
-from workers.buildsystems import AdapterConfig, BuildSystem, connect
+from workers.buildsystems import AdapterConfig, connect
+from workers.buildsystems.copr.adapter import Copr
 
 X86, ARM = "fedora-44-x86_64", "fedora-44-aarch64"
 UPLOAD = "/api_3/build/create/upload"
+CONFIG = "[copr-cli]\nlogin = {login}\ntoken = {token}\ncopr_url = {url}\nencrypted = {encrypted}\n"
 FAST = {"connect_timeout": 2.0, "read_timeout": 1.5, "request_timeout": 5.0}
 
 
@@ -36,8 +39,23 @@ def srpm_at(path: Path) -> Srpm:
     return Srpm(path, path.name, hashlib.sha256(content).hexdigest(), len(content))
 
 
+def copr_at(
+    folder: Path,
+    url: str,
+    *,
+    login: str = "login",
+    token: str = "token",
+    encrypted: bool = False,
+    **options: object,
+) -> Copr:
+    """An adapter for another server, with short times; its configuration is ``copr-config`` in the folder."""
+    path = folder / "copr-config"
+    path.write_text(CONFIG.format(login=login, token=token, url=url, encrypted=encrypted))
+    return Copr(AdapterConfig(folder, {"config_file": path, **FAST, **options}))
+
+
 class CoprBench:
-    """The other side's levers that a contract test may pull. ``doubt`` outlives every request."""
+    """The sandbox's COPR, with the changes there that the contract tests need. ``doubt`` outlives every request."""
 
     spared = ChrootState.SUCCEEDED
 
@@ -50,11 +68,28 @@ class CoprBench:
         self.work = srpm_at(srpm)
         self.system = self.another()
 
-    def another(self) -> BuildSystem:
+    @classmethod
+    def fresh(cls, farm: Farm, srpm: Path, state_dir: Path, test: str, *chroots: str) -> CoprBench:
+        """A bench for one test: a project of its own, no faults, and only these chroots active."""
+        farm.clear_faults()
+        farm.clear_outcomes()
+        farm.only_chroots(*(chroots or (X86, ARM)))
+        return cls(farm, srpm, state_dir, f"p{abs(hash(test))}")
+
+    def another(self, **options: object) -> Copr:
         """A second adapter on the same machine."""
-        return connect(
-            "copr", AdapterConfig(self.state_dir, {"config_file": str(self.farm.copr_config), **FAST})
-        )
+        config = {"config_file": str(self.farm.copr_config), **FAST, **options}
+        system = connect("copr", AdapterConfig(self.state_dir, config))
+        assert isinstance(system, Copr)
+        return system
+
+    def write_login(self, account: Mapping[str, object]) -> None:
+        """Put an account's login and token into the configuration file."""
+        lines = []
+        for line in self.farm.copr_config.read_text().splitlines():
+            name = line.partition(" = ")[0]
+            lines.append(f"{name} = {account[name]}" if name in account and name != "expiration" else line)
+        self.farm.copr_config.write_text("\n".join(lines) + "\n")
 
     def secrets(self) -> list[str]:
         """What no text may ever hold."""

@@ -1,4 +1,4 @@
-"""COPR's own traps: each measured fault of the client or of what stands before the server, and its outcome."""
+"""Tests the COPR adapter against each measured fault of the client, of COPR, and of a proxy before it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import logging
 import multiprocessing
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sandbox.copr.create import clean_name
-from sandbox.testing import Farm
+from sandbox.copr.builds import clean_name
 from service.domain.reports import BuildRef, Srpm, SubmissionKey
-from tests.contract.copr.bench import ARM, FAST, UPLOAD, X86, CoprBench, copr_target, srpm_at
+from tests.contract.copr.bench import ARM, CONFIG, UPLOAD, X86, CoprBench, copr_at, copr_target, srpm_at
 from tests.contract.odd_server import Asked, DrippingServer, OddServer, Told
 from workers.buildsystems import (
     AdapterConfig,
@@ -35,34 +34,13 @@ pytestmark = pytest.mark.timeout(60)
 KEY = SubmissionKey("b7x0123456789ab")
 FENCE = {"newest_id": 0, "chroots": [X86], "dropped": {}}
 SECRET = "tokentokentokentoken"
-CONFIG = "[copr-cli]\nlogin = loginlogin\ntoken = {token}\ncopr_url = {url}\nencrypted = {encrypted}\n"
 IN_DOUBT = ["too_many", "too_many_html", "server_error", "bare_500", "bad_gateway", "unavailable",
             "unavailable_json", "gateway_timeout", "html_200", "no_content", "redirect", "missing", "conflict",
             "answer_lost", "dropped", "truncated", "wrong_length"]  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def farm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Farm]:
-    with Farm(tmp_path_factory.mktemp("farm"), publish="none") as running:
-        running.pause()
-        yield running
-
-
-@pytest.fixture
-def bench(farm: Farm, srpm: Path, tmp_path: Path, request: pytest.FixtureRequest) -> CoprBench:
-    farm.clear_faults()
-    farm.clear_outcomes()
-    farm.only_chroots(X86, ARM)
-    made = CoprBench(farm, srpm, tmp_path, f"p{abs(hash(request.node.nodeid))}")
-    made.fence = dict(made.system.open(made.target))
-    return made
-
-
-def adapter(tmp_path: Path, url: str, *, encrypted: bool = False, **options: object) -> Copr:
-    """An adapter for another server, with short times."""
-    path = tmp_path / "copr-config"
-    path.write_text(CONFIG.format(token=SECRET, url=url, encrypted=encrypted))
-    return Copr(AdapterConfig(tmp_path, {"config_file": path, **FAST, **options}))
+def adapter(tmp_path: Path, url: str, **options: object) -> Copr:
+    return copr_at(tmp_path, url, login="loginlogin", token=SECRET, **options)
 
 
 def submit(bench: CoprBench) -> BuildRef:
@@ -284,7 +262,7 @@ BROKEN = {
     "an unreadable line": f"[copr-cli]\nlogin = l\n{SECRET}\n",
     "no section": f"token = {SECRET}\n",
     "no token": "[copr-cli]\nlogin = loginlogin\ncopr_url = http://127.0.0.1:1\nencrypted = False\n",
-    "plain http": CONFIG.format(token=SECRET, url="http://127.0.0.1:1", encrypted=True),
+    "plain http": CONFIG.format(login="loginlogin", token=SECRET, url="http://127.0.0.1:1", encrypted=True),
     "no server": f"[copr-cli]\nlogin = loginlogin\ntoken = {SECRET}\n",
     "odd flag": f"[copr-cli]\nlogin = l\ntoken = {SECRET}\ncopr_url = https://a\nencrypted = {SECRET}\n",
     "odd percent": f"[copr-cli]\nlogin = l\ntoken = %({SECRET})s\ncopr_url = https://a\n",
@@ -331,14 +309,9 @@ def test_a_server_that_repeats_the_log_in_does_not_make_us_repeat_it(
 
 
 def test_a_renewed_token_is_used_without_a_restart(bench: CoprBench) -> None:
-    old = bench.farm.copr_config.read_text()
     renewed = bench.farm.account("packbot")
     assert not bench.system.health().ok
-    lines = [
-        f"{key} = {renewed[key]}" if (key := line.split(" = ")[0]) in ("login", "token") else line
-        for line in old.splitlines()
-    ]
-    bench.farm.copr_config.write_text("\n".join(lines) + "\n")
+    bench.write_login(renewed)
     health = bench.system.health()
     assert health.ok and health.text == "packbot" and health.at.tzinfo
 

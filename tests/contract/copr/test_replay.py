@@ -1,4 +1,4 @@
-"""The requests that our adapter sends are those that were captured: method, path, query, headers, body."""
+"""Tests that our adapter sends the captured requests: method, path, query, headers, body."""
 
 from __future__ import annotations
 
@@ -11,10 +11,8 @@ from urllib.parse import parse_qsl, urlsplit
 import pytest
 
 from service.domain.reports import BuildRef, BuildReport, SubmissionKey
-from tests.contract.copr.bench import FAST, copr_target, srpm_at
+from tests.contract.copr.bench import copr_at, copr_target, srpm_at
 from tests.contract.odd_server import Asked, OddServer, Told
-from workers.buildsystems import AdapterConfig
-from workers.buildsystems.copr.adapter import Copr
 
 pytestmark = pytest.mark.timeout(60)
 PAIRS = {
@@ -34,11 +32,7 @@ class Captured:
     def __init__(self, tmp_path: Path, *numbers: int) -> None:
         self.left = [PAIRS[number] for number in numbers]
         self.server = OddServer(self.answer)
-        path = tmp_path / "copr-config"
-        path.write_text(
-            f"[copr-cli]\nlogin = login\ntoken = token\ncopr_url = {self.server.url}\nencrypted = False\n"
-        )
-        self.system = Copr(AdapterConfig(tmp_path, {"config_file": path, **FAST}))
+        self.system = copr_at(tmp_path, self.server.url)
 
     def answer(self, asked: Asked) -> Told:
         if not self.left:

@@ -1,9 +1,9 @@
-"""COPR's builds in our words: every captured state, the order of a life, odd rows, and polls of many builds."""
+"""Tests how COPR's builds become reports: every captured state, their order, odd rows, and polls of many builds."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,15 +12,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sandbox.testing import Farm
 from service.domain.reports import BuildRef, BuildReport, PollProblem, SubmissionKey
 from service.domain.states import ENDED_CHROOT, BuildState, ChrootState, rollup
-from tests.contract.copr.bench import ARM, FAST, X86, CoprBench
+from tests.contract.copr.bench import ARM, X86, CoprBench, copr_at
 from tests.contract.odd_server import Asked, OddServer, Told
-from workers.buildsystems import AdapterConfig, BuildSystemUnavailable
-from workers.buildsystems.copr.adapter import Copr
-from workers.buildsystems.copr.reports import asks_chroots, asks_source, report
-from workers.buildsystems.copr.states import BUILD_STATES, CHROOT_STATES
+from workers.buildsystems import BuildSystemUnavailable
+from workers.buildsystems.copr.reports import (
+    BUILD_STATES,
+    CHROOT_STATES,
+    needs_chroots,
+    needs_source_step,
+    report,
+)
 
 pytestmark = pytest.mark.timeout(60)
 PAIRS = {
@@ -102,7 +105,9 @@ def test_a_failed_source_step_ends_builds_with_and_without_chroots() -> None:
 def test_a_failed_import_is_told_from_a_failed_source_step() -> None:
     assert "import" in told(92, 93).reason
     assert "import" in told(92, 93, {"state": "failed", "result_url": None}).reason
-    assert asks_source(PAIRS[92], PAIRS[93]["items"]) and not asks_source(PAIRS[84], PAIRS[85]["items"])
+    assert needs_source_step(PAIRS[92], PAIRS[93]["items"]) and not needs_source_step(
+        PAIRS[84], PAIRS[85]["items"]
+    )
 
 
 def test_one_chroot_that_was_not_imported_leaves_the_others_alone() -> None:
@@ -187,31 +192,14 @@ FIELDS = ["state", "chroots", "started_on", "source_package", "repo_url", "proje
     st.none() | st.dictionaries(st.sampled_from(["state", "result_url"]), ODD),
 )
 def test_no_answer_breaks_a_poll(build: Any, chroots: Any, source: Any) -> None:
-    asks_chroots(build)
-    asks_source(build, chroots or [])
+    needs_chroots(build)
+    needs_source_step(build, chroots or [])
     answer = report(REF, build, chroots, source)
     if isinstance(answer, PollProblem):
         assert answer.reason and not answer.vanished
     elif answer.ended:
         assert BuildState(answer.ended) and answer.reason
         assert all(one.state in ENDED_CHROOT for one in answer.chroots)
-
-
-@pytest.fixture(scope="module")
-def farm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Farm]:
-    with Farm(tmp_path_factory.mktemp("farm"), publish="none") as running:
-        running.pause()
-        yield running
-
-
-@pytest.fixture
-def bench(farm: Farm, srpm: Path, tmp_path: Path, request: pytest.FixtureRequest) -> CoprBench:
-    farm.clear_faults()
-    farm.clear_outcomes()
-    farm.only_chroots(X86, ARM)
-    made = CoprBench(farm, srpm, tmp_path, f"p{abs(hash(request.node.nodeid))}")
-    made.fence = dict(made.system.open(made.target))
-    return made
 
 
 def submit(bench: CoprBench, number: int = 0) -> BuildRef:
@@ -293,14 +281,12 @@ def test_states_that_jump_are_told_as_they_are(bench: CoprBench) -> None:
 
 
 def test_a_pending_build_that_has_begun_tells_its_finished_chroots() -> None:
-    assert not asks_chroots(PAIRS[78]) and asks_chroots({**PAIRS[78], "started_on": 1795418065})
+    assert not needs_chroots(PAIRS[78]) and needs_chroots({**PAIRS[78], "started_on": 1795418065})
 
 
 def with_server(tmp_path: Path, answer: Callable[[Asked], Told], refs: list[BuildRef]) -> tuple[Any, int]:
     with OddServer(answer) as server:
-        path = tmp_path / "copr-config"
-        path.write_text(f"[copr-cli]\nlogin = l\ntoken = t\ncopr_url = {server.url}\nencrypted = False\n")
-        answers = Copr(AdapterConfig(tmp_path, {"config_file": path, **FAST})).poll(refs)
+        answers = copr_at(tmp_path, server.url).poll(refs)
         return answers, len(server.asked)
 
 

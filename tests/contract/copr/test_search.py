@@ -1,4 +1,4 @@
-"""Finding uploads again at COPR, and making projects ready: lists that shift, races, rights, closed chroots."""
+"""Tests the search for uploads at COPR and the making of projects: shifting lists, races, rights, closed chroots."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import multiprocessing
 import shutil
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +14,9 @@ import pytest
 
 from sandbox.testing import Farm
 from service.domain.reports import SubmissionKey
-from tests.contract.copr.bench import ARM, FAST, X86, CoprBench, copr_target
+from tests.contract.copr.bench import ARM, FAST, X86, CoprBench, copr_at, copr_target
 from tests.contract.odd_server import Asked, OddServer, Told
-from workers.buildsystems import (
-    AdapterConfig,
-    BuildSystemUnavailable,
-    NeedsPerson,
-    SubmissionRefused,
-)
-from workers.buildsystems.copr.adapter import Copr
+from workers.buildsystems import BuildSystemUnavailable, NeedsPerson, SubmissionRefused
 
 pytestmark = pytest.mark.timeout(60)
 KEY = SubmissionKey("b7x0123456789ab")
@@ -32,18 +25,10 @@ RAWHIDE = "fedora-rawhide-x86_64"
 LIST, EDIT, ADD = "/api_3/build/list", "/api_3/project/edit/*", "/api_3/project/add/*"
 
 
-@pytest.fixture(scope="module")
-def farm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Farm]:
-    with Farm(tmp_path_factory.mktemp("farm"), publish="none") as running:
-        running.pause()
-        yield running
-
-
 @pytest.fixture
-def bench(farm: Farm, srpm: Path, tmp_path: Path, request: pytest.FixtureRequest) -> CoprBench:
-    farm.clear_faults()
-    farm.only_chroots(X86, ARM, RAWHIDE)
-    return CoprBench(farm, srpm, tmp_path, f"p{abs(hash(request.node.nodeid))}")
+def bench(module_farm: Farm, srpm: Path, tmp_path: Path, request: pytest.FixtureRequest) -> CoprBench:
+    """A project of this test's own that is not made yet."""
+    return CoprBench.fresh(module_farm, srpm, tmp_path, request.node.nodeid, X86, ARM, RAWHIDE)
 
 
 def submit(bench: CoprBench) -> str:
@@ -102,11 +87,7 @@ class Listing:
         self.before_page: dict[int, Any] = {}
         self.pages = 0
         self.server = OddServer(self.answer)
-        path = tmp_path / "copr-config"
-        path.write_text(
-            f"[copr-cli]\nlogin = l\ntoken = t\ncopr_url = {self.server.url}\nencrypted = False\n"
-        )
-        self.system = Copr(AdapterConfig(tmp_path, {"config_file": path, **FAST}))
+        self.system = copr_at(tmp_path, self.server.url)
 
     def answer(self, asked: Asked) -> Told:
         query = dict(asked.query)
@@ -284,15 +265,7 @@ def test_a_form_error_of_the_project_refuses(bench: CoprBench) -> None:
 def test_a_group_that_is_missing_needs_a_person(bench: CoprBench) -> None:
     with pytest.raises(NeedsPerson, match="cannot be set up"):
         bench.system.open(copr_target("@nobody/demo"))
-    text = bench.farm.copr_config.read_text()
-    login = bench.farm.account("packbot", "@containers")
-    fresh = [
-        f"{name} = {login[name]}"
-        if (name := line.partition(" = ")[0]) in login and name != "expiration"
-        else line
-        for line in text.splitlines()
-    ]
-    bench.farm.copr_config.write_text("\n".join(fresh) + "\n")
+    bench.write_login(bench.farm.account("packbot", "@containers"))
     target = copr_target(f"@containers/{bench.target.project.partition('/')[2]}")
     ref = bench.system.submit(bench.work, target, KEY, bench.system.open(target))
     assert bench.system.poll([ref])[ref].vendor_state == "pending"
@@ -301,14 +274,11 @@ def test_a_group_that_is_missing_needs_a_person(bench: CoprBench) -> None:
 def test_workers_that_want_different_chroots_all_get_them(bench: CoprBench) -> None:
     names = [X86, ARM, RAWHIDE]
 
-    def open_one(name: str, state_dir: Path) -> None:
-        config = {"config_file": str(bench.farm.copr_config), **FAST}
-        Copr(AdapterConfig(state_dir, config)).open(copr_target(bench.target.project, name))
+    def open_one(name: str) -> None:
+        bench.another().open(copr_target(bench.target.project, name))
 
     context = multiprocessing.get_context("fork")
-    processes = [
-        context.Process(target=open_one, args=(name, bench.state_dir), daemon=True) for name in names * 2
-    ]
+    processes = [context.Process(target=open_one, args=(name,), daemon=True) for name in names * 2]
     for process in processes:
         process.start()
     for process in processes:
@@ -318,8 +288,7 @@ def test_workers_that_want_different_chroots_all_get_them(bench: CoprBench) -> N
 
 
 def test_a_lock_that_is_never_released_ends_in_words(bench: CoprBench) -> None:
-    config = {"config_file": str(bench.farm.copr_config), **FAST, "setup_timeout": 0.6}
-    system = Copr(AdapterConfig(bench.state_dir, config))
+    system = bench.another(setup_timeout=0.6)
     system.open(bench.target)
     (lock,) = (bench.state_dir / "locks").iterdir()
     bench.farm.only_chroots(X86, ARM, RAWHIDE)

@@ -1,4 +1,4 @@
-"""The port to a forge at the sandbox's Pagure and Forgejo, from the same test functions, through the real ogr."""
+"""Tests the port to a forge at the sandbox's Pagure and Forgejo with the same functions, through the real ogr."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ import pytest
 
 from sandbox.forge.dist_git import DistGit
 from sandbox.testing import Farm
-from service.domain.pull_requests import ForgeKind, ForgePolicy, PullRequest, PullState
+from service.domain.distgit import ForgeKind, ForgePolicy, PullRequest, PullState
 from tests.servers import free_port
 from workers.distgit.git import Author, BranchMoved, Credential, GitTrouble, Repository, remote_branches
 from workers.forges import (
@@ -294,7 +294,7 @@ def test_what_a_forge_says_of_a_pull_request_is_cut_to_what_it_can_be() -> None:
         raw = SimpleNamespace(
             id=1, url="http://x\ny", status=merged, merge_commit_sha=merge, closed_by="m\n" * 99
         )
-        return forge._frozen(raw)
+        return forge._read(raw)
 
     assert (
         seen("--output=/x")

@@ -1,4 +1,4 @@
-"""Uploads to a lookaside cache that wants to know who comes; with real tickets: test_koji_kerberos.py."""
+"""Tests uploads to a lookaside cache that asks for a log-in; with real tickets: koji/test_kerberos.py."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""Koji for the contract suite: the real adapter and client library against the sandbox's hub, or any real one."""
+"""The bench of Koji for the contract tests: the real adapter against the sandbox's hub, or against any real one."""
 
 from __future__ import annotations
 
+import itertools
 import os
 import time
 from collections.abc import Mapping
@@ -13,12 +14,16 @@ import pytest
 from sandbox.testing import Farm
 from service.domain.fedora import Branch
 from service.domain.planning import BuildTarget
-from service.domain.reports import BuildRef, ScmCommit, Srpm
+from service.domain.reports import BuildRef, BuildReport, ScmCommit, Srpm
 from service.domain.states import ChrootState
 from tests.contract.copr.bench import srpm_at
 from workers.buildsystems import AdapterConfig, BuildSystem, connect
+from workers.buildsystems.koji.adapter import Koji
 
 X86, ARM = "fedora-44-x86_64", "fedora-44-aarch64"
+REPOSITORY = "https://src.example/rpms/cri-o1.34"
+CANDIDATE, TESTING = "f44-updates-candidate", "f44-updates-testing"
+_numbers = itertools.count(1)
 FAST: Mapping[str, object] = {"call_timeout": 2.0, "build_timeout": 1.5, "login_timeout": 2.0}
 REAL_URL = os.environ.get("CRYOPACK_TEST_KOJI_URL", "")
 REAL_WAIT = 1800.0
@@ -57,8 +62,40 @@ def without_topurl(farm: Farm, folder: Path) -> Path:
     return path
 
 
+def adapter(farm: Farm, state_dir: Path, **changes: object) -> Koji:
+    """An adapter for the sandbox's hub."""
+    system = connect("koji", AdapterConfig(state_dir, sandbox_options(farm, **changes)))
+    assert isinstance(system, Koji)
+    return system
+
+
+def reset(farm: Farm) -> Farm:
+    """The farm as it was begun, but for its tasks and builds: no faults, the newest hub, the target open."""
+    farm.clear_faults()
+    farm.koji.clear_outcomes()
+    farm.koji.play("1.35.3")
+    farm.koji.outage("")
+    farm.koji.target("f44-candidate", "f44-build", CANDIDATE, "x86_64 aarch64")
+    return farm
+
+
+def fresh_commit(farm: Farm) -> ScmCommit:
+    """A commit that builds into a name-version-release of its own."""
+    number = next(_numbers)
+    commit, nvr = f"{number:040x}", f"cri-o1.34-1.34.{number}-1.fc44"
+    farm.koji.source(f"git+{REPOSITORY}#{commit}", nvr)
+    return ScmCommit(REPOSITORY, commit, nvr)
+
+
+def report_of(system: BuildSystem, ref: BuildRef) -> BuildReport:
+    """What polling tells of a build that can be read."""
+    told = system.poll([ref])[ref]
+    assert isinstance(told, BuildReport), told
+    return told
+
+
 class KojiBench:
-    """The other side's levers that a contract test may pull. The fence makes every doubt end at once."""
+    """The sandbox's hub, with the changes there that the contract tests need. The fence ends every doubt at once."""
 
     spared = ChrootState.CANCELED
     doubt: Mapping[str, float] = {}
@@ -75,7 +112,7 @@ class KojiBench:
 
     def another(self) -> BuildSystem:
         """A second adapter on the same machine."""
-        return connect("koji", AdapterConfig(self.state_dir, sandbox_options(self.farm)))
+        return adapter(self.farm, self.state_dir)
 
     def secrets(self) -> list[str]:
         """What no text may ever hold."""
@@ -116,7 +153,7 @@ class KojiBench:
 
     def close_chroots(self) -> None:
         """The target is gone."""
-        self.farm.koji.target("f44-candidate", "f44-build", "f44-updates-candidate", "s390x")
+        self.farm.koji.target("f44-candidate", "f44-build", CANDIDATE, "s390x")
 
     def vanished(self) -> BuildRef:
         """A build that the other side does not know."""
@@ -126,7 +163,7 @@ class KojiBench:
 class RealKojiBench:
     """A hub that somebody else runs: CRYOPACK_TEST_KOJI_URL, its …_USER, …_PASSWORD, …_TARGET and …_CHROOTS.
 
-    Tests that pull a lever which a real hub does not have are skipped.
+    Tests that need a change which a real hub does not offer are skipped.
     """
 
     spared = ChrootState.CANCELED
@@ -179,4 +216,4 @@ class RealKojiBench:
         return BuildRef("koji", self.target.project, "2000000000")
 
     def __getattr__(self, name: str) -> Any:
-        pytest.skip(f"a real hub has no lever '{name}'")
+        pytest.skip(f"a real hub does not offer '{name}'")

@@ -1,4 +1,4 @@
-"""A key distribution centre of our own: MIT's, on a port of loopback, with a realm, folders and files of its own."""
+"""Starts MIT's key distribution centre (KDC) on a port of loopback, with a realm, folders and files of its own."""
 
 from __future__ import annotations
 

@@ -1,10 +1,9 @@
-"""The Koji adapter: log-ins, what it refuses before it submits, what a failed submission means, what it never does."""
+"""Tests the Koji adapter: log-ins, refusals before a submission, and what a failed submission means."""
 
 from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,11 +13,9 @@ import pytest
 
 from sandbox.testing import Farm
 from service.domain.reports import BuildRef, BuildReport, ScmCommit, Srpm, SubmissionKey
-from tests.contract.copr.bench import srpm_at
-from tests.contract.koji.bench import X86, koji_target, sandbox_options
+from tests.contract.koji.bench import X86, adapter, koji_target
 from tests.contract.koji.tls_front import Front, make_certificate
 from workers.buildsystems import (
-    AdapterConfig,
     BuildSystem,
     BuildSystemError,
     BuildSystemUnavailable,
@@ -26,39 +23,12 @@ from workers.buildsystems import (
     NeedsPerson,
     SubmissionRefused,
     SubmissionUnknown,
-    connect,
 )
 from workers.buildsystems.koji.adapter import Koji
 
 pytestmark = pytest.mark.timeout(60)
 KEY = SubmissionKey("b7x0123456789ab")
 TARGET = koji_target()
-
-
-@pytest.fixture(scope="module")
-def module_farm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Farm]:
-    with Farm(tmp_path_factory.mktemp("farm"), publish="none") as running:
-        running.pause()
-        yield running
-
-
-@pytest.fixture
-def farm(module_farm: Farm) -> Farm:
-    module_farm.clear_faults()
-    module_farm.koji.clear_outcomes()
-    module_farm.koji.play("1.35.3")
-    module_farm.koji.outage("")
-    module_farm.koji.target("f44-candidate", "f44-build", "f44-updates-candidate", "x86_64 aarch64")
-    return module_farm
-
-
-@pytest.fixture
-def work(srpm: Path) -> Srpm:
-    return srpm_at(srpm)
-
-
-def adapter(farm: Farm, state: Path, **changes: object) -> BuildSystem:
-    return connect("koji", AdapterConfig(state, sandbox_options(farm, **changes)))
 
 
 def submit(

@@ -1,4 +1,4 @@
-"""What a commit of dist-git is called at the sandbox's hub: its own spec says it, or the source step fails."""
+"""Tests the NVR that a commit of dist-git gets at the sandbox's hub, or the failure of its source step."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from sandbox.forge.dist_git import DistGit, run_git
-from sandbox.koji.commits import NoSource, read_commit
+from sandbox.koji.sources import NoSource, read_commit
 
 PACKAGE, BRANCH = "cri-o1.35", "f44"
 SPEC = f"{PACKAGE}.spec"

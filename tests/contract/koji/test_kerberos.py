@@ -1,4 +1,4 @@
-"""Log-in at the hub by Kerberos, with a real KDC, real tickets, and a front that verifies them as Apache does.
+"""Tests the log-in at the hub by Kerberos: a real KDC, real tickets, and a front that verifies them as Apache does.
 
 It needs the extra ``kerberos``, which has to be compiled, and MIT's KDC; without them it is skipped. How it was run,
 and with which versions: docs/kerberos.md.
@@ -35,13 +35,6 @@ pytestmark = [
 ]
 PRINCIPAL = f"packbot@{REALM}"
 TARGET = koji_target()
-
-
-@pytest.fixture(scope="module")
-def farm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Farm]:
-    with Farm(tmp_path_factory.mktemp("farm"), publish="none") as running:
-        running.pause()
-        yield running
 
 
 @pytest.fixture(scope="module")

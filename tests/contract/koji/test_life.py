@@ -1,15 +1,14 @@
-"""Tasks of the sandbox hub live as the real hub's tasks were seen to, step by step."""
+"""Tests that tasks of the sandbox hub change as the captured tasks of a real hub did, step by step."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from sandbox.koji.files import relative_folder
+from sandbox.koji.outputs import relative_folder
 from sandbox.testing import Farm
 from tests.contract.conftest import make_srpm
 from tests.contract.koji.replay import PAYLOADS, Replay, masked
@@ -123,18 +122,11 @@ def comparable(line: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def farm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Farm]:
-    with Farm(tmp_path_factory.mktemp("life"), publish="none") as running:
-        running.pause()
-        yield running
-
-
-@pytest.fixture(scope="module")
-def seen(farm: Farm, tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[tuple[Any, Any]]]:
+def seen(module_farm: Farm, tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[tuple[Any, Any]]]:
     srpm = make_srpm(tmp_path_factory.mktemp("versioned"), "cri-o1.32", version="1.32.1")
     found: dict[str, list[tuple[Any, Any]]] = {}
     for scenario in SCENARIOS:
-        life = Life(farm, srpm, scenario)
+        life = Life(module_farm, srpm, scenario)
         found[scenario] = []
         for line in life.lines:
             life.go_on(line["after"])

@@ -1,8 +1,7 @@
-"""The sandbox hub answers the captured calls as the real hub did, and its tasks live as real ones were seen to."""
+"""Tests that the sandbox hub answers the captured calls as the real hub did."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -110,11 +109,9 @@ def logs_tags_and_late_failures(r: Replay) -> None:
 
 
 @pytest.fixture(scope="module")
-def farm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Farm]:
-    with Farm(tmp_path_factory.mktemp("koji"), publish="none") as running:
-        running.pause()
-        running.koji.user("other", password="otherpw")
-        yield running
+def farm(module_farm: Farm) -> Farm:
+    module_farm.koji.user("other", password="otherpw")
+    return module_farm
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""What Koji's tasks mean in our words: total tables, states that go back, ends that are not the package's fault."""
+"""Tests how Koji's tasks become reports: complete tables of states, restarts, ends not by the package's fault."""
 
 from __future__ import annotations
 
@@ -12,9 +12,18 @@ import requests
 
 from service.domain.reports import BuildRef, BuildReport, PollProblem
 from service.domain.states import BuildState, ChrootState, rollup
-from workers.buildsystems.koji.reports import CHROOTS, Links, Verdict, judge_failure, report
-from workers.buildsystems.koji.states import BUILD_STATES, CHROOT_STATES, TASK_STATES, Task
-from workers.buildsystems.koji.trouble import KINDS, Kind, trouble_of
+from workers.buildsystems.koji.client import KIND_OF_FAULT, Kind, trouble_of
+from workers.buildsystems.koji.reports import (
+    BUILD_STATES,
+    CHROOT_STATES,
+    CHROOTS,
+    TASK_STATES,
+    Links,
+    Task,
+    Verdict,
+    judge_failure,
+    report,
+)
 
 REF = BuildRef("koji", "fedora", "139")
 LINKS = Links("https://koji.example/koji", "https://files.example")
@@ -88,7 +97,7 @@ def test_every_fault_class_of_the_client_is_told_apart() -> None:
     assert trouble_of(requests.exceptions.ConnectTimeout(), ()).kind is Kind.NOT_SENT
     assert trouble_of(koji.AuthError("Invalid session or bad credentials"), ()).kind is Kind.CLOSED
     assert trouble_of(koji.AuthError("invalid username or password"), ()).kind is Kind.LOGIN
-    assert set(KINDS) <= {1, *classes}
+    assert set(KIND_OF_FAULT) <= {1, *classes}
 
 
 @pytest.mark.parametrize(

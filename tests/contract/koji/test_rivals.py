@@ -1,40 +1,25 @@
-"""Somebody else wants the same name-version-release: before us, at the same time, from the same commit or another."""
+"""Tests builds of somebody else with our NVR: before us or at the same time, from the same commit or another."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from sandbox.testing import Farm
-from service.domain.reports import BuildRef, BuildReport, ScmCommit, SubmissionKey
+from service.domain.reports import BuildRef, ScmCommit, SubmissionKey
 from service.domain.states import ChrootState
-from tests.contract.koji.bench import ARM, X86, koji_target, sandbox_options
-from workers.buildsystems import AdapterConfig, BuildSystem, NameTaken, connect
-from workers.buildsystems.koji.scm import same_source
+from tests.contract.koji.bench import ARM, REPOSITORY, X86, adapter, koji_target, report_of
+from workers.buildsystems import BuildSystem, NameTaken
+from workers.buildsystems.koji.nvr import same_source
 
 pytestmark = pytest.mark.timeout(60)
-OURS = "https://src.example/rpms/cri-o1.34"
 # As fedpkg and the web pages of the forge write it.
-THEIRS = f"{OURS}.git"
+THEIRS = f"{REPOSITORY}.git"
 TARGET = koji_target(scratch=False)
 COMPLETE = 1
 _numbers = iter(range(1, 100))
-
-
-@pytest.fixture(scope="module")
-def farm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Farm]:
-    with Farm(tmp_path_factory.mktemp("farm"), publish="none") as running:
-        running.pause()
-        yield running
-
-
-@pytest.fixture
-def system(farm: Farm, tmp_path: Path) -> BuildSystem:
-    farm.clear_faults()
-    return connect("koji", AdapterConfig(tmp_path, sandbox_options(farm)))
 
 
 @pytest.fixture
@@ -42,8 +27,7 @@ def rival(farm: Farm, tmp_path: Path) -> BuildSystem:
     """A maintainer with an account of their own."""
     password = tmp_path / "password"
     password.write_text(str(farm.koji.user("maintainer")["password"]))
-    options = sandbox_options(farm, user="maintainer", password_file=str(password))
-    return connect("koji", AdapterConfig(tmp_path, options))
+    return adapter(farm, tmp_path, user="maintainer", password_file=str(password))
 
 
 class Race:
@@ -54,7 +38,7 @@ class Race:
         self.nvr = f"cri-o1.34-1.34.{self.number}-1.fc44"
         commit = f"{self.number:040x}"
         # dist-git counts releases by itself, so what the name will be is not known before.
-        self.ours = ScmCommit(OURS, commit)
+        self.ours = ScmCommit(REPOSITORY, commit)
         self.theirs = ScmCommit(THEIRS, commit if same else f"{self.number + 1000:040x}")
         for work in (self.ours, self.theirs):
             farm.koji.source(f"git+{work.url}#{work.commit}", self.nvr)
@@ -63,12 +47,6 @@ class Race:
 def submit(system: BuildSystem, work: ScmCommit) -> BuildRef:
     ref = system.submit(work, TARGET, SubmissionKey.fresh(next(_numbers)), system.open(TARGET))
     return replace(ref, chroots=TARGET.chroots)
-
-
-def poll(system: BuildSystem, ref: BuildRef) -> BuildReport:
-    told = system.poll([ref])[ref]
-    assert isinstance(told, BuildReport), told
-    return told
 
 
 def step(farm: Farm, ref: BuildRef, count: int) -> None:
@@ -84,14 +62,14 @@ def test_the_same_commit_that_is_there_first_is_followed_instead(
     # 10 steps: they are building; 30: they are done.
     step(farm, theirs, ahead)
     step(farm, ours, 10)
-    told = poll(system, ours)
+    told = report_of(system, ours)
     assert told.instead is not None and told.instead.external_id == theirs.external_id
     assert (told.ended, told.chroots) == ("running", ()) and "same commit" in told.reason
     assert told.instead.web_url.endswith(f"taskID={theirs.external_id}")
     if ahead == 10:
-        assert poll(system, told.instead).ended == ""
+        assert report_of(system, told.instead).ended == ""
     step(farm, theirs, 30)
-    end = poll(system, told.instead)
+    end = report_of(system, told.instead)
     assert end.ended == "succeeded" and end.nvr == race.nvr and end.tagged
     # Their task says nothing of chroots; ours are told all the same.
     assert {one.chroot: one.state for one in end.chroots} == {
@@ -110,8 +88,8 @@ def test_one_that_fails_after_we_gave_way_fails_for_both(
     farm.koji.set_outcome("x86_64")
     step(farm, theirs, 30)
     farm.koji.clear_outcomes()
-    followed = poll(system, ours).instead
-    assert followed is not None and poll(system, followed).ended == "failed"
+    followed = report_of(system, ours).instead
+    assert followed is not None and report_of(system, followed).ended == "failed"
 
 
 @pytest.mark.parametrize("ahead", [10, 30])
@@ -122,7 +100,7 @@ def test_another_commit_under_the_name_is_told_and_not_the_packages_fault(
     theirs, ours = submit(rival, race.theirs), submit(system, race.ours)
     step(farm, theirs, ahead)
     step(farm, ours, 10)
-    told = poll(system, ours)
+    told = report_of(system, ours)
     assert told.ended == "errored" and told.instead is None
     assert "raise the release" in told.reason
     assert f"task {theirs.external_id} has it, made from git+{THEIRS}#{race.theirs.commit}" in told.reason
@@ -133,7 +111,7 @@ def test_an_imported_build_has_the_name(farm: Farm, system: BuildSystem) -> None
     ours = submit(system, race.ours)
     farm.koji.build(race.nvr, COMPLETE, source=f"git+{race.ours.url}#{race.ours.commit}")
     step(farm, ours, 10)
-    told = poll(system, ours)
+    told = report_of(system, ours)
     assert told.ended == "errored" and "an imported build has it" in told.reason
 
 
@@ -145,7 +123,7 @@ def test_a_winner_that_the_hub_does_not_know_proves_nothing(
     step(farm, theirs, 10)
     step(farm, ours, 10)
     farm.koji.forget(int(theirs.external_id))
-    told = poll(system, ours)
+    told = report_of(system, ours)
     # A task that nobody knows proves nothing about its source.
     assert told.ended == "errored" and "name-version-release is taken" in told.reason
 

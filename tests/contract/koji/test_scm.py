@@ -1,8 +1,8 @@
-"""Real builds from dist-git: what success means, and what a name-version-release that exists already means."""
+"""Tests real builds from dist-git: what success means, and what an NVR that exists already means."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -11,64 +11,39 @@ import pytest
 
 from sandbox.forge.dist_git import DistGit, run_git
 from sandbox.testing import Farm
-from service.domain.reports import BuildRef, BuildReport, PollProblem, ResultPlace, ScmCommit, SubmissionKey
-from tests.contract.koji.bench import koji_target, sandbox_options, without_topurl
+from service.domain.reports import BuildRef, PollProblem, ResultPlace, ScmCommit, SubmissionKey
+from tests.contract.koji.bench import (
+    CANDIDATE,
+    REPOSITORY,
+    TESTING,
+    adapter,
+    fresh_commit,
+    koji_target,
+    report_of,
+    without_topurl,
+)
 from tests.servers import NO_TLS
 from workers.buildsystems import (
-    AdapterConfig,
     BuildSystem,
     BuildSystemUnavailable,
     BuildVanished,
     KeepsOutput,
     NeedsPerson,
     SubmissionRefused,
-    connect,
 )
-from workers.buildsystems.koji import results as koji_results
+from workers.buildsystems.koji import queries
 
 pytestmark = pytest.mark.timeout(60)
-REPOSITORY = "https://src.example/rpms/cri-o1.34"
 TARGET = koji_target(scratch=False)
-CANDIDATE, TESTING, STABLE = "f44-updates-candidate", "f44-updates-testing", "f44-updates"
 BUILDING, COMPLETE, DELETED, FAILED, CANCELED = range(5)
 
 
-@pytest.fixture(scope="module")
-def farm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Farm]:
-    with Farm(tmp_path_factory.mktemp("farm"), publish="none") as running:
-        running.pause()
-        yield running
-
-
-@pytest.fixture
-def system(farm: Farm, tmp_path: Path) -> BuildSystem:
-    farm.clear_faults()
-    farm.koji.clear_outcomes()
-    farm.koji.target("f44-candidate", "f44-build", CANDIDATE, "x86_64 aarch64")
-    return connect("koji", AdapterConfig(tmp_path, sandbox_options(farm)))
-
-
-_counter = iter(range(1, 1000))
-
-
-def commit(farm: Farm) -> ScmCommit:
-    """A fresh commit that builds into a name-version-release of its own."""
-    number = next(_counter)
-    digest = f"{number:040x}"
-    nvr = f"cri-o1.34-1.34.{number}-1.fc44"
-    farm.koji.source(f"git+{REPOSITORY}#{digest}", nvr)
-    return ScmCommit(REPOSITORY, digest, nvr)
+_keys = itertools.count(1)
 
 
 def submit(system: BuildSystem, work: ScmCommit, target: Any = TARGET) -> BuildRef:
-    key = SubmissionKey.fresh(next(_counter))
+    key = SubmissionKey.fresh(next(_keys))
     return system.submit(work, target, key, system.open(target))
-
-
-def poll(system: BuildSystem, ref: BuildRef) -> BuildReport:
-    told = system.poll([ref])[ref]
-    assert isinstance(told, BuildReport), told
-    return told
 
 
 def problem(system: BuildSystem, ref: BuildRef) -> PollProblem:
@@ -78,29 +53,29 @@ def problem(system: BuildSystem, ref: BuildRef) -> PollProblem:
 
 
 def test_success_is_closed_complete_ours_and_tagged(farm: Farm, system: BuildSystem) -> None:
-    work = commit(farm)
+    work = fresh_commit(farm)
     ref = submit(system, work)
     assert farm.koji.tasks()[-1]["request"][:2] == [f"git+{REPOSITORY}#{work.commit}", "f44-candidate"]
     assert "scratch" not in farm.koji.tasks()[-1]["request"][2]
     seen, names = [], []
     for _ in range(25):
-        told = poll(system, ref)
+        told = report_of(system, ref)
         seen.append(told.ended)
         names.append(told.nvr)
         farm.koji.step(int(ref.external_id))
     assert seen[-1] == "succeeded" and "succeeded" not in seen[:20]
-    assert poll(system, ref).facts["tags"] == CANDIDATE
+    assert report_of(system, ref).facts["tags"] == CANDIDATE
     learned = names.index(work.nvr)
     assert seen[learned] == "" and set(names[:learned]) == {""} and set(names[learned:]) == {work.nvr}
 
 
 def test_a_build_that_stays_has_its_rpms_where_the_hub_keeps_them(farm: Farm, system: BuildSystem) -> None:
     """Its task's own files are purged after some days; these are not."""
-    work = commit(farm)
+    work = fresh_commit(farm)
     ref = submit(system, work)
     farm.koji.step(int(ref.external_id), 30)
     found = {}
-    for one in poll(system, ref).chroots:
+    for one in report_of(system, ref).chroots:
         place = ResultPlace(ref, one.chroot, one.result_url, one.log_url)
         (found[one.chroot],) = system.rpm_addresses(place)
     name, version, release = work.nvr.rsplit("-", 2)
@@ -117,41 +92,41 @@ def test_a_build_that_stays_has_its_rpms_where_the_hub_keeps_them(farm: Farm, sy
 
 
 def test_a_tag_that_has_moved_on_is_still_in_the_history(farm: Farm, system: BuildSystem) -> None:
-    work = commit(farm)
+    work = fresh_commit(farm)
     ref = submit(system, work)
     farm.koji.step(int(ref.external_id), 30)
     farm.koji.move(work.nvr, TESTING, CANDIDATE)
-    assert (poll(system, ref).ended, poll(system, ref).facts["tags"]) == ("succeeded", TESTING)
+    assert (report_of(system, ref).ended, report_of(system, ref).facts["tags"]) == ("succeeded", TESTING)
 
 
 def test_a_failed_tag_step_fails_the_build_and_no_chroot(farm: Farm, system: BuildSystem) -> None:
     farm.koji.set_outcome("tag", code=1003, text="tag f44-updates-candidate is locked")
-    ref = submit(system, commit(farm))
+    ref = submit(system, fresh_commit(farm))
     farm.koji.step(int(ref.external_id), 30)
-    told = poll(system, ref)
+    told = report_of(system, ref)
     assert told.ended == "errored" and "is locked" in told.reason
     assert {one.state.value for one in told.chroots} == {"succeeded"}
 
 
 def test_a_build_that_was_never_tagged_is_looked_at_again(farm: Farm, system: BuildSystem) -> None:
-    ref = submit(system, commit(farm))
+    ref = submit(system, fresh_commit(farm))
     farm.koji.step(int(ref.external_id), 30)
     farm.koji.target("f44-candidate", "f44-build", "f44-elsewhere", "x86_64 aarch64")
     assert "was never tagged f44-elsewhere" in problem(system, ref).reason
 
 
 def test_the_same_commit_complete_already_is_adopted(farm: Farm, system: BuildSystem) -> None:
-    work = commit(farm)
+    work = fresh_commit(farm)
     first = submit(system, work)
     farm.koji.step(int(first.external_id), 30)
     before = len(farm.koji.tasks())
     again = submit(system, work)
     assert again.external_id == first.external_id and len(farm.koji.tasks()) == before
-    assert poll(system, again).ended == "succeeded"
+    assert report_of(system, again).ended == "succeeded"
 
 
 def test_the_same_commit_being_built_is_adopted(farm: Farm, system: BuildSystem) -> None:
-    work = commit(farm)
+    work = fresh_commit(farm)
     first = submit(system, work)
     farm.koji.step(int(first.external_id), 10)
     assert submit(system, work).external_id == first.external_id
@@ -177,7 +152,7 @@ def test_the_same_commit_being_built_is_adopted(farm: Farm, system: BuildSystem)
 def test_a_name_that_somebody_else_has_taken_is_refused_with_what_to_do(
     farm: Farm, system: BuildSystem, state: int, more: dict[str, Any], told: str
 ) -> None:
-    work = commit(farm)
+    work = fresh_commit(farm)
     if more.get("source") == "SAME":
         more = {**more, "source": f"git+{work.url}#{work.commit}"}
     farm.koji.build(work.nvr, state, **more)
@@ -189,19 +164,19 @@ def test_a_name_that_somebody_else_has_taken_is_refused_with_what_to_do(
 
 @pytest.mark.parametrize("state", [FAILED, CANCELED])
 def test_a_failed_or_cancelled_name_is_built_again(farm: Farm, system: BuildSystem, state: int) -> None:
-    work = commit(farm)
+    work = fresh_commit(farm)
     farm.koji.build(work.nvr, state, task=1, source="git+https://src.example/rpms/cri-o1.34#old")
     ref = submit(system, work)
     farm.koji.step(int(ref.external_id), 30)
-    assert poll(system, ref).ended == "succeeded"
+    assert report_of(system, ref).ended == "succeeded"
 
 
 def test_a_name_taken_between_the_look_and_the_build_is_explained(farm: Farm, system: BuildSystem) -> None:
-    work = commit(farm)
+    work = fresh_commit(farm)
     ref = submit(system, work)
     farm.koji.build(work.nvr, COMPLETE, task=1, source="git+https://src.example/rpms/cri-o1.34#fast")
     farm.koji.step(int(ref.external_id), 30)
-    told = poll(system, ref)
+    told = report_of(system, ref)
     assert told.ended == "errored" and "name-version-release is taken" in told.reason
 
 
@@ -221,7 +196,7 @@ def test_one_version_twice_is_one_name_and_a_commit_without_a_spec_none(
     for number in (*commits, run_git("-C", str(grants.path(package)), "rev-parse", f"{commits[0]}^")):
         ref = submit(system, ScmCommit(f"file://{grants.path(package)}", number))
         farm.koji.step(int(ref.external_id), 40)
-        ends.append(poll(system, ref))
+        ends.append(report_of(system, ref))
     first, second, bare = ends
     assert (first.ended, first.nvr) == ("succeeded", f"{package}-1.33.4-1.fc44")
     assert (second.ended, second.nvr) == ("errored", "")
@@ -230,11 +205,11 @@ def test_one_version_twice_is_one_name_and_a_commit_without_a_spec_none(
 
 
 def test_a_package_that_the_tag_does_not_list_is_not_at_fault(farm: Farm, system: BuildSystem) -> None:
-    work = commit(farm)
+    work = fresh_commit(farm)
     farm.koji.unlist("cri-o1.34")
     ref = submit(system, work)
     farm.koji.step(int(ref.external_id), 30)
-    told = poll(system, ref)
+    told = report_of(system, ref)
     farm.koji.unlist("cri-o1.34", unlisted=False)
     assert told.ended == "errored" and "not in list for tag" in told.reason
 
@@ -247,21 +222,20 @@ def test_a_locked_tag_holds_the_build(farm: Farm, system: BuildSystem) -> None:
 
 
 def test_an_unknown_nvr_is_not_asked_for(farm: Farm, system: BuildSystem) -> None:
-    work = commit(farm)
+    work = fresh_commit(farm)
     submit(system, ScmCommit(work.url, work.commit))
     assert "getBuild" not in farm.koji.calls()[-4:]
 
 
-@pytest.mark.usefixtures("system")
 def test_without_the_address_of_its_files_the_hub_itself_is_asked_for_logs(
     farm: Farm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = without_topurl(farm, tmp_path)
-    system = connect("koji", AdapterConfig(tmp_path, sandbox_options(farm, config_file=str(config))))
+    system = adapter(farm, tmp_path, config_file=str(config))
     assert isinstance(system, KeepsOutput)
-    ref = submit(system, commit(farm))
+    ref = submit(system, fresh_commit(farm))
     farm.koji.step(int(ref.external_id), 40)
-    chroot = poll(system, ref).chroots[0]
+    chroot = report_of(system, ref).chroots[0]
     place = ResultPlace(ref, chroot.chroot, chroot.result_url, chroot.log_url)
     (address,) = system.log_addresses(place)["builder"]
     number = int(chroot.result_url.rpartition("=")[2])
@@ -269,7 +243,7 @@ def test_without_the_address_of_its_files_the_hub_itself_is_asked_for_logs(
     written = farm.state_dir / "koji" / "work" / "tasks" / str(number % 10000) / str(number) / "build.log"
     # Bytes that are no text, and whose last piece is a whole one.
     written.write_bytes(bytes(range(256)) * 30)
-    monkeypatch.setattr(koji_results, "PIECE", 2560)
+    monkeypatch.setattr(queries, "PIECE", 2560)
     pieces: list[bytes] = []
     system.read_output(address, pieces.append, seconds=20)
     assert b"".join(pieces) == written.read_bytes() and len(pieces) == 3

@@ -1,58 +1,21 @@
-"""The fence: after any doubt the submission's session is closed, and then what is found or not found is certain."""
+"""Tests the fence: a search closes the submission's session, and then what it finds or does not find is certain."""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from sandbox.testing import Farm
 from service.domain.reports import Fence, Srpm, SubmissionKey
-from tests.contract.copr.bench import srpm_at
-from tests.contract.koji.bench import koji_target, sandbox_options
-from workers.buildsystems import (
-    AdapterConfig,
-    BuildSystem,
-    BuildSystemUnavailable,
-    NeedsPerson,
-    SubmissionUnknown,
-    connect,
-)
+from tests.contract.koji.bench import adapter, koji_target
+from workers.buildsystems import BuildSystem, BuildSystemUnavailable, NeedsPerson, SubmissionUnknown
 
 pytestmark = pytest.mark.timeout(60)
 KEY, OTHER = SubmissionKey("b7x0123456789ab"), SubmissionKey("b77x0123456789ab")
 TARGET = koji_target()
-
-
-@pytest.fixture(scope="module")
-def module_farm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Farm]:
-    with Farm(tmp_path_factory.mktemp("farm"), publish="none") as running:
-        running.pause()
-        yield running
-
-
-@pytest.fixture
-def farm(module_farm: Farm) -> Farm:
-    module_farm.clear_faults()
-    module_farm.koji.play("1.35.3")
-    return module_farm
-
-
-@pytest.fixture
-def work(srpm: Path) -> Srpm:
-    return srpm_at(srpm)
-
-
-@pytest.fixture
-def system(farm: Farm, tmp_path: Path) -> BuildSystem:
-    return adapter(farm, tmp_path)
-
-
-def adapter(farm: Farm, state: Path, **changes: object) -> BuildSystem:
-    return connect("koji", AdapterConfig(state, sandbox_options(farm, **changes)))
 
 
 def tasks_of(farm: Farm, key: SubmissionKey) -> list[int]:

@@ -1,4 +1,4 @@
-"""Side tags of Koji through the real client: asked for once, found after a doubt, looked at, removed; repositories."""
+"""Tests side tags of Koji through the real client: made once, found after a doubt, read, removed; repositories."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from sandbox.testing import Farm
 from service.domain.reports import BuildRef, Fence, ScmCommit, SubmissionKey
 from service.domain.side_tags import SYSTEMS, SideTagPolicy, adopt
-from tests.contract.koji.bench import koji_target, sandbox_options
+from tests.contract.koji.bench import adapter, koji_target
 from workers.buildsystems import (
     AdapterConfig,
     BuildSystem,
@@ -49,17 +49,6 @@ def farm(module_farm: Farm) -> Iterator[Farm]:
     for tag in module_farm.koji.side_tags():
         if not tag["removed"]:
             module_farm.koji.remove_side_tag(tag["name"])
-
-
-def adapter(farm: Farm, state: Path, **changes: object) -> Koji:
-    system = connect("koji", AdapterConfig(state, sandbox_options(farm, **changes)))
-    assert isinstance(system, Koji)
-    return system
-
-
-@pytest.fixture
-def system(farm: Farm, tmp_path: Path) -> Koji:
-    return adapter(farm, tmp_path)
 
 
 def live(farm: Farm) -> list[str]:

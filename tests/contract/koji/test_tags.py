@@ -1,51 +1,28 @@
-"""The tags of real Koji builds: present and past ones with the hub's times, many with two requests."""
+"""Tests the tags of real Koji builds: present and past ones with the hub's times, many with two requests."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pytest
 
 from sandbox.testing import Farm
-from service.domain.reports import BuildRef, PollProblem, ScmCommit, SubmissionKey, TagReport
-from tests.contract.koji.bench import koji_target, sandbox_options
-from workers.buildsystems import AdapterConfig, BuildSystem, BuildSystemUnavailable, connect
+from service.domain.reports import BuildRef, PollProblem, SubmissionKey, TagReport
+from tests.contract.koji.bench import CANDIDATE, TESTING, fresh_commit, koji_target
+from workers.buildsystems import BuildSystem, BuildSystemUnavailable
 
 pytestmark = pytest.mark.timeout(60)
-REPOSITORY = "https://src.example/rpms/cri-o1.34"
 TARGET = koji_target(scratch=False)
-CANDIDATE, TESTING = "f44-updates-candidate", "f44-updates-testing"
 DELETED = 2
-
-
-@pytest.fixture(scope="module")
-def farm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Farm]:
-    with Farm(tmp_path_factory.mktemp("farm"), publish="none") as running:
-        running.pause()
-        yield running
-
-
-@pytest.fixture
-def system(farm: Farm, tmp_path: Path) -> BuildSystem:
-    farm.clear_faults()
-    return connect("koji", AdapterConfig(tmp_path, sandbox_options(farm)))
-
-
-_numbers = iter(range(1, 100))
 
 
 def built(farm: Farm, system: BuildSystem) -> tuple[BuildRef, str]:
     """A build that has succeeded, and its name-version-release."""
-    number = next(_numbers)
-    nvr = f"cri-o1.34-1.34.{number}-1.fc44"
-    farm.koji.source(f"git+{REPOSITORY}#{number:040x}", nvr)
-    work = ScmCommit(REPOSITORY, f"{number:040x}", nvr)
-    ref = system.submit(work, TARGET, SubmissionKey.fresh(number), system.open(TARGET))
+    work = fresh_commit(farm)
+    ref = system.submit(work, TARGET, SubmissionKey.fresh(int(work.commit, 16)), system.open(TARGET))
     farm.koji.step(int(ref.external_id), 30)
-    return ref, nvr
+    return ref, work.nvr
 
 
 def told(system: BuildSystem, ref: BuildRef) -> TagReport:

@@ -1,4 +1,4 @@
-"""What stands before a real hub and does TLS: it checks the client's certificate and tells the hub whose it is."""
+"""A TLS front for the sandbox's hub that checks the client's certificate, as Apache does before a real hub."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from sandbox.testing import Farm
-from service.domain.pull_requests import ForgeKind, ForgePolicy
+from service.domain.distgit import ForgeKind, ForgePolicy
 from service.settings import Settings
 from service.store.schema import FollowUp, PackageBuild
 from tests.flow.distgit.service import PACKAGE, DistGitHouse, koji_settings

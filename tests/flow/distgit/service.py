@@ -11,13 +11,11 @@ from sqlalchemy import select
 from sandbox.forge.dist_git import DistGit
 from sandbox.testing import Farm
 from service.domain.distgit import DistGitPolicy
-from service.domain.fedora import Branch
-from service.domain.planning import BuildTarget
 from service.overrides import LiveCatalog
 from service.settings import Settings
-from service.store.distgit import DistGitChange
-from service.store.schema import FollowUp, PackageBuild
+from service.store.schema import DistGitChange, FollowUp, PackageBuild
 from tests.flow.house import House
+from tests.store.targets import dist_git_target
 
 PACKAGE, BRANCH = "cri-o1.35", "f44"
 SPEC = f"{PACKAGE}.spec"
@@ -48,17 +46,7 @@ class DistGitHouse(House):
             "direct_push": (PACKAGE,),
             "lookaside": f"{farm.mirror_url}/lookaside/upload.cgi",
         }
-        target = BuildTarget(
-            id="f44-dist-git",
-            branch=Branch(BRANCH, 44),
-            system="koji",
-            project="sandbox",
-            chroots=("fedora-44-x86_64", "fedora-44-aarch64"),
-            families=("cri-o",),
-            style="dist-git",
-            dist_git=DistGitPolicy(**(values | policy)),
-            options={"koji_target": "f44-candidate", "scratch": False},
-        )
+        target = dist_git_target(DistGitPolicy(**(values | policy)), ("cri-o",))
         catalog = replace(self.context.catalog, targets=(target,))
         self.context.live_catalog = LiveCatalog(self.context.db, catalog)
 

@@ -6,22 +6,16 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from sqlalchemy import update
 
 import workers.builds.steps
 import workers.distgit.commit
 from sandbox.testing import Farm
 from service.settings import Settings
-from service.store.schema import PackageBuild
-from service.store.session import database_now
 from tests.flow.distgit.service import BRANCH, PACKAGE, DistGitHouse, koji_settings
+from tests.flow.killing import Killed, die_once, forget_claims
 from workers.distgit.git import Repository
 
 pytestmark = pytest.mark.timeout(120)
-
-
-class Killed(BaseException):
-    """What no step catches: from here on nothing of the worker is left."""
 
 
 BOUNDARIES: dict[str, tuple[Any, str]] = {
@@ -50,7 +44,7 @@ def test_one_commit_and_one_task_whenever_it_is_killed(
     house.announce("v1.35.1")
     house.process_inbox()
     for when, name in plans:
-        died = _die_once(monkeypatch, when, *BOUNDARIES[name])
+        died = die_once(monkeypatch, when, *BOUNDARIES[name])
         for _ in range(20):
             try:
                 house.turn()
@@ -58,7 +52,7 @@ def test_one_commit_and_one_task_whenever_it_is_killed(
                 break
         # A boundary that an earlier try has passed is passed no more: what it did is found and taken.
         monkeypatch.undo()
-        _expire_leases(house)
+        forget_claims(house.context.db)
         if died:
             assert len(house.grants.log(PACKAGE, BRANCH)) <= 2
     house.run()
@@ -76,43 +70,14 @@ def test_the_commit_of_a_killed_worker_is_found(
     house.announce("v1.35.1")
     house.process_inbox()
     when = "after" if name == "push" else "before"
-    died = _die_once(monkeypatch, when, *BOUNDARIES[name])
+    died = die_once(monkeypatch, when, *BOUNDARIES[name])
     with pytest.raises(Killed):
         house.run()
     monkeypatch.undo()
     assert died and house.changes()[0].landed_commit == ""
     # Somebody else commits meanwhile: ours is below the head then, and the head is what is built.
     head = house.grants.edit(PACKAGE, BRANCH, "Meanwhile", {"README": "more\n"})
-    _expire_leases(house)
+    forget_claims(house.context.db)
     house.run()
     assert house.grants.log(PACKAGE, BRANCH) == ["Meanwhile", "Update to 1.35.1", "Added the README"]
     assert house.scm_builds() == [f"git+file://{house.grants.path(PACKAGE)}#{head}"]
-
-
-def _die_once(monkeypatch: pytest.MonkeyPatch, when: str, owner: Any, name: str) -> list[str]:
-    died: list[str] = []
-    real = getattr(owner, name)
-
-    def deadly(*args: Any, **kwargs: Any) -> Any:
-        if when == "before" and not died:
-            died.append(name)
-            raise Killed
-        result = real(*args, **kwargs)
-        if not died:
-            died.append(name)
-            raise Killed
-        return result
-
-    monkeypatch.setattr(owner, name, deadly)
-    return died
-
-
-def _expire_leases(house: DistGitHouse) -> None:
-    """What the passing of a lease would do, at once; and a killed claim counts no try here."""
-    with house.context.db.transaction() as session:
-        now = database_now(session)
-        session.execute(
-            update(PackageBuild)
-            .where(PackageBuild.ended_at.is_(None))
-            .values(lease_token=None, lease_until=None, due_at=now, tries=0)
-        )

@@ -8,25 +8,19 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from sqlalchemy import update
 
 import workers.distgit.commit
 import workers.distgit.pull_requests
 import workers.distgit.pull_watch
 from sandbox.testing import Farm
 from service.settings import Settings
-from service.store.schema import FollowUp, PackageBuild
-from service.store.session import database_now
 from tests.flow.distgit.pull_requests import PullHouse
 from tests.flow.distgit.service import BRANCH, PACKAGE
+from tests.flow.killing import Killed, die_once, forget_claims
 from workers.distgit.git import Repository
 from workers.forges.through_ogr import ThroughOgr
 
 pytestmark = pytest.mark.timeout(120)
-
-
-class Killed(BaseException):
-    """What no step catches: from here on nothing of the worker is left."""
 
 
 BEFORE_THE_MERGE: dict[str, tuple[Any, str]] = {
@@ -75,7 +69,7 @@ def _kill_at(
 ) -> None:
     """Kill once before a boundary, and once after it where something was done elsewhere."""
     for when in ("before", "after") if name in ELSEWHERE else ("before",):
-        died = _die_once(monkeypatch, when, *boundaries[name])
+        died = die_once(monkeypatch, when, *boundaries[name])
         give_up = time.monotonic() + 20.0
         while not died and time.monotonic() < give_up:
             with contextlib.suppress(Killed):
@@ -83,32 +77,4 @@ def _kill_at(
                 time.sleep(0.0 if house.turn() else 0.02)
         monkeypatch.undo()
         assert died, f"nothing came to {when} {name}"
-        expire_leases(house)
-
-
-def _die_once(monkeypatch: pytest.MonkeyPatch, when: str, owner: Any, name: str) -> list[str]:
-    died: list[str] = []
-    real = getattr(owner, name)
-
-    def deadly(*args: Any, **kwargs: Any) -> Any:
-        if when == "before" and not died:
-            died.append(name)
-            raise Killed
-        result = real(*args, **kwargs)
-        if not died:
-            died.append(name)
-            raise Killed
-        return result
-
-    monkeypatch.setattr(owner, name, deadly)
-    return died
-
-
-def expire_leases(house: PullHouse) -> None:
-    """What the passing of a lease would do, at once; and a killed claim counts no try here."""
-    with house.context.db.transaction() as session:
-        now = database_now(session)
-        free = {"lease_token": None, "lease_until": None, "due_at": now, "tries": 0}
-        live = PackageBuild.state.in_(["pending", "preparing", "submitting"])
-        session.execute(update(PackageBuild).where(live).values(**free))
-        session.execute(update(FollowUp).where(FollowUp.ended_at.is_(None)).values(**free))
+        forget_claims(house.context.db)

@@ -15,17 +15,13 @@ from typing import Any
 import pytest
 
 from sandbox.testing import Farm
-from service.domain.pull_requests import ForgeKind
+from service.domain.distgit import ForgeKind
 from service.settings import Settings
 from service.store.schema import PackageBuild
 from tests.flow.distgit.pull_requests import PullHouse
 from tests.flow.distgit.service import BRANCH, PACKAGE
-from tests.flow.distgit.test_pull_request_kill import (
-    AFTER_THE_MERGE,
-    BEFORE_THE_MERGE,
-    Killed,
-    expire_leases,
-)
+from tests.flow.distgit.test_pull_request_kill import AFTER_THE_MERGE, BEFORE_THE_MERGE
+from tests.flow.killing import Killed, forget_claims
 
 PROPOSALS = int(os.environ.get("CRYOPACK_TEST_PULL_STORM", "0"))
 SEED = int(os.environ.get("CRYOPACK_TEST_SEED", "1"))
@@ -80,7 +76,7 @@ class Storm:
             try:
                 worked = self.house.turn()
             except Killed:
-                expire_leases(self.house)
+                forget_claims(self.house.context.db)
                 continue
             build = self.house.builds()[-1]
             if done(build):

@@ -12,8 +12,7 @@ from sandbox.forge.dist_git import run_git
 from sandbox.testing import Farm
 from service.builds.commands import request_build, request_cancel, resume_build
 from service.distgit.changes import resolve_conflict
-from service.domain.distgit import Resolution
-from service.domain.pull_requests import ForgeKind
+from service.domain.distgit import ForgeKind, Resolution
 from service.releases.reconcile import reconcile_family
 from service.settings import Settings
 from service.store.schema import PackageBuild

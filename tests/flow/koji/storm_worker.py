@@ -10,8 +10,7 @@ import os
 import time
 from pathlib import Path
 
-from service.builds.claims import find_due
-from service.builds.work import BuildWork
+from service.builds.claims import BuildWork, find_due
 from service.domain.reports import Srpm
 from service.domain.specs import SpecFile
 from service.settings import load_settings

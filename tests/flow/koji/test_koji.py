@@ -74,9 +74,7 @@ def test_one_release_is_built_at_copr_and_at_koji(wide_house: House) -> None:
 
 def test_an_architecture_that_fails_fails_the_build_with_kojis_words(house: House) -> None:
     house.farm.koji.set_outcome("x86_64")
-    house.announce("v1.35.6")
-    house.run()
-    (build,) = house.builds()
+    build = house.build_one("v1.35.6")
     assert build.state == "failed" and build.reason.startswith("error building package (arch x86_64)")
     assert {name: row.state for name, row in house.chroots(build.id).items()} == {
         "fedora-44-aarch64": "canceled",
@@ -88,9 +86,7 @@ def test_a_builder_that_breaks_off_is_not_the_packages_fault(house: House) -> No
     house.farm.koji.set_outcome(
         "begin", code=1, text="Traceback (most recent call last):\nOSError: no space left"
     )
-    house.announce("v1.35.6")
-    house.run()
-    (build,) = house.builds()
+    build = house.build_one("v1.35.6")
     assert build.state == "errored" and "OSError: no space left" in build.reason
 
 
@@ -111,7 +107,7 @@ def test_a_submission_in_doubt_ends_as_one_task(house: House, kind: str) -> None
 def test_a_task_that_the_hub_forgot_is_errored(house: House) -> None:
     house.farm.pause()
     house.announce("v1.35.6")
-    house.run(lambda builds: bool(builds) and builds[0].state == "running")
+    house.run_to("running")
     house.farm.koji.forget(int(house.builds()[0].external_id or 0))
     house.run()
     assert house.builds()[0].state == "errored" and "has no task" in house.builds()[0].reason
@@ -142,7 +138,7 @@ def test_a_hub_that_is_away_costs_nothing_but_time_and_everything_is_built_in_or
 def test_an_outage_while_builds_run_is_waited_out(house: House) -> None:
     house.farm.pause()
     house.announce("v1.35.6")
-    house.run(lambda builds: bool(builds) and builds[0].state == "running")
+    house.run_to("running")
     house.farm.koji.outage("Server disabled for maintenance")
     until = time.monotonic() + 2
     while time.monotonic() < until:

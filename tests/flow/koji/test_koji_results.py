@@ -17,8 +17,7 @@ from service import board
 from service.board.checks import build_checks
 from service.board.logs import logs_of
 from service.settings import Settings
-from service.store.logs import LogTail
-from service.store.schema import FollowUp, PackageBuild
+from service.store.schema import FollowUp, LogTail, PackageBuild
 from service.store.session import database_now
 from tests.contract.koji.bench import without_topurl
 from tests.diagnosis_corpus import FOLDERS, read
@@ -139,7 +138,7 @@ def test_the_logs_of_every_architecture_are_followed_kept_and_understood(
     go_on = hold(monkeypatch, "logs")
     house.farm.pause()
     house.announce("v1.32.1")
-    house.run(lambda builds: bool(builds) and builds[0].state == "running")
+    house.run_to("running")
     (build,) = house.builds()
     task = int(build.external_id or 0)
     while not any(

@@ -37,7 +37,7 @@ def test_trouble_of_the_surroundings_is_tried_again_later_once(sqlite_house: Hou
     house.only("f44-copr")
     house.farm.set_outcome("failed", log="Error: Failed to download metadata for repo 'fedora'\n")
     house.announce("v1.32.1")
-    house.run(lambda builds: bool(builds) and builds[0].state == "failed", seconds=60)
+    house.run_to("failed", seconds=60)
     house.settle(30)
     first, second = house.builds()
     assert first.cause.startswith("The package repositories of the build root")

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import select
 
 from service.domain.states import ENDED_BUILD
-from service.store.surroundings import VendoredModules
+from service.store.schema import VendoredModules
 from tests.flow.house import House
 from tests.web.live import serving
 from workers import follow_ups

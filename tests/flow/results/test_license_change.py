@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from service.builds.commands import resume_build
-from service.domain.facts import LICENSE_CHANGED
+from service.domain.sources import LICENSE_CHANGED
 from tests.flow.house import House
 from tests.store.deliveries import release
 from workers.packaging import licenses

@@ -15,10 +15,10 @@ from sqlalchemy import select
 
 from service.board.logs import LogRow, logs_of
 from service.logs import blocks
-from service.store.logs import BuildLog, LogTail
-from service.store.schema import BuildEvent, FollowUp
+from service.store.schema import BuildEvent, BuildLog, FollowUp, LogTail
 from service.store.session import database_now
 from tests.flow.house import House
+from tests.flow.killing import Killed
 from tests.web.live import serving
 from workers import follow_ups
 from workers.results import build_logs
@@ -154,12 +154,9 @@ def test_a_redirect_to_another_place_is_not_followed(house: House) -> None:
 def test_a_killed_worker_repeats_one_log_and_doubles_none(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Killed(BaseException):
-        pass
-
     house.farm.set_outcome("failed", chroot=BAD, log="error: killed\n")
     house.announce("v1.35.6")
-    house.run(lambda builds: bool(builds) and builds[0].state == "failed")
+    house.run_to("failed")
     with house.context.db.reader() as session:
         ids = session.scalars(select(FollowUp.id).where(FollowUp.kind == "logs")).all()
     real = build_logs.record_log
@@ -191,7 +188,7 @@ def test_a_killed_worker_repeats_one_log_and_doubles_none(
 def test_the_end_of_a_growing_log_is_shown(house: House) -> None:
     house.farm.pause()
     house.announce("v1.35.6")
-    house.run(lambda builds: bool(builds) and builds[0].state == "running", 60)
+    house.run_to("running", 60)
     (build,) = house.builds()
     for _ in range(20):
         found = list((house.farm.state_dir / "results").rglob("fedora-44-*/*/builder-live.log"))
@@ -274,7 +271,7 @@ def test_a_bomb_among_the_logs_costs_neither_memory_nor_disk(
     packer = zlib.compressobj(9, zlib.DEFLATED, 31)
     house.farm.set_outcome("failed", chroot=BAD, log="x\n")
     house.announce("v1.35.6")
-    house.run(lambda builds: bool(builds) and builds[0].state == "failed")
+    house.run_to("failed")
     zeros = b"\0" * blocks.BLOCK
     bomb = b"".join(packer.compress(zeros) for _ in range(600)) + packer.flush()
     for folder in (house.farm.state_dir / "results").rglob(f"{BAD}/*"):

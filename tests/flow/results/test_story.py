@@ -13,7 +13,7 @@ import pytest
 from sandbox.testing import Farm
 from service import board
 from service.board.checks import build_checks
-from service.domain.causes import RemedyPolicy
+from service.domain.diagnosis import RemedyPolicy
 from service.overrides import LiveCatalog
 from service.settings import Settings
 from service.store.schema import PackageBuild
@@ -65,7 +65,7 @@ def test_the_whole_story(house: House, target: str) -> None:
     """Without the workaround it fails; the cause is read from the linker's own words; the remedy is sound."""
     aim(house, "none", target=target)
     house.announce("v1.32.1")
-    house.run(lambda builds: bool(builds) and builds[0].state == "failed", seconds=100)
+    house.run_to("failed", seconds=100)
     house.settle(60)
     first, second = house.builds()
     assert first.cause.startswith("wazero's assembly is not linked")

@@ -13,17 +13,15 @@ from sandbox.forge.dist_git import DistGit
 from sandbox.testing import Farm
 from service.builds.commands import add_release
 from service.domain.distgit import DistGitPolicy
-from service.domain.fedora import Branch
-from service.domain.planning import BuildTarget
 from service.domain.side_tags import SideTagPolicy
 from service.overrides import LiveCatalog
 from service.settings import Settings
-from service.sidetags.commands import give_up_side_tag
-from service.store.schema import PackageBuild
+from service.sidetags.lifecycle import give_up_side_tag
+from service.store.schema import PackageBuild, SideTag, SideTagEvent
 from service.store.session import database_now
-from service.store.side_tags import SideTag, SideTagEvent
 from tests.flow.distgit.service import koji_settings
 from tests.flow.house import House
+from tests.store.targets import dist_git_target
 from tests.workers.sources.archives import Made, tree
 from tests.workers.sources.upstream import Handler, Upstream, whole
 
@@ -63,18 +61,8 @@ class SideTagHouse(House):
         packages = tuple(f"{family}{MINOR}" for family in FAMILIES)
         for package in packages:
             self.grants.grant(package, BRANCH)
-        target = BuildTarget(
-            id="f44-dist-git",
-            branch=Branch(BRANCH, 44),
-            system="koji",
-            project="sandbox",
-            chroots=("fedora-44-x86_64", "fedora-44-aarch64"),
-            families=FAMILIES,
-            style="dist-git",
-            dist_git=DistGitPolicy(repository=self.grants.pattern, direct_push=packages),
-            options={"koji_target": "f44-candidate", "scratch": False},
-            side_tag=POLICY,
-        )
+        policy = DistGitPolicy(repository=self.grants.pattern, direct_push=packages)
+        target = dist_git_target(policy, FAMILIES, side_tag=POLICY)
         catalog = replace(self.context.catalog, targets=(target,), side_tag_sets={POLICY.set_id: POLICY})
         self.context.live_catalog = LiveCatalog(self.context.db, catalog)
 

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
 import workers.builds.side_tags
-from sandbox.testing import Farm
-from service.settings import Settings
-from tests.flow.sidetags.service import SideTagHouse, upstream
+from tests.flow.killing import Killed, die_once
+from tests.flow.sidetags.service import SideTagHouse
 from workers.buildsystems.koji.adapter import Koji
 
 pytestmark = pytest.mark.timeout(120)
-
-
-class Killed(BaseException):
-    """What no step catches: from here on nothing of the worker is left."""
 
 
 MAKING: dict[str, tuple[Any, str]] = {
@@ -28,21 +22,13 @@ MAKING: dict[str, tuple[Any, str]] = {
     "make_side_tag": (Koji, "make_side_tag"),
     "record_made": (workers.builds.side_tags, "record_made"),
     "missing_in_side_tag": (Koji, "missing_in_side_tag"),
-    "let_in": (workers.builds.side_tags, "let_in"),
+    "record_turn": (workers.builds.side_tags, "record_turn"),
 }
 REMOVING: dict[str, tuple[Any, str]] = {
     "record_look": (workers.builds.side_tags, "record_look"),
     "remove_side_tag": (Koji, "remove_side_tag"),
     "record_removed": (workers.builds.side_tags, "record_removed"),
 }
-
-
-@pytest.fixture
-def house(farm: Farm, make_settings: Callable[..., Settings], sqlite_url: str) -> Iterator[SideTagHouse]:
-    with upstream() as sources:
-        house = SideTagHouse(farm, make_settings, sqlite_url, sources.origin)
-        yield house
-        house.close()
 
 
 def test_one_side_tag_whenever_it_is_killed(house: SideTagHouse, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -72,19 +58,7 @@ def _kill(
     boundaries: dict[str, tuple[Any, str]],
 ) -> bool:
     """Work until the boundary is passed, die there, and let the leases pass. Whether it was passed at all."""
-    owner, attribute = boundaries[name]
-    real = getattr(owner, attribute)
-    died: list[str] = []
-
-    def deadly(*args: Any, **kwargs: Any) -> Any:
-        if when == "before":
-            died.append(name)
-            raise Killed
-        real(*args, **kwargs)
-        died.append(name)
-        raise Killed
-
-    monkeypatch.setattr(owner, attribute, deadly)
+    died = die_once(monkeypatch, when, *boundaries[name])
     for _ in range(12):
         try:
             house.hurry()

@@ -3,26 +3,15 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
 
 import pytest
 
-from sandbox.testing import Farm
 from service.builds.commands import request_build
 from service.domain.errors import CommandRefused
-from service.settings import Settings
-from service.sidetags.commands import go_on_side_tag
-from tests.flow.sidetags.service import FAMILIES, SideTagHouse, upstream
+from service.sidetags.lifecycle import go_on_side_tag
+from tests.flow.sidetags.service import FAMILIES, SideTagHouse
 
 pytestmark = pytest.mark.timeout(120)
-
-
-@pytest.fixture
-def house(farm: Farm, make_settings: Callable[..., Settings], sqlite_url: str) -> Iterator[SideTagHouse]:
-    with upstream() as sources:
-        house = SideTagHouse(farm, make_settings, sqlite_url, sources.origin)
-        yield house
-        house.close()
 
 
 def test_a_set_is_built_in_order_in_one_side_tag(house: SideTagHouse) -> None:

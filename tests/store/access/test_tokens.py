@@ -11,8 +11,7 @@ from sqlalchemy.exc import DBAPIError
 from service.access.sign_ins import sign_in, sign_out, who_is
 from service.access.tokens import SCOPES, create_token, implied, list_tokens, recognise, revoke_token
 from service.domain.errors import CommandRefused, NotFound
-from service.store.access import AccessToken, SignIn
-from service.store.schema import AuditEntry
+from service.store.schema import AccessToken, AuditEntry, SignIn
 from service.store.session import Database, database_now
 
 # Characters of a token's secret part, which may hold the character that stands before it.

@@ -13,7 +13,7 @@ from service import board
 from service.board.builds import BUILD_COLUMNS, build_row
 from service.builds.claims import back_off, claim_build, end_build, find_due
 from service.builds.commands import request_build, request_cancel
-from service.builds.observations import claim_polls, record_report
+from service.builds.polls import claim_polls, record_report
 from service.builds.submissions import begin_submit, reserve_release_number
 from service.catalog import Catalog
 from service.domain.errors import CommandRefused

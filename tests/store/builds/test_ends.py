@@ -21,8 +21,13 @@ from service.builds.follow_ups import (
     postpone_follow_up,
     surplus_work,
 )
-from service.builds.observations import claim_polls, give_up_polling, record_poll_problem, record_report
-from service.builds.work import PollWork
+from service.builds.polls import (
+    PollWork,
+    claim_polls,
+    give_up_polling,
+    record_poll_problem,
+    record_report,
+)
 from service.catalog import Catalog
 from service.domain.errors import CommandRefused
 from service.domain.planning import BranchPolicy

@@ -8,8 +8,17 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import select
 
-from service.builds.follow_ups import FollowUpWork, claim_follow_up, end_follow_up, follow_tags
-from service.builds.shipping import ShippedWork, claim_alike, do_again, shipped_work, stage_record
+from service.builds.follow_ups import (
+    FollowUpWork,
+    ShippedWork,
+    claim_alike,
+    claim_follow_up,
+    end_follow_up,
+    follow_tags,
+    repeat_follow_up,
+    shipped_work,
+    stage_record,
+)
 from service.catalog import Catalog
 from service.domain.shipping import Shipping, Stage, fedora_tags
 from service.store.schema import BuildEvent, FollowUp, PackageBuild
@@ -68,15 +77,17 @@ def test_a_stage_is_recorded_with_its_history_and_only_under_the_lease(
         row.due_at, row.lease_until = database_now(session) - timedelta(seconds=1), None
     new = claim(db, follow_ups[0])
     assert new.tries == 2
-    assert not do_again(db, old, "late", delay_seconds=0, record=stage_record(TESTING, "p-1-1"))
+    assert not repeat_follow_up(db, old, "late", delay_seconds=0, record=stage_record(TESTING, "p-1-1"))
     assert builds(db, "1.32.1")[0].shipped == ""
-    assert do_again(db, new, "it is testing", delay_seconds=-1, record=stage_record(TESTING, "p-1-1"))
+    assert repeat_follow_up(db, new, "it is testing", delay_seconds=-1, record=stage_record(TESTING, "p-1-1"))
     build = builds(db, "1.32.1")[0]
     assert (build.shipped, build.shipped_at) == ("testing", SINCE)
     # Seen again, it is no news, and its time stays; a look that went well spends no try.
     again = claim(db, follow_ups[0])
     later = Shipping(Stage.TESTING, SINCE + timedelta(days=1), ended=False, text="it is testing")
-    assert again.tries == 1 and do_again(db, again, "", delay_seconds=-1, record=stage_record(later, "p-1-1"))
+    assert again.tries == 1 and repeat_follow_up(
+        db, again, "", delay_seconds=-1, record=stage_record(later, "p-1-1")
+    )
     assert builds(db, "1.32.1")[0].shipped_at == SINCE
     last = claim(db, follow_ups[0])
     gone = Shipping(None, None, ended=True, text="it has no tag any more")

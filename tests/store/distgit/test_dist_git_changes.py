@@ -15,16 +15,14 @@ from service.builds.commands import add_release, resume_build
 from service.catalog import Catalog
 from service.distgit.changes import Change, OtherChange, begin_change
 from service.distgit.pull_requests import ask_for_pull
-from service.domain.distgit import DistGitPolicy
-from service.domain.fedora import Branch
-from service.domain.planning import BuildTarget
-from service.domain.pull_requests import ForgeKind, ForgePolicy, PullRequest, PullState
+from service.domain.distgit import DistGitPolicy, ForgeKind, ForgePolicy, PullRequest, PullState
 from service.domain.specs import SpecFile
 from service.domain.states import BuildState
 from service.settings import Settings
 from service.store.schema import PackageBuild
 from service.store.session import Database
 from tests.store.claims import change, claim
+from tests.store.targets import dist_git_target
 from workers.distgit import commit
 from workers.distgit.git import BranchMoved
 
@@ -36,17 +34,7 @@ WITH = replace(WITHOUT, repository="https://src.example/rpms/{package}", forge=F
 @pytest.fixture
 def official(catalog: Catalog) -> Catalog:
     """The catalogue with one target of dist-git that names no forge."""
-    target = BuildTarget(
-        id="f44-dist-git",
-        branch=Branch("f44", 44),
-        system="koji",
-        project="fedora",
-        chroots=("fedora-44-x86_64",),
-        families=("cri-o",),
-        style="dist-git",
-        dist_git=WITHOUT,
-        options={"koji_target": "f44-candidate", "scratch": False},
-    )
+    target = dist_git_target(WITHOUT, ("cri-o",), project="fedora", chroots=("fedora-44-x86_64",))
     return replace(catalog, targets=(target,))
 
 

@@ -12,9 +12,8 @@ from service.builds.claims import claim_build, claim_delivery, find_due
 from service.builds.submissions import record_source_facts
 from service.catalog import Catalog
 from service.contacts import record_contact, store_answer, stored_answer
-from service.domain.specs import SourceFacts
-from service.releases.intake import Incoming, accept_deliveries, process_delivery
-from service.releases.payloads import read_time
+from service.domain.sources import SourceFacts
+from service.releases.intake import Incoming, accept_deliveries, process_delivery, read_time
 from service.releases.reconcile import LOOK_UPS, ListedRelease, UpstreamList, reconcile_family, unlisted_tags
 from service.store.schema import Contact, UpstreamRelease, WebhookDelivery
 from service.store.session import Database, database_now

@@ -14,16 +14,14 @@ from sqlalchemy.exc import IntegrityError
 
 from service import board
 from service.catalog import Catalog
-from service.domain.causes import RemedyPolicy
-from service.domain.diagnosis import diagnose
+from service.domain.diagnosis import RemedyPolicy, diagnose
 from service.domain.errors import CommandRefused, NotFound
 from service.domain.states import BuildState
 from service.domain.versions import Version
-from service.releases.withdrawals import withdraw
+from service.releases.planning import withdraw
 from service.results.diagnoses import name_cluster, write_diagnosis
 from service.results.remedies import let_waiting_go_on, settle_remedy
-from service.store.diagnoses import AppliedRemedy, Diagnosis
-from service.store.schema import AuditEntry, PackageBuild
+from service.store.schema import AppliedRemedy, AuditEntry, Diagnosis, PackageBuild
 from service.store.session import Database, database_now
 from service.store.transitions import move_build
 from tests.store.deliveries import builds, deliver, payload
@@ -241,9 +239,10 @@ def test_a_superseded_or_withdrawn_release_gets_no_remedy(db: Database, none_cat
     build = failed(db, none_catalog, R1)
     deliver(db, none_catalog, payload("v1.32.2"))
     assert settle(db, none_catalog, build.id) == "no remedy: v1.32.2 is newer"
+    family = none_catalog.families["cri-o"]
     with db.transaction() as session:
         for version in ("1.32.1", "1.32.2"):
-            withdraw(session, "cri-o", Version.parse(version), at=database_now(session), reason="deleted")
+            withdraw(session, family, Version.parse(version), at=database_now(session), reason="deleted")
     assert settle(db, none_catalog, build.id) == "no remedy: v1.32.1 is withdrawn"
 
 

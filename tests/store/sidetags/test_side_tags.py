@@ -8,34 +8,32 @@ from datetime import timedelta
 import pytest
 
 from service import board
-from service.builds.claims import back_off, claim_build, end_build, find_due
+from service.builds.claims import BuildWork, back_off, claim_build, end_build, find_due
 from service.builds.commands import add_release
-from service.builds.work import BuildWork
 from service.catalog import Catalog
 from service.domain.distgit import DistGitPolicy
 from service.domain.errors import CommandRefused
-from service.domain.fedora import Branch
-from service.domain.planning import BuildTarget
 from service.domain.reports import Fence
 from service.domain.side_tags import Adoption, SideTagPolicy, TagSeen
 from service.domain.states import BuildState, SideTagState
-from service.sidetags.commands import give_up_side_tag, go_on_side_tag
-from service.sidetags.life import (
+from service.sidetags.lifecycle import (
     SideTagWork,
     begin_making,
     claim_side_tag,
+    give_up_side_tag,
+    go_on_side_tag,
     hold_side_tag,
-    later,
+    postpone_side_tag,
     record_look,
     record_made,
-    record_none,
+    record_not_made,
     record_removed,
     taken_names,
 )
-from service.sidetags.turns import Turn, Waiting, join, let_in, turn_of
-from service.store.schema import PackageBuild
+from service.sidetags.turns import Turn, Waiting, join, record_turn, turn_of
+from service.store.schema import PackageBuild, SideTag, SideTagMember
 from service.store.session import Database, database_now
-from service.store.side_tags import SideTag, SideTagMember
+from tests.store.targets import dist_git_target
 
 FENCE: Fence = {"session_id": 1, "user_id": 2, "known": []}
 BASE, NAME = "f44-candidate", "f44-build-side-7"
@@ -45,18 +43,10 @@ BASE, NAME = "f44-candidate", "f44-build-side-7"
 def sets(catalog: Catalog) -> Catalog:
     """The catalogue with one target that builds kubernetes and cri-o in side tags."""
     policy = SideTagPolicy("kubernetes", ("kubernetes", "cri-o"))
-    target = BuildTarget(
-        id="f44-sets",
-        branch=Branch("f44", 44),
-        system="koji",
-        project="fedora",
-        chroots=("fedora-44-x86_64",),
-        families=policy.families,
-        style="dist-git",
-        dist_git=DistGitPolicy(repository="https://src.example/rpms/{package}"),
-        options={"koji_target": BASE, "scratch": False},
-        side_tag=policy,
-    )
+    target = dist_git_target(
+        DistGitPolicy(repository="https://src.example/rpms/{package}"), policy.families,
+        id="f44-sets", project="fedora", chroots=("fedora-44-x86_64",), side_tag=policy,
+    )  # fmt: skip
     return replace(catalog, targets=(target,), side_tag_sets={policy.set_id: policy})
 
 
@@ -106,7 +96,7 @@ def test_a_set_has_one_row_and_its_builds_their_order(db: Database, sets: Catalo
     assert find_due(db).side_tags == (side_tag,)
     turn = turn_of(db, kube, base_target=BASE)
     assert turn == Turn(side_tag, NAME, ())
-    inside = let_in(db, kube, turn)
+    inside = record_turn(db, kube, turn)
     assert inside is not None and inside.target.side_tag is not None and inside.target.side_tag.name == NAME
     with pytest.raises(CommandRefused, match="is under way in side tag"):
         give_up_side_tag(db, side_tag, by="ana", why="x")
@@ -172,7 +162,7 @@ def test_one_request_at_a_time_for_a_hub(db: Database, sets: Catalog) -> None:
     # A name that another row has cannot be taken, whatever the search says.
     with pytest.raises(Exception, match=r"uq_side_tags_name|UNIQUE"):
         record_made(db, second, Adoption(NAME), adopted=True, look_seconds=600)
-    assert record_none(db, second, "nothing was made") and state(db, 2) == "wanted"
+    assert record_not_made(db, second, "nothing was made") and state(db, 2) == "wanted"
 
 
 def test_who_lost_the_lease_writes_nothing(db: Database, sets: Catalog) -> None:
@@ -182,8 +172,8 @@ def test_who_lost_the_lease_writes_nothing(db: Database, sets: Catalog) -> None:
     assert creating is not None
     stale = replace(creating, token="stale")
     assert not record_made(db, stale, Adoption(NAME), adopted=False, look_seconds=0)
-    assert not record_none(db, stale, "x") and not hold_side_tag(db, stale, "x")
-    assert not later(db, stale, "x", delay_seconds=0)
+    assert not record_not_made(db, stale, "x") and not hold_side_tag(db, stale, "x")
+    assert not postpone_side_tag(db, stale, "x", delay_seconds=0)
     assert record_made(db, creating, Adoption(NAME), adopted=False, look_seconds=0)
     looking = claim(db, 1)
     assert claim_side_tag(db, 1, lease_seconds=600) is None
@@ -195,7 +185,7 @@ def test_who_lost_the_lease_writes_nothing(db: Database, sets: Catalog) -> None:
     assert isinstance(turn, Turn)
     record_look(db, looking, gone, look_seconds=0)
     # The tag went between the answer and the act: nobody is let in, and whoever comes next asks for a new one.
-    assert state(db) == "wanted" and let_in(db, work, turn) is None
+    assert state(db) == "wanted" and record_turn(db, work, turn) is None
     assert opened(db, work, "f44-build-side-8") == 1
 
 

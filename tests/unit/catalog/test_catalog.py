@@ -13,7 +13,7 @@ import pytest
 import service.catalog
 from service.catalog import load
 from service.catalog.model import StreamRange
-from service.domain.causes import RemedyPolicy
+from service.domain.diagnosis import RemedyPolicy
 from service.domain.errors import BadCatalog
 from service.domain.planning import plan
 from service.domain.versions import Stream, Version

@@ -10,9 +10,8 @@ import pytest
 
 import service.catalog
 from service.catalog import load
-from service.domain.distgit import Delivery, DistGitPolicy
+from service.domain.distgit import Delivery, DistGitPolicy, ForgeKind
 from service.domain.errors import BadCatalog
-from service.domain.pull_requests import ForgeKind
 from service.domain.shipping import fedora_tags
 
 BUILT_IN = Path(service.catalog.__file__).parent

@@ -8,15 +8,19 @@ from collections.abc import Iterator
 
 import pytest
 
-from service.domain.causes import (
+from service.domain.diagnosis import (
+    MATCHES_KEPT,
+    TRIES_LIMIT,
     Cause,
     Fault,
     Outcome,
+    Reader,
     Retry,
+    best_verdict,
     compile_pattern,
+    diagnose,
     in_words,
 )
-from service.domain.diagnosis import MATCHES_KEPT, TRIES_LIMIT, Reader, best, diagnose
 from service.domain.patterns import LINE_LIMIT
 from tests.diagnosis_corpus import causes
 
@@ -129,8 +133,8 @@ def test_of_several_logs_the_best_rule_speaks() -> None:
     rules = causes()
     build = diagnose(["error: Bad exit status from /var/tmp/rpm-tmp.x (%build)"], rules)
     root = diagnose(["Error: Failed to download metadata for repo 'fedora'"], rules)
-    assert best([("build.log", build), ("root.log", root)], rules)[0] == "root.log"
-    assert best([("build.log", build)], rules)[0] == "build.log"
+    assert best_verdict([("build.log", build), ("root.log", root)], rules)[0] == "root.log"
+    assert best_verdict([("build.log", build)], rules)[0] == "build.log"
 
 
 def test_hostile_lines_are_harmless() -> None:

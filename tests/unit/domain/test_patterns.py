@@ -1,4 +1,4 @@
-"""The one checker of patterns: what it refuses, that both kinds of data come through it, and what a pattern costs."""
+"""Patterns that are refused, the data that are checked for them, and what an accepted one costs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import time
 import pytest
 
 from service.catalog import load
-from service.domain.causes import compile_pattern
+from service.domain.diagnosis import compile_pattern
 from service.domain.patterns import LINE_LIMIT, BadPattern, first_match, safe_pattern
 
 BAD = [

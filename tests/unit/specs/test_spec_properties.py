@@ -19,7 +19,8 @@ from norpm.specfile import ParserHooks, specfile_expand
 
 from service.catalog import Catalog, Strategy, validate
 from service.domain.errors import BadCatalog, BadSpec, BadTag
-from service.domain.specs import STYLES, ChangelogEntry, SourceFacts, SpecFile, SpecRequest
+from service.domain.sources import SourceFacts
+from service.domain.specs import STYLES, ChangelogEntry, SpecFile, SpecRequest
 from service.domain.versions import Version, parse_tag
 from service.specs.render import render_spec
 from tests.golden.test_golden_specs import CATALOG

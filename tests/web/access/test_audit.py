@@ -15,11 +15,8 @@ from service.access.tokens import create_token
 from service.catalog import Catalog
 from service.domain.diagnosis import diagnose
 from service.results.diagnoses import write_diagnosis
-from service.store.diagnoses import Diagnosis
-from service.store.distgit import DistGitChange
-from service.store.schema import AuditEntry, PackageBuild
+from service.store.schema import AuditEntry, Diagnosis, DistGitChange, PackageBuild, SideTag, SideTagMember
 from service.store.session import Database, database_now
-from service.store.side_tags import SideTag, SideTagMember
 from service.web.access.auth import COOKIE
 from tests.web.access.test_permissions import CLIENT, OPEN, ROUTES
 from tests.web.live import LiveApp, serving

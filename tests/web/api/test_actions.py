@@ -17,8 +17,7 @@ from service.access.tokens import create_token
 from service.builds.claims import claim_build, end_build
 from service.domain.states import BuildState
 from service.releases.reconcile import reconcile_family
-from service.store.access import KeptAnswer
-from service.store.schema import AuditEntry, PackageBuild
+from service.store.schema import AuditEntry, KeptAnswer, PackageBuild
 from tests.store.deliveries import deliver, payload
 from tests.web.live import NO_TLS, LiveApp
 

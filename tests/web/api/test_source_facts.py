@@ -9,7 +9,7 @@ from service.builds.submissions import record_source_facts
 from service.catalog import Catalog
 from service.domain.versions import Stream, Version
 from service.overrides import LiveCatalog, change_catalog
-from service.releases.announce import Announcement, announce
+from service.releases.planning import Announcement, announce
 from service.store.session import Database, database_now
 from tests.store.deliveries import deliver, payload, release
 from tests.web.live import LiveApp, serving

@@ -12,7 +12,7 @@ from playwright.sync_api import Browser, expect
 
 from service.logs.blocks import LogWriter
 from service.logs.store import FileStore, log_key
-from service.store.logs import BuildLog
+from service.store.schema import BuildLog
 from service.store.session import Database
 from tests.web.live import LiveApp, serving
 from tests.web.pages.accessibility import COLOURS, violations

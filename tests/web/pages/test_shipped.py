@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from pathlib import Path
 
-from service.builds.shipping import stage_record
+from service.builds.follow_ups import stage_record
 from service.catalog import Catalog
 from service.domain.shipping import Shipping, Stage
 from service.store.schema import PackageBuild

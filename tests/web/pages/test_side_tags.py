@@ -13,9 +13,8 @@ from service.access.tokens import create_token
 from service.builds.claims import claim_build, end_build
 from service.domain.side_tags import SideTagPolicy
 from service.domain.states import BuildState
-from service.store.schema import PackageBuild
+from service.store.schema import PackageBuild, SideTag, SideTagMember
 from service.store.session import database_now
-from service.store.side_tags import SideTag, SideTagMember
 from service.web.access.auth import COOKIE
 from tests.cli.typed import type_here
 from tests.store.deliveries import builds, deliver, payload

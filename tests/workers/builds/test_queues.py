@@ -20,9 +20,8 @@ from service import wake
 from service.builds.follow_ups import DIAGNOSE, LOGS, REPOSITORY, SURPLUS, VERIFY, add_follow_up
 from service.catalog import Catalog
 from service.settings import Settings
-from service.store.schema import FollowUp, PackageBuild
+from service.store.schema import FollowUp, PackageBuild, SideTag
 from service.store.session import Database, database_now
-from service.store.side_tags import SideTag
 from tests.cli.typed import type_here
 from tests.store.deliveries import builds, deliver, payload
 from tests.test_deploy import project as project  # the compose file, as Compose understands it

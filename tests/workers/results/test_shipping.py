@@ -8,8 +8,7 @@ from typing import cast
 
 import pytest
 
-from service.builds.follow_ups import FollowUpWork
-from service.builds.shipping import ShippedWork
+from service.builds.follow_ups import FollowUpWork, ShippedWork
 from service.domain.reports import BuildRef, PollProblem, Tagging, TagReport
 from service.domain.shipping import fedora_tags
 from service.settings import Settings

@@ -1,1 +1,1 @@
-"""COPR behind the port to build systems."""
+"""The COPR adapter of the port to build systems."""

@@ -1,6 +1,7 @@
-"""COPR behind the port. The name of the uploaded file carries the submission key: nothing else finds it.
+"""The COPR adapter: submits SRPMs to COPR, finds uploads again, and polls and cancels builds.
 
-Options of the adapter and of its targets: ``copr_settings``. The shape of a fence::
+COPR has no idempotency key, so the submission key is a part of the uploaded file's name, by which an upload is found.
+Options of the adapter and of its targets: ``settings``. The shape of a fence::
 
     {"newest_id": 86, "opened_at": "2026-11-24T12:00:00+00:00", "chroots": ["fedora-43-x86_64"],
      "dropped": {"fedora-43-s390x": "why"}}
@@ -10,9 +11,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
+from typing import Any
 
 from service.domain.planning import BuildTarget
 from service.domain.reports import (
@@ -32,38 +33,47 @@ from workers.buildsystems import (
     BuildSystemError,
     BuildSystemUnavailable,
     BuildVanished,
+    Health,
     NeedsPerson,
     SubmissionRefused,
     SubmissionUnknown,
 )
-from workers.buildsystems.copr.client import Account, CoprClient
-from workers.buildsystems.copr.exchange import CoprTrouble, Exchange, Kind
-from workers.buildsystems.copr.polls import read_builds
+from workers.buildsystems.copr.client import BAD_TOKEN, Account, CoprClient, CoprTrouble, Exchange, Kind
 from workers.buildsystems.copr.projects import prepare_project
-from workers.buildsystems.copr.reports import log_addresses, rpm_addresses
-from workers.buildsystems.copr.searches import search_uploads
+from workers.buildsystems.copr.reports import (
+    log_addresses,
+    needs_chroots,
+    needs_source_step,
+    report,
+    rpm_addresses,
+)
 from workers.buildsystems.copr.settings import CoprSettings, TargetSettings, split_project
 
 LONGEST_STEM = 160
-BAD_TOKEN = "COPR's token is wrong, expired or was renewed elsewhere; get a new one from its API page"
+SOURCE_NAMES = (".src.rpm", ".nosrc.rpm")
 
+POLL_PAGE = 100
+POLL_PAGES = 5
+# So many answers in a row that are no answers mean that COPR is in trouble, not the builds.
+PATIENCE = 3
 
-@dataclass(frozen=True)
-class Health:
-    """Whether COPR answers and knows us, at one moment; ``text`` is the account's name or the trouble."""
+SEARCH_PAGE = 50
+# Pages share rows, so that a build deleted between two reads cannot hide another one.
+SEARCH_OVERLAP = 5
+SEARCH_PAGES = 40
+# How far COPR's clock may be behind ours where only the time can tell old builds.
+CLOCK_MARGIN = 3600.0
 
-    ok: bool
-    at: datetime
-    text: str
+Row = Mapping[str, Any]
 
 
 def name_ending(key: SubmissionKey) -> str:
-    """The end of every file name under this key, by which an upload is recognised."""
+    """Return the end of every file name under this key, by which an upload is recognised."""
     return f".job-{key}.src.rpm"
 
 
 def upload_name(srpm_name: str, key: SubmissionKey) -> str:
-    """The file name under which an SRPM is handed over, such as ``cri-o1.32-1.32.1-0.1.job-b7xab12.src.rpm``.
+    """Return the file name under which an SRPM is uploaded, such as ``cri-o1.32-1.32.1-0.1.job-b7xab12.src.rpm``.
 
     COPR drops ``~ ^ = +`` from names and dots at their edges, so they are dropped before it can.
     """
@@ -73,12 +83,12 @@ def upload_name(srpm_name: str, key: SubmissionKey) -> str:
 
 
 def connect(config: AdapterConfig) -> Copr:
-    """The adapter, without any contact yet. Raises BuildSystemError for an option that it does not know."""
+    """Return the adapter; COPR is not asked yet. Raises BuildSystemError for an option that it does not know."""
     return Copr(config)
 
 
 class Copr:
-    """One COPR server and account. Holds settings only, so that forks and renewed tokens are harmless."""
+    """The adapter for one COPR server and account. Holds settings only, so forks and renewed tokens are harmless."""
 
     name = "copr"
 
@@ -87,7 +97,7 @@ class Copr:
         self._locks = config.state_dir / "locks"
 
     def open(self, target: BuildTarget) -> Fence:
-        """Make the project ready. The fence: the newest build id, the time, the chroots to build in."""
+        """Make the project ready and return the fence: the newest build id, the time, the chroots to build in."""
         chosen = TargetSettings.read(target)
         client = self._client(self._settings.setup_timeout)
         try:
@@ -100,7 +110,7 @@ class Copr:
             prepare_project(client, chosen, chroots, self._locks)
             newest = client.builds(chosen.owner, chosen.project, limit=1)
         except CoprTrouble as error:
-            raise _for_good(error) from None
+            raise _port_error(error) from None
         number = newest[0].get("id") if newest else 0
         if not _is_id(number) and newest:
             raise BuildSystemUnavailable("COPR's newest build has no id")
@@ -116,15 +126,16 @@ class Copr:
         }
 
     def reopen(self, target: BuildTarget, fence: Fence) -> Fence:
-        """The old fence: with COPR nothing but the file's name ties an upload to us, so the older mark is the safer."""
+        """Return the old fence: only the file's name ties an upload to us, so the older build id is the safer one."""
         return fence
 
     def submit(
         self, work: Srpm | ScmCommit, target: BuildTarget, key: SubmissionKey, fence: Fence
     ) -> BuildRef:
-        """Upload once. Refused only where COPR surely said no; every odd answer is SubmissionUnknown.
+        """Upload the SRPM once. Raises SubmissionRefused only where COPR surely refused it.
 
-        Raises BuildSystemUnavailable where surely nothing was sent, BuildSystemError without an SRPM on disk.
+        Every odd answer is SubmissionUnknown. Raises BuildSystemUnavailable where surely nothing was sent,
+        BuildSystemError where the SRPM cannot be read.
         """
         if not isinstance(work, Srpm):
             raise SubmissionRefused("COPR targets build from source RPMs, not from dist-git commits")
@@ -142,7 +153,7 @@ class Copr:
                 f"the source RPM {work.name} cannot be read: {error.strerror or type(error).__name__}"
             ) from None
         except CoprTrouble as error:
-            raise _after_upload(error) from None
+            raise _port_error_after_upload(error) from None
         number = build.get("id")
         if not _is_id(number):
             raise SubmissionUnknown("COPR's answer to the upload holds no build id")
@@ -167,14 +178,14 @@ class Copr:
         return upload()
 
     def find(self, target: BuildTarget, key: SubmissionKey, fence: Fence) -> Found:
-        """Search newest first for uploads under the key, back to the newest build before the submission.
+        """Search for uploads under the key, newest first, back to the newest build before the submission.
 
-        Whatever stands in the way, even a refusal, is BuildSystemUnavailable: it proves no absence.
+        Every error, even a refusal, is BuildSystemUnavailable: it does not prove that there is no upload.
         """
         try:
             owner, project = split_project(target.project)
             client, web = self._client_and_web(self._settings.setup_timeout)
-            numbers, complete = search_uploads(client, owner, project, name_ending(key), fence)
+            numbers, complete = _search_uploads(client, owner, project, name_ending(key), fence)
         except CoprTrouble as error:
             raise BuildSystemUnavailable(str(error), error.retry_after) from None
         except NeedsPerson as error:
@@ -187,7 +198,7 @@ class Copr:
         return isinstance(doubt, (int, float)) and doubt >= self._settings.request_timeout
 
     def poll(self, refs: Sequence[BuildRef]) -> Mapping[BuildRef, BuildReport | PollProblem]:
-        """One list per project, then the chroots of those builds whose state says that there is news.
+        """Read one list of builds a project, then the chroots of the builds whose state says that they have news.
 
         Raises BuildSystemUnavailable where not even the list can be read.
         """
@@ -199,17 +210,17 @@ class Copr:
         for project, members in by_project.items():
             owner, name = split_project(project)
             try:
-                answers.update(read_builds(client, owner, name, members))
+                answers.update(_read_builds(client, owner, name, members))
             except CoprTrouble as error:
                 raise BuildSystemUnavailable(str(error), error.retry_after) from None
         return answers
 
     def log_addresses(self, place: ResultPlace) -> Mapping[str, Sequence[str]]:
-        """The logs among a chroot's results, or the source step's."""
+        """Return the addresses of the logs among a chroot's results, or of the source step's log."""
         return log_addresses(place)
 
     def rpm_addresses(self, place: ResultPlace) -> Sequence[str]:
-        """COPR names the packages of a chroot; their files lie among its results."""
+        """Ask COPR for the packages of a chroot and return their addresses; the files lie among its results."""
         if not place.result_url or not place.ref.external_id.isdecimal():
             return ()
         client = self._client(self._settings.poll_timeout)
@@ -218,11 +229,11 @@ class Copr:
         except CoprTrouble as error:
             if error.kind is Kind.MISSING:
                 raise BuildVanished(f"COPR does not know the packages any more: {error}") from None
-            raise _for_good(error) from None
+            raise _port_error(error) from None
         return rpm_addresses(place, packages)
 
     def cancel(self, ref: BuildRef) -> None:
-        """Ask COPR to cancel; a build that has ended answers 409, which is as good. Raises BuildVanished."""
+        """Cancel a build; COPR answers 409 for one that has ended, which is no error. Raises BuildVanished."""
         if not (ref.external_id.isascii() and ref.external_id.isdigit()):
             raise BuildVanished(f"'{ref.external_id[:40]}' is not the id of a COPR build")
         client = self._client(self._settings.poll_timeout)
@@ -233,16 +244,16 @@ class Copr:
                 return
             if error.kind is Kind.MISSING:
                 raise BuildVanished(f"COPR does not know build {ref.external_id}: {error}") from None
-            raise _for_good(error) from None
+            raise _port_error(error) from None
 
     def tags(self, refs: Sequence[BuildRef]) -> Mapping[BuildRef, TagReport | PollProblem]:
-        """COPR knows no tags, and nobody has to be asked: what has succeeded is in the project's repository."""
+        """Return that there are no tags, without asking: what has succeeded is in the project's repository."""
         return {
             ref: TagReport(ref, over="COPR has no tags; it publishes what succeeds at once") for ref in refs
         }
 
     def health(self) -> Health:
-        """Ask COPR who we are. Never raises for trouble of the other side; the answer is not kept."""
+        """Ask COPR who we are. Never raises where COPR or the log-in is in trouble; the answer is not kept."""
         try:
             name = self._client(self._settings.poll_timeout).account().get("name")
         except (CoprTrouble, NeedsPerson) as error:
@@ -254,11 +265,166 @@ class Copr:
         return self._client_and_web(seconds)[0]
 
     def _client_and_web(self, seconds: float) -> tuple[CoprClient, Callable[[object], str]]:
-        """A client for one port call of at most ``seconds``, and what makes a build's page from its id."""
+        """Return a client for one port call of at most ``seconds``, and a function from a build's id to its page."""
         settings = self._settings
         account = Account.read(settings.config_file)
         exchange = Exchange(settings.connect_timeout, settings.read_timeout, seconds, account.hidden())
         return CoprClient(account, exchange), lambda number: f"{account.copr_url}/coprs/build/{number}"
+
+
+def _read_builds(
+    client: CoprClient, owner: str, project: str, refs: Sequence[BuildRef]
+) -> dict[BuildRef, BuildReport | PollProblem]:
+    """Read builds of one project and return the report of each. Raises CoprTrouble where the list cannot be read."""
+    answers: dict[BuildRef, BuildReport | PollProblem] = {}
+    numbers: dict[BuildRef, int] = {}
+    for ref in refs:
+        if ref.external_id.isascii() and ref.external_id.isdigit():
+            numbers[ref] = int(ref.external_id)
+        else:
+            answers[ref] = PollProblem(f"'{ref.external_id[:40]}' is not the id of a COPR build")
+    listed = _listed(client, owner, project, set(numbers.values())) if numbers else {}
+    silent = 0
+    for ref, number in numbers.items():
+        if silent >= PATIENCE or client.seconds_left <= 0:
+            why = f"build {number} was not read in this round: COPR hardly answers"
+            answers[ref] = PollProblem(why, unread=True)
+            continue
+        try:
+            answers[ref] = _read_build(client, ref, number, listed.get(number))
+            silent = 0
+        except CoprTrouble as error:
+            silent += 1
+            answers[ref] = PollProblem(f"build {number} could not be read: {error}")
+    return answers
+
+
+def _listed(client: CoprClient, owner: str, project: str, wanted: set[int]) -> dict[int, Row]:
+    """Return the wanted builds that are on the newest pages; odd rows are left for a look at the build itself."""
+    found: dict[int, Row] = {}
+    for page in range(POLL_PAGES):
+        missing = wanted - found.keys()
+        # A page costs about as much as a few single reads, so pages must stay fewer than those.
+        if not missing or (page and page >= len(missing)):
+            break
+        try:
+            rows = client.builds(owner, project, limit=POLL_PAGE, offset=page * POLL_PAGE)
+        except CoprTrouble as error:
+            if error.kind is Kind.MISSING or page:
+                break
+            raise
+        numbers = {row["id"]: row for row in rows if isinstance(row.get("id"), int)}
+        found |= {number: numbers[number] for number in missing & numbers.keys()}
+        if len(rows) < POLL_PAGE or (numbers and min(numbers) <= min(missing)):
+            break
+    return found
+
+
+def _read_build(
+    client: CoprClient, ref: BuildRef, number: int, build: Row | None
+) -> BuildReport | PollProblem:
+    if build is None or not isinstance(build.get("state"), str):
+        try:
+            build = client.build(number)
+        except CoprTrouble as error:
+            if error.kind is Kind.MISSING:
+                return PollProblem(str(error), vanished=True)
+            raise
+    if build.get("id") != number:
+        return PollProblem(f"COPR's answer about build {number} is about something else")
+    chroots = client.build_chroots(number) if needs_chroots(build) else None
+    source = None
+    if chroots is not None and needs_source_step(build, chroots):
+        source = _source_step(client, number)
+    return report(ref, build, chroots, source)
+
+
+def _source_step(client: CoprClient, number: int) -> Row | None:
+    try:
+        return client.source_chroot(number)
+    except CoprTrouble:
+        # COPR answers 500 until the source step has run; the chroots alone must do then.
+        return None
+
+
+def _search_uploads(
+    client: CoprClient, owner: str, project: str, ending: str, fence: Fence
+) -> tuple[list[int], bool]:
+    """Return the ids, lowest first, of builds from a file with this name ending, and whether all candidates were seen.
+
+    Raises CoprTrouble where not even the first page can be read.
+    """
+    candidates, complete = _newer_builds(client, owner, project, fence)
+    found: list[int] = []
+    for number, row in candidates.items():
+        name = _file_name(row)
+        if name.endswith(ending):
+            found.append(number)
+        elif not name.endswith(SOURCE_NAMES):
+            # No address yet, or one that names no upload: what the build was made from tells it for ever.
+            try:
+                complete = _configured_name(client, number, found, ending) and complete
+            except CoprTrouble as error:
+                # A build that is deleted meanwhile is none that could be adopted.
+                complete = complete and error.kind is Kind.MISSING
+    return sorted(found), complete
+
+
+def _newer_builds(client: CoprClient, owner: str, project: str, fence: Fence) -> tuple[dict[int, Row], bool]:
+    candidates: dict[int, Row] = {}
+    seen: set[int] = set()
+    sound = True
+    for page in range(SEARCH_PAGES):
+        try:
+            rows = client.builds(
+                owner, project, limit=SEARCH_PAGE, offset=page * (SEARCH_PAGE - SEARCH_OVERLAP)
+            )
+        except CoprTrouble as error:
+            if error.kind is Kind.MISSING:
+                # Builds go with their project.
+                return {}, True
+            if page == 0:
+                raise
+            return candidates, False
+        numbers = [row.get("id") for row in rows]
+        known = {number for number in numbers if isinstance(number, int)}
+        # A row without an id may be ours, and a page without a known row may have skipped some.
+        sound = sound and len(known) == len(rows) and (page == 0 or not rows or bool(known & seen))
+        seen |= known
+        old = {row["id"] for row in rows if row.get("id") in known and _is_older(row, fence)}
+        candidates |= {row["id"]: row for row in rows if row.get("id") in known - old}
+        if old or len(rows) < SEARCH_PAGE:
+            return candidates, sound
+    return candidates, False
+
+
+def _is_older(row: Row, fence: Fence) -> bool:
+    """Return whether a build was there before the fence. Ids only ever rise; times are for a fence without one."""
+    newest = fence.get("newest_id")
+    if isinstance(newest, int):
+        return int(row["id"]) <= newest
+    opened, submitted = fence.get("opened_at"), row.get("submitted_on")
+    if not isinstance(opened, str) or not isinstance(submitted, (int, float)):
+        return False
+    return submitted < datetime.fromisoformat(opened).timestamp() - CLOCK_MARGIN
+
+
+def _file_name(row: Row) -> str:
+    source = row.get("source_package")
+    url = source.get("url") if isinstance(source, Mapping) else None
+    # Not parsed: a malformed address is one of the things that a foreign build may carry.
+    return re.split(r"[?#]", url, maxsplit=1)[0].rpartition("/")[2] if isinstance(url, str) else ""
+
+
+def _configured_name(client: CoprClient, number: int, found: list[int], ending: str) -> bool:
+    """Add the build to ``found`` if it was made from such a file; return whether the answer could be understood."""
+    config = client.source_config(number)
+    source = config.get("source_dict")
+    if not isinstance(source, Mapping):
+        return False
+    if str(source.get("pkg") or "").endswith(ending):
+        found.append(number)
+    return True
 
 
 def _is_id(number: object) -> bool:
@@ -273,15 +439,15 @@ def _needs_person(error: CoprTrouble) -> NeedsPerson | None:
     return None
 
 
-def _for_good(error: CoprTrouble) -> BuildSystemError:
-    """The port's word for trouble of a request that can be repeated without harm."""
+def _port_error(error: CoprTrouble) -> BuildSystemError:
+    """Return the port's error for the failure of a request that can be repeated without harm."""
     if error.kind in {Kind.NOT_SENT, Kind.UNCLEAR}:
         return BuildSystemUnavailable(str(error), error.retry_after)
     return _needs_person(error) or SubmissionRefused(str(error))
 
 
-def _after_upload(error: CoprTrouble) -> BuildSystemError:
-    """The port's word for an upload without a success. COPR itself answers no upload with a conflict."""
+def _port_error_after_upload(error: CoprTrouble) -> BuildSystemError:
+    """Return the port's error for an upload that did not succeed. COPR itself answers no upload with a conflict."""
     if error.kind is Kind.NOT_SENT:
         return BuildSystemUnavailable(str(error), error.retry_after)
     if error.kind in {Kind.UNCLEAR, Kind.CONFLICT}:

@@ -1,4 +1,4 @@
-"""Making a COPR project ready: safe to repeat, and to do from many workers at once."""
+"""Creates a COPR project and adds the chroots that it lacks; safe to repeat, and from many workers at once."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from workers.buildsystems import BuildSystemUnavailable, NeedsPerson, SubmissionRefused
-from workers.buildsystems.copr.client import CoprClient
-from workers.buildsystems.copr.exchange import CoprTrouble, Kind
+from workers.buildsystems.copr.client import BAD_TOKEN, CoprClient, CoprTrouble, Kind
 from workers.buildsystems.copr.settings import TargetSettings
 
 ROUNDS = 5
@@ -21,7 +20,7 @@ LOCK_PAUSE = 0.05
 
 
 def prepare_project(client: CoprClient, target: TargetSettings, chroots: Sequence[str], locks: Path) -> None:
-    """Create the project if it is missing and add the chroots that it lacks; nothing is ever taken away.
+    """Create the project if it is missing and add the chroots that it lacks; none is ever removed.
 
     A project that is ready costs one read, so that a builder without the right to edit it can use it. COPR
     answers parallel edits with "the last one wins" and now and then a bare 500: what counts is what is read
@@ -32,7 +31,7 @@ def prepare_project(client: CoprClient, target: TargetSettings, chroots: Sequenc
     if have is not None and have.issuperset(chroots):
         return
     trouble = ""
-    with _alone(locks, project, client):
+    with _locked(locks, project, client):
         for attempt in range(ROUNDS):
             have = _chroots_of(client, target)
             if have is not None and have.issuperset(chroots):
@@ -43,8 +42,8 @@ def prepare_project(client: CoprClient, target: TargetSettings, chroots: Sequenc
                 _change(client, target, have, chroots)
             except CoprTrouble as error:
                 trouble = f": {error}"
-                if not _worth_another_look(error):
-                    raise _final(error, project, chroots) from None
+                if not _may_have_changed(error):
+                    raise _port_error(error, project, chroots) from None
     raise BuildSystemUnavailable(f"project {project} still lacks chroots after {ROUNDS} rounds{trouble}")
 
 
@@ -59,15 +58,15 @@ def _change(
     client.set_chroots(target.owner, target.project, sorted(kept.union(chroots)))
 
 
-def _worth_another_look(error: CoprTrouble) -> bool:
-    """Whether the project may have changed all the same, or between our read and our write.
+def _may_have_changed(error: CoprTrouble) -> bool:
+    """Return whether the project may have changed all the same, or between our read and our write.
 
     409 means that our list lacks a chroot which somebody added meanwhile: reading again brings it in.
     """
     return error.kind in {Kind.UNCLEAR, Kind.CONFLICT} or "already ha" in str(error)
 
 
-def _final(error: CoprTrouble, project: str, chroots: Sequence[str]) -> Exception:
+def _port_error(error: CoprTrouble, project: str, chroots: Sequence[str]) -> Exception:
     if error.kind is Kind.NOT_SENT:
         return BuildSystemUnavailable(str(error), error.retry_after)
     if error.kind is Kind.REFUSED:
@@ -78,14 +77,12 @@ def _final(error: CoprTrouble, project: str, chroots: Sequence[str]) -> Exceptio
             f"and this account may not add them ({error})"
         )
     if error.kind is Kind.LOGIN:
-        return NeedsPerson(
-            "COPR's token is wrong, expired or was renewed elsewhere; get a new one from its API page"
-        )
+        return NeedsPerson(BAD_TOKEN)
     return NeedsPerson(f"project {project} cannot be set up: {error}")
 
 
 def _chroots_of(client: CoprClient, target: TargetSettings) -> frozenset[str] | None:
-    """The project's chroots, or None where there is no such project."""
+    """Return the project's chroots, or None where there is no such project."""
     try:
         chroots = client.project(target.owner, target.project).get("chroot_repos")
     except CoprTrouble as error:
@@ -98,8 +95,8 @@ def _chroots_of(client: CoprClient, target: TargetSettings) -> frozenset[str] | 
 
 
 @contextmanager
-def _alone(locks: Path, project: str, client: CoprClient) -> Iterator[None]:
-    """Be the only worker of this machine that changes the project. Raises BuildSystemUnavailable."""
+def _locked(locks: Path, project: str, client: CoprClient) -> Iterator[None]:
+    """Hold the lock under which one worker of this machine changes the project. Raises BuildSystemUnavailable."""
     locks.mkdir(parents=True, exist_ok=True)
     # Different projects may read alike once their signs are cleaned, so the name carries a digest.
     digest = hashlib.sha256(project.encode()).hexdigest()[:12]

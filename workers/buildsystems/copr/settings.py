@@ -1,19 +1,17 @@
-"""What may be set: ``AdapterConfig.options`` for the server, ``BuildTarget.options`` for one target.
+"""Checks COPR's options: ``AdapterConfig.options`` for the server, ``BuildTarget.options`` for one target.
 
 Unknown keys are refused, because COPR itself drops them in silence and a misspelt one would never be noticed.
 """
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from service.domain.planning import BuildTarget
-from workers.buildsystems import BuildSystemError, NeedsPerson
+from workers.buildsystems import NeedsPerson, read_options
 
 MAX_BUILD_SECONDS = 108000
 DESCRIPTION = (
@@ -28,10 +26,9 @@ _PROJECT = re.compile(r"(@?[A-Za-z0-9][A-Za-z0-9_.-]*)/([A-Za-z0-9_.-]+)", re.AS
 class CoprSettings:
     """The options of the adapter; all but the first are seconds.
 
-    ``connect_timeout`` and ``read_timeout`` bound one connection and one silence. ``setup_timeout`` bounds
-    open and find, ``poll_timeout`` poll and cancel, ``upload_timeout`` submit, each as a whole.
-    ``request_timeout`` is how long after the first doubt a lost upload may still be committed; until then
-    no search is certain.
+    ``connect_timeout`` and ``read_timeout`` bound one connection and one silence. ``setup_timeout`` bounds open and
+    find, ``poll_timeout`` poll and cancel, ``upload_timeout`` submit, each as a whole. ``request_timeout`` is how long
+    after the first doubt COPR may still commit a lost upload; until then no search is certain.
     """
 
     config_file: Path = Path("~/.config/copr")
@@ -44,22 +41,8 @@ class CoprSettings:
 
     @classmethod
     def read(cls, options: Mapping[str, object]) -> CoprSettings:
-        """Check the options. Raises BuildSystemError, which names the key and the known ones."""
-        known = [one.name for one in fields(cls)]
-        values: dict[str, Any] = {}
-        for key, value in options.items():
-            if key not in known:
-                raise BuildSystemError(f"COPR has no option '{key}'; there are: {', '.join(known)}")
-            if key == "config_file":
-                if not isinstance(value, (str, Path)) or not str(value):
-                    raise BuildSystemError("COPR's option 'config_file' must be a path")
-                values[key] = Path(value)
-            elif isinstance(value, bool) or not isinstance(value, (int, float)):
-                raise BuildSystemError(f"COPR's option '{key}' must be a number of seconds")
-            elif not 0 < value < math.inf:
-                raise BuildSystemError(f"COPR's option '{key}' must be more than 0 seconds")
-            else:
-                values[key] = float(value)
+        """Check the options, return the settings. Raises BuildSystemError, which names the key and the known ones."""
+        values = read_options("COPR", cls, options)
         settings = cls(**values)
         doubt = values.get("request_timeout", settings.connect_timeout + settings.read_timeout)
         return cls(**{**values, "config_file": settings.config_file.expanduser(), "request_timeout": doubt})
@@ -102,7 +85,7 @@ PROJECT_OPTIONS: Mapping[str, tuple[Callable[[object], bool], str]] = {
 
 @dataclass(frozen=True)
 class TargetSettings:
-    """One target, checked. ``owner`` may be ``@group``; ``dirname`` is a directory of the project."""
+    """The checked options of one target. ``owner`` may be ``@group``; ``dirname`` is a directory of the project."""
 
     owner: str
     project: str
@@ -112,7 +95,7 @@ class TargetSettings:
 
     @classmethod
     def read(cls, target: BuildTarget) -> TargetSettings:
-        """Check project and options. Raises NeedsPerson: only a change of the catalogue helps."""
+        """Check project and options of a target. Raises NeedsPerson: only a change of the catalogue helps."""
         owner, project = split_project(target.project)
         build: dict[str, object] = {}
         creation: dict[str, object] = {"description": DESCRIPTION}
@@ -138,7 +121,7 @@ class TargetSettings:
 
 
 def split_project(project: str) -> tuple[str, str]:
-    """``owner/name`` to both. Raises NeedsPerson."""
+    """Split ``owner/name`` into owner and name. Raises NeedsPerson."""
     match = _PROJECT.fullmatch(project)
     if not match:
         raise NeedsPerson(f"'{project[:80]}' is not a COPR project such as owner/name or @group/name")

@@ -1,1 +1,1 @@
-"""Koji behind the port to build systems."""
+"""The Koji adapter of the port to build systems."""

@@ -1,25 +1,21 @@
-"""What may be set for Koji: ``AdapterConfig.options`` for the hub, ``BuildTarget.options`` for one target.
+"""Checks Koji's options: ``AdapterConfig.options`` for the hub, ``BuildTarget.options`` for one target.
 
 Unknown keys are refused, because Koji itself stores them in silence and a misspelt one would never be noticed.
 """
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from service.domain.errors import BadName
 from service.domain.fedora import Chroot
 from service.domain.planning import BuildTarget
-from workers.buildsystems import BuildSystemError, NeedsPerson
+from workers.buildsystems import BuildSystemError, NeedsPerson, read_options
 
 AUTHS = ("kerberos", "certificate", "password")
-PATHS = frozenset({"config_file", "keytab", "certificate", "password_file"})
-TEXTS = frozenset({"profile", "auth", "principal", "user"})
 TARGET_OPTIONS = ("koji_target", "priority", "scratch")
 LOWEST_PRIORITY = 50
 
@@ -52,37 +48,16 @@ class KojiSettings:
 
     @classmethod
     def read(cls, options: Mapping[str, object]) -> KojiSettings:
-        """Check the options. Raises BuildSystemError, which names the key and the known ones."""
-        known = [one.name for one in fields(cls)]
-        values: dict[str, Any] = {}
-        for key, value in options.items():
-            if key not in known:
-                raise BuildSystemError(f"Koji has no option '{key}'; there are: {', '.join(known)}")
-            values[key] = _checked(key, value)
+        """Check the options, return the settings. Raises BuildSystemError, which names the key and the known ones."""
+        values = read_options("Koji", cls, options)
         if values.get("auth", "kerberos") not in AUTHS:
             raise BuildSystemError(f"Koji's option 'auth' must be one of {', '.join(AUTHS)}")
         return cls(**values)
 
 
-def _checked(key: str, value: object) -> object:
-    if key in PATHS:
-        if value is not None and (not isinstance(value, (str, Path)) or not str(value)):
-            raise BuildSystemError(f"Koji's option '{key}' must be a path")
-        return None if value is None else Path(str(value)).expanduser()
-    if key in TEXTS:
-        if not isinstance(value, str):
-            raise BuildSystemError(f"Koji's option '{key}' must be a text")
-        return value
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise BuildSystemError(f"Koji's option '{key}' must be a number of seconds")
-    if not 0 < value < math.inf:
-        raise BuildSystemError(f"Koji's option '{key}' must be more than 0 seconds")
-    return float(value)
-
-
 @dataclass(frozen=True)
 class TargetSettings:
-    """One target, checked. ``koji_target`` is Koji's own word; ``priority`` is added to Koji's 20.
+    """The checked options of one target. ``koji_target`` is a target of Koji; ``priority`` is added to Koji's 20.
 
     ``base_target`` is what the catalogue says; ``koji_target`` differs from it for a build in a side tag, whose target
     has the side tag's name.
@@ -96,7 +71,7 @@ class TargetSettings:
 
     @classmethod
     def read(cls, target: BuildTarget) -> TargetSettings:
-        """Check the options. Raises NeedsPerson: only a change of the catalogue helps."""
+        """Check the options of a target. Raises NeedsPerson: only a change of the catalogue helps."""
         for key in target.options:
             if key not in TARGET_OPTIONS:
                 known = ", ".join(TARGET_OPTIONS)
