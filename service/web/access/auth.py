@@ -29,7 +29,7 @@ CHALLENGE = "Bearer"
 
 @dataclass(frozen=True)
 class Caller:
-    """The one who calls: a token's or a person's name, their scopes and address. See ``nobody`` for the anonymous."""
+    """The one who calls: a token's or a person's name, their scopes and address. Without a name: ``anonymous``."""
 
     name: str
     scopes: frozenset[str]
@@ -55,7 +55,7 @@ def address_of(request: Request) -> str:
     return request.client.host[:100] if request.client else ""
 
 
-def nobody(request: Request) -> Caller:
+def anonymous(request: Request) -> Caller:
     """Return a caller without token or session. They may read unless API_READ says otherwise."""
     public = context_of(request).settings.api_read == "public"
     return Caller("", frozenset({"read"} if public else ()), address_of(request))
@@ -65,7 +65,7 @@ def caller_by_token(request: Request) -> Caller:
     """Return the caller whom the Authorization header names. Raises Problem 401 for a token that is not valid."""
     header = request.headers.get("authorization")
     if header is None:
-        return nobody(request)
+        return anonymous(request)
     kind, _, text = header.partition(" ")
     token = tokens.recognise(context_of(request).db, text.strip()) if kind.lower() == "bearer" else None
     if token is None:
@@ -78,11 +78,11 @@ def caller_by_token(request: Request) -> Caller:
 
 
 def caller_by_cookie(request: Request) -> Caller:
-    """Return the caller whom the session's cookie names; nobody where it is missing or over."""
+    """Return the caller whom the session's cookie names; an anonymous one where it is missing or over."""
     text = request.cookies.get(cookie_name(request), "")
     found = who_is(context_of(request).db, text) if text else None
     if found is None:
-        return nobody(request)
+        return anonymous(request)
     return Caller(found.actor, found.scopes, address_of(request), found.form_word)
 
 
