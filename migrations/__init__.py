@@ -1,4 +1,4 @@
-"""Alembic migrations, and the two ways to run them from code."""
+"""Runs the Alembic migrations of the database from code: up to a revision, or back down to one."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ def _config(url: str) -> Config:
 
 
 def upgrade(url: str, revision: str = "head") -> None:
-    """Bring the database at ``url`` up to ``revision``; creates what is missing, safe to repeat."""
+    """Migrate the database at ``url`` up to ``revision``; creates what is missing, and may be repeated."""
     command.upgrade(_config(url), revision)
 
 
 def downgrade(url: str, revision: str = "base") -> None:
-    """Take the database at ``url`` back to ``revision``. What the newer schema held is lost."""
+    """Migrate the database at ``url`` back to ``revision``. Data that only the newer schema can hold are lost."""
     command.downgrade(_config(url), revision)

@@ -1,4 +1,4 @@
-"""Alembic's entry: one connection, one transaction, on PostgreSQL under an advisory lock."""
+"""Alembic's entry point: runs the migrations in one transaction, on PostgreSQL under an advisory lock."""
 
 from __future__ import annotations
 

@@ -1,27 +1,29 @@
-"""When we last reached the other sides, and their last answers for conditional requests. Each function commits."""
+"""Records when other servers were last reached, and keeps their answers for conditional requests (ETag).
+
+Each function that writes commits.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from service.store.schema import Contact
-from service.store.session import Database, database_now
+from service.store.session import Database, database_now, insert_if_absent
 
 
 @dataclass(frozen=True)
 class StoredAnswer:
-    """The last full answer of an address: its ETag, and what we kept of its body."""
+    """The last full answer of an address: its ETag, and what we kept of its body (JSON-able)."""
 
     etag: str
     body: Any
 
 
 def record_contact(db: Database, name: str, problem: str = "") -> None:
-    """Remember when another side was last reached (empty ``problem``) or was not, for the health page."""
+    """Record that a server was reached now (empty ``problem``) or was not, for the health page. Commits."""
     with db.transaction() as session:
         now = database_now(session)
         contact = _locked(session, name)
@@ -34,7 +36,7 @@ def record_contact(db: Database, name: str, problem: str = "") -> None:
 
 
 def stored_answer(db: Database, name: str) -> StoredAnswer | None:
-    """The last answer kept under ``name``, or None. Reads only."""
+    """Return the last answer kept under ``name``, or None. Reads only."""
     with db.reader() as session:
         contact = session.get(Contact, name)
         if contact is None or not contact.etag:
@@ -43,7 +45,7 @@ def stored_answer(db: Database, name: str) -> StoredAnswer | None:
 
 
 def store_answer(db: Database, name: str, etag: str, body: Any) -> None:
-    """Keep an answer under ``name``; ``body`` must be JSON-able."""
+    """Keep an answer under ``name``, and record that the server was reached. ``body`` must be JSON-able. Commits."""
     with db.transaction() as session:
         contact = _locked(session, name)
         contact.ok_at = database_now(session)
@@ -53,9 +55,6 @@ def store_answer(db: Database, name: str, etag: str, body: Any) -> None:
 
 
 def _locked(session: Session, name: str) -> Contact:
-    """The row of ``name``, made if needed: two workers may reach a new side for the first time together."""
-    insert = sqlite.insert if session.get_bind().dialect.name == "sqlite" else postgresql.insert
-    session.execute(
-        insert(Contact).values(name=name, problem="", etag="").on_conflict_do_nothing(index_elements=["name"])
-    )
+    """Return the row of ``name``, locked; made if needed: two workers may reach a new server together."""
+    insert_if_absent(session, Contact, {"name": name, "problem": "", "etag": ""}, unique=["name"])
     return session.get_one(Contact, name, with_for_update=True)

@@ -1,4 +1,4 @@
-"""Overrides of the catalogue in the database: read, changed with a reason, dropped; and the catalogue that holds."""
+"""Changes the catalogue through overrides in the database, and gives the catalogue with them applied."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import select
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from service.access.audit import note_audit
@@ -17,14 +16,14 @@ from service.catalog import Catalog
 from service.catalog.overrides import EDITABLE, Effective, Override, apply, effective, values_of
 from service.domain.errors import BadCatalog, CommandRefused, NotFound
 from service.store.schema import CatalogOverride
-from service.store.session import Database, database_now
+from service.store.session import Database, database_now, insert_if_absent
 
 WHY_LIMIT = 500
 
 
 @dataclass(frozen=True)
 class Changed:
-    """What a change of the catalogue came to."""
+    """The result of a change of the catalogue: values before and after of what changed, and a sentence for people."""
 
     kind: str
     subject: str
@@ -34,7 +33,7 @@ class Changed:
 
 
 class LiveCatalog:
-    """The files' catalogue under the overrides of a database. One per process; reads the database at each look."""
+    """The catalogue of the files with the overrides of a database. One per process."""
 
     def __init__(self, db: Database, files: Catalog) -> None:
         self._db = db
@@ -42,7 +41,7 @@ class LiveCatalog:
         self._seen: tuple[tuple[Override, ...], Effective] = ((), Effective(files, {}))
 
     def look(self) -> Effective:
-        """What holds now. One small statement; laying overrides over the files happens only when they changed."""
+        """Return the catalogue as it is now. Reads the overrides; applies them again only when they have changed."""
         with self._db.reader() as session:
             rows = read_overrides(session)
         known, found = self._seen
@@ -53,7 +52,7 @@ class LiveCatalog:
 
 
 def read_overrides(session: Session) -> tuple[Override, ...]:
-    """Every override, by kind and subject."""
+    """Return every override, by kind and subject."""
     o = CatalogOverride
     rows = session.execute(
         select(o.kind, o.subject, o.changes, o.why, o.actor, o.at, o.id).order_by(o.kind, o.subject)
@@ -73,10 +72,11 @@ def change_catalog(
     action: str,
     address: str = "",
 ) -> Changed:
-    """Lay changes over what the files say, and commit. A key that is back at the files' value is no override any more.
+    """Override values of one target, branch or stream, with a reason and a line of audit. Commits.
 
-    Raises NotFound, BadCatalog for a value that the catalogue's checks refuse, and CommandRefused where the
-    catalogue says so already: of two who press one button the second is told.
+    A key whose value is that of the files again is no override any more. Raises NotFound for an unknown subject,
+    BadCatalog for an unknown key, a value that the catalogue's checks refuse or a missing reason, and CommandRefused
+    where nothing would change: of two people who press the same button the second is told.
     """
     reason = _reason(why)
     own = _known(files, kind, subject)
@@ -107,7 +107,10 @@ def change_catalog(
 def drop_override(
     db: Database, files: Catalog, override_id: int, *, why: str, by: str, address: str = ""
 ) -> Changed:
-    """Go back to what the files say, and commit. Raises NotFound."""
+    """Remove an override: the values of the files hold again. Commits.
+
+    Raises NotFound, and BadCatalog for a missing reason.
+    """
     reason = _reason(why)
     with db.transaction() as session:
         row = session.get(CatalogOverride, override_id, with_for_update=True)
@@ -127,13 +130,9 @@ def drop_override(
 
 
 def _locked(session: Session, kind: str, subject: str, at: datetime) -> CatalogOverride:
-    """The override's row, made if needed and locked: two changes of one thing queue up here."""
-    insert = sqlite.insert if session.get_bind().dialect.name == "sqlite" else postgresql.insert
-    session.execute(
-        insert(CatalogOverride)
-        .values(kind=kind, subject=subject, changes={}, why="-", actor="", at=at)
-        .on_conflict_do_nothing(index_elements=["kind", "subject"])
-    )
+    """Return the override's row, locked; made if needed. Two changes of one subject wait for each other here."""
+    new = {"kind": kind, "subject": subject, "changes": {}, "why": "-", "actor": "", "at": at}
+    insert_if_absent(session, CatalogOverride, new, unique=["kind", "subject"])
     return session.scalars(
         select(CatalogOverride)
         .where(CatalogOverride.kind == kind, CatalogOverride.subject == subject)
@@ -149,7 +148,7 @@ def _known(files: Catalog, kind: str, subject: str) -> dict[str, Any]:
 
 
 def _held(files: Catalog, kind: str, subject: str, changes: Mapping[str, Any]) -> dict[str, Any]:
-    """The values before the change; what does not fit the files any more is as if it were not there."""
+    """Return the values before the change; an override that does not fit the files any more is left out."""
     return values_of(effective(files, [Override(kind, subject, changes)]).catalog, kind, subject)
 
 

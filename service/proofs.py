@@ -1,4 +1,4 @@
-"""The verdicts of proofs, written down. Commits."""
+"""Records the outcomes of proofs of workarounds."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from service.store.session import Database, database_now
 
 
 def record_proofs(db: Database, proofs: Iterable[Proved], *, by: str) -> int:
-    """Keep the verdicts of one run, all or none; how many. ``by`` is the person who asked for it."""
+    """Record the proofs of one run, all or none, and return their number. Commits.
+
+    ``by`` is the person who asked for the run.
+    """
     count = 0
     with db.transaction() as session:
         now = database_now(session)
@@ -38,7 +41,7 @@ def record_proofs(db: Database, proofs: Iterable[Proved], *, by: str) -> int:
 
 
 def _stored(trial: Trial) -> dict[str, Any]:
-    """A trial as JSON that PostgreSQL takes: a log may hold NUL, which its JSON cannot."""
+    """Return a trial as JSON that PostgreSQL accepts: a log may hold NUL, which its JSON cannot."""
     stored = dataclasses.asdict(trial)
     for key in ("log", "symptom"):
         stored[key] = stored[key].replace("\x00", "\ufffd").encode("utf-8", "replace").decode("utf-8")

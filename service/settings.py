@@ -1,4 +1,4 @@
-"""Settings: environment variables with the prefix CRYOPACK_, read once per process and passed on."""
+"""Reads the settings from environment variables with the prefix CRYOPACK_, once per process, and checks them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SECRET_FIELDS = (
 
 
 class SettingsError(Exception):
-    """A wrong setting; ``str(error)`` is one line that names the variable and never its value."""
+    """A wrong setting; ``str(error)`` is one line that names the variable and does not hold its value."""
 
 
 class Settings(BaseSettings):
@@ -153,7 +153,7 @@ class Settings(BaseSettings):
             raise ValueError(
                 "must be an https address, such as https://id.example.org/.well-known/openid-configuration"
             )
-        # What comes before is the issuer, which the provider must call itself.
+        # The part before it is the issuer, which must equal the name that the provider gives itself.
         if value and not value.endswith("/.well-known/openid-configuration"):
             raise ValueError("must end with /.well-known/openid-configuration")
         return value
@@ -223,29 +223,32 @@ class Settings(BaseSettings):
         return self
 
     def group_scopes(self) -> dict[str, frozenset[str]]:
-        """The provider's groups and the scopes that each gives."""
+        """Return the OIDC provider's groups and the scopes that each gives."""
         parts = (part.partition("=") for part in self.oidc_group_scopes.split(",") if part.strip())
         return {group.strip(): frozenset(scopes.split()) for group, _, scopes in parts}
 
     def database(self) -> str:
-        """The database's URL; without one, a SQLite file under the state directory.
+        """Return the database's URL; where none is set, that of a SQLite file under the state directory.
 
-        The sandbox has a file of its own: its builds must never count as done when real ones begin.
+        The sandbox has a file of its own: its builds must not count as done when real ones begin.
         """
         file = "sandbox.sqlite" if self.sandbox else "cryopack.sqlite"
         return self.database_url.get_secret_value() or f"sqlite:///{self.state_dir.resolve()}/{file}"
 
     def proxies(self) -> list[str]:
-        """The addresses and networks of the proxies whose word about the sender is taken."""
+        """Return the addresses and networks of the proxies whose headers about the sender are trusted."""
         return [part.strip() for part in self.trusted_proxies.split(",") if part.strip()]
 
     def secrets(self) -> tuple[bytes, ...]:
-        """The webhook secrets as bytes, for HMAC."""
+        """Return the webhook secrets as bytes, for HMAC."""
         return tuple(secret.get_secret_value().encode() for secret in self.github_webhook_secrets)
 
 
 def load_settings(**overrides: Any) -> Settings:
-    """Read the environment, ``.env`` and ``CRYOPACK_*_FILE``. Raises SettingsError, one line a mistake."""
+    """Read the settings from the environment, ``.env`` and the files that ``CRYOPACK_*_FILE`` name.
+
+    ``overrides`` come before all of these. Raises SettingsError for the first wrong one.
+    """
     try:
         return Settings(**{**_from_secret_files(), **overrides})
     except ValidationError as error:

@@ -1,4 +1,7 @@
-"""Task names and best-effort hints. A hint that is lost costs latency and nothing else."""
+"""Sends hints to the workers through Celery: names of tasks and queues, and a sender that never blocks its caller.
+
+A hint names a row that is due. A lost hint costs time and nothing else: the sweep finds the row.
+"""
 
 from __future__ import annotations
 
@@ -24,17 +27,18 @@ CLEAN = "cryopack.clean"
 
 WORK, FETCH = "cryopack", "cryopack-fetch"
 QUEUES = (WORK, FETCH)
-"""Broker queues: what moves builds on, and what downloads much (logs, RPMs) and may take minutes."""
+"""The broker's queues: for steps of builds, and for downloads (logs, RPMs) that may take minutes."""
 
 QUEUE_LIMIT = 1000
+"""Hints that wait in this process to be sent."""
 WAITING_LIMIT = 5000
-"""Hints that may lie in a queue of the broker: one that nobody serves would fill its memory, and stop the others."""
+"""Hints that may lie in a queue of the broker: a queue without a worker would fill its memory and stop the others."""
 
 log = structlog.get_logger()
 
 
 def broker_options(settings: Settings) -> dict[str, Any]:
-    """Celery configuration that every sender and worker shares: short socket time-outs, no result backend."""
+    """Return the Celery configuration of every sender and worker: short socket time-outs, no result backend."""
     url = settings.broker_url.get_secret_value()
     # The redis library writes unix://path where kombu wants redis+socket://path.
     if url.startswith("unix://"):
@@ -55,7 +59,10 @@ def broker_options(settings: Settings) -> dict[str, Any]:
 
 
 class Wake:
-    """Sends hints from one thread behind a bounded queue that drops, so that no caller waits for a broker."""
+    """Sends hints from one thread of its own, so that no caller waits for a broker. A full queue drops hints.
+
+    ``dropped`` counts hints that were not sent; ``problem`` says why the last one was not, empty if it was.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self._expires = settings.sweep_seconds
@@ -85,7 +92,7 @@ class Wake:
         self._put(POLL_PROJECT, [system, project])
 
     def follow_up(self, follow_up_id: int, *, fetches: bool) -> None:
-        """Hint that a follow-up is due. One that fetches must not keep polls waiting, so it has its own queue."""
+        """Hint that a follow-up is due. One that ``fetches`` goes to a queue of its own, not to keep polls waiting."""
         self._put(FOLLOW_UP, [follow_up_id], FETCH if fetches else WORK)
 
     def side_tag(self, side_tag_id: int) -> None:
@@ -123,16 +130,14 @@ class Wake:
                 # A hint that outlives the next sweep is only a repeat of it.
                 self._celery.send_task(task, args=args, queue=queue_name, expires=self._expires, retry=False)
                 self.problem = ""
-            except (
-                Exception
-            ) as error:  # The kinds of broker trouble are many, and none of them may end this thread.
+            except Exception as error:  # Brokers fail in many ways, and none of them may end this thread.
                 self.dropped += 1
                 if not self.problem:
                     log.warning("hint not sent; the sweep will find the work", error=type(error).__name__)
                 self.problem = f"{type(error).__name__}: the broker did not take the last hint"
 
     def _is_full(self, queue_name: str) -> bool:
-        """Whether a queue held too much when it was last looked at, once in a sweep. Raises as sending does."""
+        """Whether a queue of the broker holds too many hints; looked at once in a sweep. Raises as sending does."""
         now = time.monotonic()
         if now - self._looked_at.get(queue_name, float("-inf")) >= self._expires:
             with self._celery.connection_for_write() as connection:

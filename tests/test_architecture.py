@@ -168,23 +168,22 @@ ARROWS = {
     # The sandbox is another world: it must not know our code, or it could agree with our mistakes.
     "sandbox.store": Arrow(()),
     "sandbox.multipart": Arrow(()),
-    "sandbox.fault_answers": Arrow((), ("starlette",)),
     "sandbox.ground": Arrow(("sandbox.store",)),
+    "sandbox.pages": Arrow((), ("starlette",)),
     "sandbox.driver": Arrow(("sandbox.ground",)),
     "sandbox.levers": Arrow(("sandbox.ground",), ("starlette",)),
     "sandbox.mirror": Arrow(("sandbox.store", "sandbox.ground"), ("starlette",)),
     "sandbox.building": Arrow(("sandbox.ground", "sandbox.mirror")),
-    "sandbox.copr": Arrow((*SANDBOX, "sandbox.driver", "sandbox.multipart"), ("starlette", "httpx2")),
-    "sandbox.koji": Arrow((*SANDBOX, "sandbox.driver", "sandbox.levers"), ("starlette",)),
+    "sandbox.copr": Arrow(
+        (*SANDBOX, "sandbox.driver", "sandbox.pages", "sandbox.multipart"), ("starlette", "httpx2")
+    ),
+    "sandbox.koji": Arrow((*SANDBOX, "sandbox.driver", "sandbox.pages", "sandbox.levers"), ("starlette",)),
     "sandbox.forge": Arrow(
         ("sandbox.store", "sandbox.ground", "sandbox.levers", "sandbox.multipart"), ("starlette",)
     ),
-    "sandbox.faults": Arrow(("sandbox.store", "sandbox.ground", "sandbox.fault_answers"), ("starlette",)),
+    "sandbox.faults": Arrow(("sandbox.store", "sandbox.ground"), ("starlette",)),
     "sandbox.control": Arrow(
-        (
-            *("sandbox.ground", "sandbox.levers", "sandbox.mirror", "sandbox.copr"),
-            *("sandbox.fault_answers", "sandbox.faults"),
-        ),
+        (*("sandbox.ground", "sandbox.levers", "sandbox.mirror", "sandbox.copr", "sandbox.faults"),),
         ("starlette",),
     ),
     "sandbox.farm": Arrow((*SANDBOX, "sandbox.mirror", "sandbox.copr", "sandbox.koji", "sandbox.forge")),

@@ -1,4 +1,4 @@
-"""A small build farm for machines without accounts: COPR's API v3 and an upstream mirror, on loopback only.
+"""Stand-ins for COPR, Koji, dist-git and upstream, for machines without accounts, on loopback only.
 
-Nothing is compiled unless it is asked for. Every log says on its face whether it was built, replayed or simulated.
+Nothing is compiled unless it is asked for. The first line of every log says what was built, replayed or simulated.
 """

@@ -1,4 +1,4 @@
-"""``python deploy/sandbox`` and ``python -m sandbox``: the same command, whichever way it is started."""
+"""Runs the sandbox's command for ``python deploy/sandbox`` and ``python -m sandbox`` alike."""
 
 import runpy
 import sys

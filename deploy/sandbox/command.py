@@ -1,4 +1,4 @@
-"""The command: three listening sockets on loopback, one process, one line of JSON when it is ready."""
+"""The command line: serves COPR, Koji and the mirror on three loopback ports, and says in JSON when it is ready."""
 
 from __future__ import annotations
 
@@ -28,11 +28,8 @@ from sandbox.copr import accounts as copr_accounts
 from sandbox.copr import api as copr_api
 from sandbox.copr import builds as copr_builds
 from sandbox.copr import chroots as copr_chroots
-from sandbox.copr import create as copr_create
-from sandbox.copr import fork as copr_fork
 from sandbox.copr import packages as copr_packages
 from sandbox.copr import pages as copr_pages
-from sandbox.copr import permissions as copr_permissions
 from sandbox.copr import projects as copr_projects
 from sandbox.farm import Sandbox
 from sandbox.faults import Faults
@@ -45,11 +42,10 @@ from sandbox.forge import pagure as forge_pagure
 from sandbox.forge.dist_git import DistGit
 from sandbox.koji import builds as koji_builds
 from sandbox.koji import control as koji_control
-from sandbox.koji import files as koji_files
 from sandbox.koji import hub as koji_hub
+from sandbox.koji import outputs as koji_outputs
 from sandbox.koji import sessions as koji_sessions
 from sandbox.koji import tasks as koji_tasks
-from sandbox.koji import uploads as koji_uploads
 from sandbox.mirror import server as mirror
 from sandbox.mirror.releases import PUBLISH
 
@@ -61,10 +57,7 @@ API_MODULES = (
     copr_accounts,
     copr_builds,
     copr_chroots,
-    copr_create,
-    copr_fork,
     copr_packages,
-    copr_permissions,
     copr_projects,
     control,
     forge_control,
@@ -72,7 +65,6 @@ API_MODULES = (
     koji_control,
     koji_sessions,
     koji_tasks,
-    koji_uploads,
 )
 
 
@@ -93,13 +85,13 @@ class Connection(HttpToolsProtocol):
 
 
 class Server(uvicorn.Server):
-    """A server that stops at the first signal, at once: every promise it made is on disk already."""
+    """A server that stops at once at the first signal: everything it has answered is on disk already."""
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         self.should_exit = self.force_exit = True
 
     def handle_eof(self) -> None:
-        """Stop when whoever holds the other end of standard input has gone."""
+        """Stop when the other end of standard input has been closed."""
         if not os.read(sys.stdin.fileno(), 1024):
             asyncio.get_running_loop().remove_reader(sys.stdin.fileno())
             self.should_exit = self.force_exit = True
@@ -121,23 +113,23 @@ async def _missing(request: Request, error: Exception) -> Response:
 
 
 def application(sandbox: Sandbox) -> Faults:
-    """The ASGI application of one sandbox."""
+    """Return the ASGI application of one sandbox, with the faults as its outermost layer."""
     routes: list[BaseRoute] = [
-        *levers.ROUTES, *copr_api.ROUTES, *copr_pages.ROUTES, *koji_hub.ROUTES, *koji_files.ROUTES,
+        *levers.ROUTES, *copr_api.ROUTES, *copr_pages.ROUTES, *koji_hub.ROUTES, *koji_outputs.ROUTES,
         *forge_pagure.ROUTES, *forge_forgejo.ROUTES, *forge_pages.ROUTES, *lookaside.ROUTES,
         *forge_git.ROUTES, *mirror.ROUTES,
     ]  # fmt: skip
     app = Starlette(routes=routes, exception_handlers={404: _missing, 405: _missing, 500: _missing})
     app.router.redirect_slashes = False
     app.state.ground = sandbox.ground
-    app.state.copr_life, app.state.koji_life = sandbox.life, sandbox.koji_life
+    app.state.build_driver, app.state.task_driver = sandbox.build_driver, sandbox.task_driver
     app.state.faults = Faults(app, sandbox.ground)
     faults: Faults = app.state.faults
     return faults
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A bound socket. Raises ValueError for an address that is not loopback, OSError for a busy port."""
+    """Return a bound socket. Raises ValueError for an address that is not loopback, OSError for a busy port."""
     address = ipaddress.ip_address(host)
     if not address.is_loopback:
         raise ValueError(f"{host} is not a loopback address; the sandbox has no business on a network")
@@ -170,7 +162,7 @@ async def serve(sandbox: Sandbox, listeners: Sequence[socket.socket], *, stop_at
     server = Server(config)
     if stop_at_eof:
         asyncio.get_running_loop().add_reader(sys.stdin.fileno(), server.handle_eof)
-    life = asyncio.create_task(sandbox.run(), name="build-life")
+    driving = asyncio.create_task(sandbox.run(), name="build-life")
     ready = {
         "copr_url": sandbox.ground.copr_url,
         "mirror_url": sandbox.ground.mirror_url,
@@ -180,18 +172,18 @@ async def serve(sandbox: Sandbox, listeners: Sequence[socket.socket], *, stop_at
         "pace": sandbox.ground.pace,
     }
     sandbox.write_forge_token()
-    # The sockets listen already: whoever reads this line can connect, and waits at most for the loop.
+    # The sockets listen already: a reader of this line can connect, and waits at most for the loop.
     print(json.dumps(ready), flush=True)
     try:
         await server.serve(list(listeners))
     finally:
-        life.cancel()
+        driving.cancel()
         sandbox.stop_compiling()
-        await asyncio.gather(life, return_exceptions=True)
+        await asyncio.gather(driving, return_exceptions=True)
 
 
 def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """The command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(
         prog="sandbox", description="COPR, Koji and an upstream mirror on loopback."
     )
@@ -240,11 +232,11 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def _tools(options: argparse.Namespace) -> Toolchain | str | None:
-    """The toolchain if one is wanted and there, None for simulated builds, or what is missing where it must be."""
+    """Return the toolchain, None for simulated builds, or the names of what is missing where it is required."""
     if options.real_builds == "off":
         return None
     cache = options.go_cache or options.state_dir.resolve() / "go-cache"
-    # Who only runs the demonstration must not wait for a busy machine; who asks for real builds gets them.
+    # A demonstration must not wait for a busy machine; one who asks for real builds gets them.
     patience = options.patience if options.real_builds == "auto" else float("inf")
     found = Toolchain.find(cache, patience=patience)
     if isinstance(found, str) and options.real_builds == "auto":

@@ -1,4 +1,4 @@
-"""``/_sandbox``: what tests and demonstrations may tell the farm. No real server has any of this."""
+"""Commands below ``/_sandbox`` with which tests and demonstrations change the farm. No real server has any of this."""
 
 from __future__ import annotations
 
@@ -10,11 +10,10 @@ from typing import Any
 from starlette.requests import Request
 
 from sandbox.copr.accounts import renew_token
-from sandbox.copr.life import BuildLife
-from sandbox.copr.shapes import build_shape, chroot_shape, chroots_of
+from sandbox.copr.driver import BuildDriver
+from sandbox.copr.shapes import build_shape, chroot_shape, chroots_of, project_of
 from sandbox.copr.sources import OUTCOMES
-from sandbox.fault_answers import ANSWERS
-from sandbox.faults import KINDS, rule_problem
+from sandbox.faults import ANSWERS, KINDS, rule_problem
 from sandbox.ground import Ground
 from sandbox.levers import BadCommand, command
 from sandbox.mirror.releases import Releases, UnknownTag
@@ -32,7 +31,7 @@ def _known_tag() -> Iterator[None]:
 
 @command("GET", "/state")
 async def state(ground: Ground, data: dict[str, Any], request: Request) -> dict[str, Any]:
-    """Pace, pause, chroots and addresses."""
+    """Return pace, pause, chroots and addresses."""
     rows = ground.store.all("SELECT * FROM chroot ORDER BY position")
     return {
         "pace": ground.pace,
@@ -45,11 +44,10 @@ async def state(ground: Ground, data: dict[str, Any], request: Request) -> dict[
 
 
 def all_builds(ground: Ground) -> list[dict[str, Any]]:
-    """Every build of every project, oldest first, with its chroots under ``build_chroots``."""
+    """Return every build of every project, oldest first, with its chroots under ``build_chroots``."""
     answer = []
     for build in ground.store.all("SELECT * FROM build ORDER BY id"):
-        project = ground.store.one("SELECT * FROM project WHERE id = ?", build["project_id"])
-        assert project is not None, "a build without its project cannot be stored"
+        project = project_of(ground.store, build)
         rows = chroots_of(ground.store, build["id"])
         shape = build_shape(ground, build, project)
         shape["build_chroots"] = [chroot_shape(ground, project, build, row) for row in rows]
@@ -59,19 +57,19 @@ def all_builds(ground: Ground) -> list[dict[str, Any]]:
 
 @command("GET", "/builds")
 async def builds(ground: Ground, data: dict[str, Any], request: Request) -> list[dict[str, Any]]:
-    """What ``all_builds`` says."""
+    """Return what ``all_builds`` returns."""
     return all_builds(ground)
 
 
 @command("GET", "/requests")
 async def requests(ground: Ground, data: dict[str, Any], request: Request) -> list[dict[str, Any]]:
-    """The newest requests outside of ``/_sandbox``, oldest first: at, method, path, query."""
+    """Return the newest requests outside of ``/_sandbox``, oldest first: at, method, path, query."""
     return list(request.app.state.faults.seen)
 
 
 @command("POST", "/pace")
 async def pace(ground: Ground, data: dict[str, Any], request: Request) -> dict[str, float]:
-    """``{"seconds"}`` per step, also for builds under way."""
+    """Set the pace: ``{"seconds"}`` per step, also for builds under way."""
     with ground.store.transaction():
         ground.set_pace(float(data["seconds"]))
     return {"seconds": ground.pace}
@@ -79,7 +77,7 @@ async def pace(ground: Ground, data: dict[str, Any], request: Request) -> dict[s
 
 @command("POST", "/pause")
 async def pause(ground: Ground, data: dict[str, Any], request: Request) -> dict[str, bool]:
-    """``{"paused"}``: while true, builds move by hand only. Kept over restarts."""
+    """Stop or resume the clock: while ``{"paused"}`` is true, builds move by hand only. Kept over restarts."""
     with ground.store.transaction():
         ground.store.set_setting("paused", bool(data["paused"]))
     ground.paused = bool(data["paused"])
@@ -88,19 +86,19 @@ async def pause(ground: Ground, data: dict[str, Any], request: Request) -> dict[
 
 @command("POST", "/step")
 async def step(ground: Ground, data: dict[str, Any], request: Request) -> list[dict[str, Any]]:
-    """``{"build", "count"}``: that many steps of one build, or of all; answers like ``/builds``."""
-    life: BuildLife = request.app.state.copr_life
+    """Move one build or all of them by hand, ``{"build", "count"}``; answers like ``/builds``."""
+    driver: BuildDriver = request.app.state.build_driver
     for _ in range(int(data.get("count", 1))):
         rows = ground.store.all("SELECT id FROM build WHERE due_at IS NOT NULL ORDER BY id")
         for row in rows:
             if data.get("build") in {None, row["id"]}:
-                await life.step(row["id"])
+                await driver.step(row["id"])
     return all_builds(ground)
 
 
 @command("POST", "/outcomes")
 async def outcome(ground: Ground, data: dict[str, Any], request: Request) -> dict[str, int]:
-    """``{"outcome", "package", "chroot", "log"}``: the end of builds that match; the newest rule wins."""
+    """Script how matching builds end: ``{"outcome", "package", "chroot", "log"}``; the newest rule wins."""
     if data["outcome"] not in OUTCOMES:
         raise BadCommand(f"unknown outcome; there are: {', '.join(OUTCOMES)}")
     with ground.store.transaction():
@@ -116,14 +114,14 @@ async def outcome(ground: Ground, data: dict[str, Any], request: Request) -> dic
 
 @command("DELETE", "/outcomes")
 async def clear_outcomes(ground: Ground, data: dict[str, Any], request: Request) -> dict[str, int]:
-    """Every build succeeds again."""
+    """Remove every scripted outcome: every build succeeds again."""
     with ground.store.transaction():
         return {"removed": ground.store.execute("DELETE FROM outcome").rowcount}
 
 
 @command("POST", "/chroots")
 async def chroots(ground: Ground, data: dict[str, Any], request: Request) -> dict[str, bool]:
-    """``{"only": [names]}`` or ``{"name", "active", "cancel"}``; unknown names are added.
+    """Activate or add chroots: ``{"only": [names]}`` or ``{"name", "active", "cancel"}``.
 
     ``cancel`` ends the chroot's pending parts of builds as canceled, as at a chroot's end of life.
     """
@@ -150,14 +148,14 @@ async def chroots(ground: Ground, data: dict[str, Any], request: Request) -> dic
 
 @command("GET", "/faults")
 async def fault_kinds(ground: Ground, data: dict[str, Any], request: Request) -> dict[str, Any]:
-    """``{"kinds": {name: meaning}, "answers": [names], "rules": [...]}``."""
+    """Return ``{"kinds": {name: meaning}, "answers": [names], "rules": [...]}``."""
     rules = [dict(row) for row in ground.store.all("SELECT * FROM fault ORDER BY id")]
     return {"kinds": KINDS, "answers": sorted(ANSWERS), "rules": rules}
 
 
 @command("POST", "/faults")
 async def fault(ground: Ground, data: dict[str, Any], request: Request) -> dict[str, int]:
-    """``{"kind", "method", "path", "times", "skip", ...}``; ``times`` null means until it is cleared."""
+    """Add a fault: ``{"kind", "method", "path", "times", "skip", ...}``; ``times`` null means until it is cleared."""
     known = {"kind", "method", "path", "times", "skip"}
     options = {key: value for key, value in data.items() if key not in known}
     problem = rule_problem(data["kind"], options)
@@ -178,7 +176,7 @@ async def fault(ground: Ground, data: dict[str, Any], request: Request) -> dict[
 
 @command("DELETE", "/faults")
 async def clear_faults(ground: Ground, data: dict[str, Any], request: Request) -> dict[str, int]:
-    """Remove one rule (``{"id"}``) or all."""
+    """Remove one fault (``{"id"}``) or all."""
     with ground.store.transaction():
         if "id" in data:
             return {"removed": ground.store.execute("DELETE FROM fault WHERE id = ?", data["id"]).rowcount}
@@ -187,7 +185,7 @@ async def clear_faults(ground: Ground, data: dict[str, Any], request: Request) -
 
 @command("POST", "/accounts")
 async def account(ground: Ground, data: dict[str, Any], request: Request) -> dict[str, str]:
-    """``{"name", "groups"}`` to a fresh ``{"login", "token", "expiration"}``; the old token dies."""
+    """Make or renew an account: ``{"name", "groups"}`` to ``{"login", "token", "expiration"}``; the old token dies."""
     with ground.store.transaction():
         for team in data.get("groups", []):
             ground.store.execute(
@@ -198,7 +196,7 @@ async def account(ground: Ground, data: dict[str, Any], request: Request) -> dic
 
 @command("POST", "/releases")
 async def publish(ground: Ground, data: dict[str, Any], request: Request) -> dict[str, Any]:
-    """``{"tag", "published_at", "commit", "draft", "prerelease", "facts"}`` to GitHub's release shape."""
+    """Publish ``{"tag", "published_at", "commit", "draft", "prerelease", "facts"}``; return GitHub's shape."""
     changes = {key: value for key, value in data.items() if key != "tag"}
     unknown = set(changes) - {"published_at", "commit", "draft", "prerelease", "facts"}
     if unknown:
@@ -209,7 +207,7 @@ async def publish(ground: Ground, data: dict[str, Any], request: Request) -> dic
 
 @command("DELETE", "/releases")
 async def withdraw(ground: Ground, data: dict[str, Any], request: Request) -> dict[str, str]:
-    """``{"tag", "keep_tag"}``: hide the release; the tag goes too unless it is to be kept."""
+    """Withdraw a release: ``{"tag", "keep_tag"}``; the tag goes too unless it is to be kept."""
     with _known_tag(), ground.store.transaction():
         if data.get("keep_tag"):
             Releases(ground.store).unpublish(data["tag"])
@@ -220,7 +218,7 @@ async def withdraw(ground: Ground, data: dict[str, Any], request: Request) -> di
 
 @command("POST", "/releases/move")
 async def move(ground: Ground, data: dict[str, Any], request: Request) -> dict[str, str]:
-    """``{"tag", "commit"}``: let the tag point to another commit, whose archive has other content."""
+    """Move a tag: ``{"tag", "commit"}``; the archive of the other commit has other content."""
     with _known_tag(), ground.store.transaction():
         row = Releases(ground.store).move(data["tag"], data.get("commit"))
     return {"tag": row["tag"], "commit": row["commit_sha"]}

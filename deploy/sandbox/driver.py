@@ -1,4 +1,4 @@
-"""What moves the rows of a table whose time has come: COPR's builds and Koji's tasks live by the same clock."""
+"""Moves the rows of a table that are due: COPR's builds and Koji's tasks."""
 
 from __future__ import annotations
 
@@ -6,10 +6,13 @@ import asyncio
 import contextlib
 import logging
 import time
+from collections.abc import Awaitable
+from typing import TypeVar
 
 from sandbox.ground import Ground
 
 LONGEST_WAIT = 60.0
+Read = TypeVar("Read")
 log = logging.getLogger("sandbox.life")
 
 
@@ -26,8 +29,16 @@ class Driver:
         self._busy: set[int] = set()
 
     async def step(self, row_id: int) -> None:
-        """One step of one row; unknown and ended rows stay as they are."""
+        """Move one row by one step; unknown and ended rows stay as they are."""
         raise NotImplementedError
+
+    async def read_alone(self, row_id: int, reading: Awaitable[Read]) -> Read:
+        """Await what takes its time in a thread, and keep a second step of this row out meanwhile."""
+        self._busy.add(row_id)
+        try:
+            return await reading
+        finally:
+            self._busy.discard(row_id)
 
     async def run(self) -> None:
         """Step everything that is due, for ever; ends by being cancelled."""

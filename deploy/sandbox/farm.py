@@ -1,4 +1,4 @@
-"""Puts one sandbox together: the lives of COPR's builds and Koji's tasks, the forge, the mirror and the compiler."""
+"""Puts one sandbox together: the drivers of COPR's builds and Koji's tasks, the forge, the mirror and the compiler."""
 
 from __future__ import annotations
 
@@ -6,26 +6,25 @@ import asyncio
 import shutil
 from pathlib import Path
 
-from sandbox.building.compiling import Compiling, Replaying
+from sandbox.building.builder import Builder
 from sandbox.building.real_build import Toolchain
 from sandbox.copr.accounts import renew_token
-from sandbox.copr.life import BuildLife
-from sandbox.copr.real import RealFarm
+from sandbox.copr.builder import ChrootBuilder
+from sandbox.copr.driver import BuildDriver
 from sandbox.copr.results import LIVE_LOG
 from sandbox.forge import core as forge
 from sandbox.ground import Ground
 from sandbox.koji import tables as koji_tables
-from sandbox.koji.life import KojiLife
-from sandbox.koji.real import KojiReal
+from sandbox.koji.driver import TaskDriver
 from sandbox.mirror.releases import Releases
 from sandbox.store import Row
 
 ACCOUNT = "packbot"
-FACE = "# Written by cryopack's sandbox; it opens nothing but the sandbox itself.\n"
+HEADING = "# Written by cryopack's sandbox; it opens nothing but the sandbox itself.\n"
 
 
 class Sandbox:
-    """One sandbox: its ground, and all that moves on it. ``pace`` is in seconds per step of a build's life."""
+    """One sandbox: its ground, and everything that stands on it. ``pace`` is in seconds per step of a build's life."""
 
     def __init__(
         self,
@@ -44,10 +43,9 @@ class Sandbox:
         with self.store.transaction():
             self._first_rows(publish, hold_back)
         self._sweep()
-        self._compiling = Compiling(self.ground, tools) if tools is not None else None
-        replaying = Replaying(self.ground) if replays else None
-        self.life = BuildLife(self.ground, RealFarm(self.ground, self._compiling, replaying))
-        self.koji_life = KojiLife(self.ground, KojiReal(self.ground, self._compiling, replaying))
+        self._builder = Builder(self.ground, tools, replays=replays)
+        self.build_driver = BuildDriver(self.ground, ChrootBuilder(self.ground, self._builder))
+        self.task_driver = TaskDriver(self.ground, self._builder)
 
     def _first_rows(self, publish: str, hold_back: tuple[str, ...]) -> None:
         self.ground.add_chroots()
@@ -59,7 +57,7 @@ class Sandbox:
         self.ground.hurry()
 
     def _sweep(self) -> None:
-        """Remove what a killed sandbox left half done; nothing that it had promised is among it."""
+        """Remove what a killed sandbox left half done; nothing that it had confirmed is among it."""
         kept = {row["url"].split("/")[2] for row in self._uploaded()}
         for folder in self.ground.uploads.iterdir():
             if folder.name not in kept:
@@ -77,7 +75,7 @@ class Sandbox:
         """Compress the logs of ended steps that the last run had no time to compress."""
         builds = {int(path.parent.name[:8]) for path in self.ground.results.rglob(LIVE_LOG)}
         for build_id in builds:
-            self.life.compress(build_id)
+            self.build_driver.compress(build_id)
 
     def write_client_config(self) -> Path:
         """Write the file that ``copr`` and its library read as ``~/.config/copr``; mode 0600."""
@@ -87,7 +85,7 @@ class Sandbox:
             f"[copr-cli]\nlogin = {row['login']}\nusername = {row['name']}\ntoken = {row['token']}\n"
             f"copr_url = {self.ground.copr_url}\nencrypted = False\n# expiration date: {row['expiration']}\n"
         )
-        return self.ground.write_private("copr.conf", f"{FACE}{text}")
+        return self.ground.write_private("copr.conf", f"{HEADING}{text}")
 
     def write_koji_config(self) -> Path:
         """Write the profile ``sandbox`` for Koji's clients, and its password beside it; both mode 0600."""
@@ -97,7 +95,7 @@ class Sandbox:
         url = self.ground.koji_url
         return self.ground.write_private(
             "koji.conf",
-            f"{FACE}[sandbox]\nserver = {url}/kojihub\nweburl = {url}/koji\ntopurl = {url}/kojifiles\n"
+            f"{HEADING}[sandbox]\nserver = {url}/kojihub\nweburl = {url}/koji\ntopurl = {url}/kojifiles\n"
             f"authtype = password\n",
         )
 
@@ -108,12 +106,11 @@ class Sandbox:
     async def run(self) -> None:
         """Drive builds until cancelled."""
         self.compress_leftovers()
-        await asyncio.gather(self.life.run(), self.koji_life.run())
+        await asyncio.gather(self.build_driver.run(), self.task_driver.run())
 
     def stop_compiling(self) -> None:
         """End what still compiles: the next start compiles it again."""
-        if self._compiling is not None:
-            self._compiling.close()
+        self._builder.close()
 
     def close(self) -> None:
         """End what still compiles, and close the database."""

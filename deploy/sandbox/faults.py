@@ -1,4 +1,4 @@
-"""Faults between the client and the endpoints: lost answers, silence, foreign pages, broken downloads.
+"""Spoils requests as networks, proxies and servers do: lost answers, silence, foreign pages, broken downloads.
 
 A rule names a method and a path (both may be shell patterns), a kind, how many requests it spoils and
 how many it lets pass first. Rules are rows, so that they outlive a restart of the sandbox.
@@ -12,14 +12,97 @@ import json
 import re
 import time
 from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qs
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from sandbox.fault_answers import ANSWERS, Answer, custom
 from sandbox.ground import Ground
 from sandbox.store import Row
+
+JSON_TYPE, HTML_TYPE = "application/json", "text/html"
+BUG = {"error": "Request wasn't successful, there is probably a bug in the Copr code."}
+PLAIN_500 = (
+    "<html>\n  <head>\n    <title>Internal Server Error</title>\n  </head>\n  <body>\n"
+    "    <h1><p>Internal Server Error</p></h1>\n    \n  </body>\n</html>\n"
+)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A whole HTTP answer."""
+
+    status: int
+    content_type: str
+    body: bytes
+    headers: dict[str, str] = field(default_factory=dict)
+
+    def start(self) -> Message:
+        """Return the ASGI message that begins the answer; the length is left to the sender."""
+        pairs = {"content-type": self.content_type, **self.headers}
+        headers = [(name.lower().encode(), value.encode()) for name, value in pairs.items()]
+        return {"type": "http.response.start", "status": self.status, "headers": headers}
+
+
+def _json(status: int, body: Any, **headers: str) -> Callable[[str], Answer]:
+    answer = Answer(status, JSON_TYPE, json.dumps(body).encode(), headers)
+    return lambda url: answer
+
+
+def _html(status: int, body: str, **headers: str) -> Callable[[str], Answer]:
+    answer = Answer(status, HTML_TYPE, body.encode(), headers)
+    return lambda url: answer
+
+
+def _expired(url: str) -> Answer:
+    text = f"Login invalid/expired. Please visit {url}/api to get or renew your API token."
+    return Answer(401, JSON_TYPE, json.dumps({"output": "notok", "error": text}).encode())
+
+
+def _redirect(url: str) -> Answer:
+    return Answer(302, HTML_TYPE, b"<html>moved", {"location": f"{url}/api_3/"})
+
+
+RETRY = {"retry-after": "30"}
+# Answers that no endpoint of the sandbox gives by itself: of proxies, filters and stopped databases.
+ANSWERS: dict[str, Callable[[str], Answer]] = {
+    "expired_token": _expired,
+    "forbidden": _json(403, {"error": "User packbot is not allowed to build in this copr"}),
+    "conflict": _json(409, {"error": "Can't drop chroot from project, a build is still in progress"}),
+    "too_many": _json(429, {"message": "slow"}, **RETRY),
+    "too_many_html": _html(429, "<html>slow down", **RETRY),
+    "server_error": _json(500, BUG),
+    "bare_500": _html(500, PLAIN_500),
+    "bad_gateway": _html(502, "<html>Bad GW"),
+    "unavailable": _html(503, "<html>unavailable", **RETRY),
+    "unavailable_json": _json(503, {}),
+    "gateway_timeout": _html(504, "<html>timeout"),
+    "html_200": _html(200, "<html>maintenance"),
+    "no_content": lambda url: Answer(204, "text/plain", b""),
+    "redirect": _redirect,
+    "missing": _html(404, "<html>not found"),
+    "rate_limited": _json(
+        403,
+        {
+            "message": "API rate limit exceeded for 127.0.0.1.",
+            "documentation_url": "https://docs.github.com/rest",
+        },
+        **{"x-ratelimit-remaining": "0", "retry-after": "60"},
+    ),
+}
+
+
+def custom_answer(options: dict[str, Any]) -> Answer:
+    """Return an answer made of ``status``, ``json`` or ``body`` (text), ``content_type``, ``headers``."""
+    if "json" in options:
+        body, content_type = json.dumps(options["json"]), JSON_TYPE
+    else:
+        body, content_type = str(options.get("body", "")), HTML_TYPE
+    content_type = options.get("content_type", content_type)
+    return Answer(options["status"], content_type, body.encode(), options.get("headers", {}))
+
 
 CONTROL = "/_sandbox"
 KOJI = "/kojihub"
@@ -49,7 +132,7 @@ CUT_BYTES = 512
 
 
 class Faults:
-    """The outermost ASGI layer. It also remembers the newest requests, for tests that count them."""
+    """The outermost ASGI layer: spoils requests by rule, and remembers the newest ones for tests that count them."""
 
     def __init__(self, app: ASGIApp, ground: Ground) -> None:
         self.app = app
@@ -70,7 +153,7 @@ class Faults:
             if body is None:
                 return
             path = f"{KOJI}/{_rpc_name(scope, body)}"
-            receive = _again(body)
+            receive = _resend(body)
         self.seen.append(
             {
                 "at": time.time(),
@@ -86,7 +169,7 @@ class Faults:
             await self._spoil(rule, scope, receive, send)
 
     def take(self, method: str, path: str) -> Row | None:
-        """The oldest rule that spoils this request, already counted."""
+        """Return the oldest rule that spoils this request, already counted."""
         store = self.ground.store
         for rule in store.all("SELECT * FROM fault ORDER BY id"):
             if not fnmatch.fnmatchcase(method, rule["method"]) or not fnmatch.fnmatchcase(path, rule["path"]):
@@ -140,11 +223,11 @@ class Faults:
         else:
             if options.get("when") == "after":
                 await self._handle(scope, body)
-            answer = custom(options) if kind == "answer" else ANSWERS[kind](self.ground.copr_url)
+            answer = custom_answer(options) if kind == "answer" else ANSWERS[kind](self.ground.copr_url)
             await _send_whole(send, answer.start(), answer.body)
 
     async def _handle(self, scope: Scope, body: bytes) -> list[Message]:
-        """Let the endpoint run to its end, whether or not anybody still listens; its answer as messages."""
+        """Let the endpoint run to its end, whether or not the client still listens, and return its messages."""
         sent: list[Message] = []
         pending = [{"type": "http.request", "body": body, "more_body": False}]
 
@@ -158,7 +241,7 @@ class Faults:
         return sent
 
     def _shift(self, scope: Scope, by: int) -> None:
-        """Builds of somebody else, cancelled before they began, push the others towards later pages."""
+        """Insert cancelled builds of somebody else, which push the others towards later pages."""
         query = parse_qs(scope["query_string"].decode())
         store = self.ground.store
         project = store.one(
@@ -182,15 +265,15 @@ class Faults:
 
 
 def _rpc_name(scope: Scope, body: bytes) -> str:
-    """The method of an XML-RPC request, or ``upload``."""
+    """Return the method of an XML-RPC request, or ``upload``."""
     if b"filename=" in scope["query_string"]:
         return "upload"
     match = re.search(rb"<methodName>(\w+)</methodName>", body[:400])
     return match[1].decode() if match else "unknown"
 
 
-def _again(body: bytes) -> Receive:
-    """A body that was read already, to be read once more."""
+def _resend(body: bytes) -> Receive:
+    """Return a receiver that gives a body that was read already once more."""
     messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
     async def receive() -> Message:
@@ -200,7 +283,7 @@ def _again(body: bytes) -> Receive:
 
 
 async def _body(receive: Receive) -> bytes | None:
-    """The whole request body, or None when the client left before its end."""
+    """Return the whole request body, or None when the client left before its end."""
     chunks = []
     while True:
         message = await receive()
@@ -262,7 +345,7 @@ async def _cut(kind: str, seconds: float, scope: Scope, messages: list[Message],
 
 
 def rule_problem(kind: str, options: dict[str, Any]) -> str:
-    """What is wrong with a rule, or an empty text."""
+    """Return what is wrong with a rule, or an empty text."""
     if kind not in KINDS:
         return f"unknown kind '{kind}'; there are: {', '.join(sorted(KINDS))}"
     if kind == "states" and not options.get("states"):

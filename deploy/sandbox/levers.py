@@ -23,6 +23,14 @@ class BadCommand(ValueError):
         self.status = status
 
 
+def keep_settings(ground: Ground, prefix: str, names: tuple[str, ...], data: dict[str, Any]) -> None:
+    """Store those of the named values that ``data`` has, as settings that begin with ``prefix``."""
+    with ground.store.transaction():
+        for name in names:
+            if name in data:
+                ground.store.set_setting(f"{prefix}_{name}", data[name])
+
+
 def command(method: str, path: str) -> Callable[[Command], Command]:
     """Register a command, whose result is the JSON answer; BadCommand and a missing key become errors."""
 

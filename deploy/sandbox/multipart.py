@@ -1,4 +1,4 @@
-"""Reading ``multipart/form-data`` as a stream: files go to disk, the rest stays in memory."""
+"""Reads ``multipart/form-data`` as a stream: files go to disk, the rest stays in memory."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Part:
 
 
 def boundary_of(content_type: str) -> bytes:
-    """The boundary parameter of a Content-Type header. Raises BadMultipart."""
+    """Return the boundary parameter of a Content-Type header. Raises BadMultipart."""
     message = Message()
     message["Content-Type"] = content_type
     boundary = message.get_boundary()
@@ -39,7 +39,7 @@ def boundary_of(content_type: str) -> bytes:
 
 
 class _Writer:
-    """Where the bytes of the part at hand go."""
+    """Takes the bytes of one part, and writes them to memory or to a file."""
 
     def __init__(self, header: bytes, spool: Path, spooled: frozenset[str]) -> None:
         message = Message()
@@ -73,7 +73,7 @@ class _Writer:
 async def read_parts(
     stream: AsyncIterator[bytes], boundary: bytes, spool: Path, spooled: frozenset[str]
 ) -> dict[str, Part]:
-    """Parts by name; those named in ``spooled`` are written to ``spool``. Raises BadMultipart."""
+    """Return the parts by name; those named in ``spooled`` are written to ``spool``. Raises BadMultipart."""
     delimiter = b"\r\n--" + boundary
     # The first delimiter has no line break before it; giving it one makes all of them look the same.
     buffer = b"\r\n"

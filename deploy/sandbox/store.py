@@ -1,4 +1,4 @@
-"""The sandbox's memory: one SQLite file, written with full durability before any answer leaves.
+"""The sandbox's database: one SQLite file, written with full durability before any answer leaves.
 
 All of it is used from the event loop's thread only; a transaction never contains an ``await``, so no
 two of them can interleave.
@@ -64,7 +64,7 @@ Row = sqlite3.Row
 
 
 class Store:
-    """Rows of the sandbox. ``sqlite3`` errors pass through: a sandbox that cannot store is broken."""
+    """The sandbox's database. ``sqlite3`` errors pass through: a sandbox that cannot store is broken."""
 
     def __init__(self, path: Path) -> None:
         self.connection = sqlite3.connect(path, isolation_level=None)
@@ -76,7 +76,7 @@ class Store:
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """Commits when the block ends, rolls back when it raises."""
+        """Commit when the block ends, roll back when it raises."""
         self.connection.execute("BEGIN IMMEDIATE")
         try:
             yield
@@ -86,20 +86,20 @@ class Store:
         self.connection.execute("COMMIT")
 
     def execute(self, sql: str, *values: Any) -> sqlite3.Cursor:
-        """One statement; ``lastrowid`` and ``rowcount`` are on the cursor."""
+        """Run one statement; ``lastrowid`` and ``rowcount`` are on the cursor."""
         return self.connection.execute(sql, values)
 
     def one(self, sql: str, *values: Any) -> Row | None:
-        """The first row, or None."""
+        """Return the first row, or None."""
         row: Row | None = self.connection.execute(sql, values).fetchone()
         return row
 
     def all(self, sql: str, *values: Any) -> list[Row]:
-        """Every row, in the statement's order."""
+        """Return every row, in the statement's order."""
         return self.connection.execute(sql, values).fetchall()
 
     def setting(self, key: str, default: Any = None) -> Any:
-        """A JSON value that outlives a restart."""
+        """Return a JSON value that outlives a restart."""
         row = self.one("SELECT value FROM setting WHERE key = ?", key)
         return default if row is None else json.loads(row["value"])
 
@@ -112,5 +112,5 @@ class Store:
         )
 
     def close(self) -> None:
-        """Fold the write-ahead log into the file."""
+        """Close the database, which folds the write-ahead log into the file."""
         self.connection.close()

@@ -1,4 +1,4 @@
-"""The sandbox for tests: a subprocess that can be killed and started again on the same ports."""
+"""Starts, kills and steers a sandbox in a process of its own, for tests; it comes back on the same ports."""
 
 from __future__ import annotations
 
@@ -26,10 +26,11 @@ class SandboxFailed(RuntimeError):
 
 
 class Farm:
-    """A running sandbox. Attributes when started: ``copr_url``, ``koji_url``, ``mirror_url``, and the
-    paths ``copr_config`` and ``koji_config``. ``koji`` are the levers of the hub, ``forge`` those of the forge.
+    """A sandbox in a process of its own, with the commands of ``/_sandbox`` as methods.
 
-    ``pace`` is in seconds per step of a build's life. With ``go_cache`` it really compiles.
+    Attributes when started: ``copr_url``, ``koji_url``, ``mirror_url``, and the paths ``copr_config`` and
+    ``koji_config``. ``koji`` has the commands of the hub, ``forge`` those of the forge. ``pace`` is in seconds per
+    step of a build's life. With ``go_cache`` it really compiles.
     """
 
     def __init__(
@@ -87,12 +88,12 @@ class Farm:
 
     @property
     def pid(self) -> int:
-        """The process id of the running sandbox."""
+        """Return the process id of the running sandbox."""
         assert self._process is not None, "the sandbox is not running"
         return self._process.pid
 
     def stop(self) -> int | None:
-        """SIGTERM; the exit status, or None where nothing ran."""
+        """Stop with SIGTERM; return the exit status, or None where nothing ran."""
         if self._process is None:
             return None
         self._process.terminate()
@@ -105,7 +106,7 @@ class Farm:
             self._forget()
 
     def kill(self) -> None:
-        """SIGKILL, as a power cut would."""
+        """Stop with SIGKILL, as a power cut would."""
         if self._process is not None:
             self._process.kill()
             self._process.wait(STOP_SECONDS)
@@ -124,7 +125,7 @@ class Farm:
         self.start()
 
     def call(self, method: str, path: str, /, **data: Any) -> Any:
-        """A command below ``/_sandbox``. Raises SandboxFailed with the sandbox's own words."""
+        """Send a command below ``/_sandbox``. Raises SandboxFailed with the sandbox's own words."""
         connection = http.client.HTTPConnection(urlsplit(self.copr_url).netloc, timeout=30)
         try:
             headers = {"Content-Type": "application/json"}
@@ -138,39 +139,39 @@ class Farm:
         return body
 
     def state(self) -> dict[str, Any]:
-        """Pace, pause, chroots, addresses."""
+        """Return pace, pause, chroots and addresses."""
         return dict(self.call("GET", "/state"))
 
     def builds(self) -> list[dict[str, Any]]:
-        """Every build, oldest first: the API's shape plus ``build_chroots``."""
+        """Return every build, oldest first: the API's shape plus ``build_chroots``."""
         return list(self.call("GET", "/builds"))
 
     def requests(self, method: str = "", path: str = "") -> list[dict[str, Any]]:
-        """Requests outside of ``/_sandbox`` since this start, oldest first; by method and path prefix."""
+        """Return requests outside of ``/_sandbox`` since this start, oldest first; by method and path prefix."""
         seen = self.call("GET", "/requests")
         return [one for one in seen if method in {"", one["method"]} and one["path"].startswith(path)]
 
     def set_pace(self, seconds: float) -> None:
-        """Seconds per step, also for builds under way and for the next start."""
+        """Set the seconds per step, also for builds under way and for the next start."""
         self.call("POST", "/pace", seconds=seconds)
         self.pace = seconds
 
     def pause(self) -> None:
-        """Builds move only through ``step`` from now on, also after a restart."""
+        """Let builds move only through ``step`` from now on, also after a restart."""
         self.call("POST", "/pause", paused=True)
 
     def resume(self) -> None:
-        """Builds move by the clock again."""
+        """Let builds move by the clock again."""
         self.call("POST", "/pause", paused=False)
 
     def step(self, build: int | None = None, count: int = 1) -> list[dict[str, Any]]:
-        """``count`` steps of one build, or of all that are live; answers like ``builds``."""
+        """Move one build, or all that are live, by ``count`` steps; answers like ``builds``."""
         return list(self.call("POST", "/step", build=build, count=count))
 
     def wait(
         self, until: Callable[[list[dict[str, Any]]], bool], seconds: float = 20.0
     ) -> list[dict[str, Any]]:
-        """The builds once ``until(builds)`` is true. Raises TimeoutError."""
+        """Return the builds once ``until(builds)`` is true. Raises TimeoutError."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             builds = self.builds()
@@ -182,7 +183,7 @@ class Farm:
         )
 
     def set_outcome(self, outcome: str, *, package: str = "*", chroot: str = "*", log: str = "") -> int:
-        """How matching builds end: ``succeeded``, ``failed`` (with ``log``), ``canceled``, ``pending``.
+        """Set how matching builds end: ``succeeded``, ``failed`` (with ``log``), ``canceled``, ``pending``.
 
         ``package`` matches the package's or the uploaded file's name, ``chroot`` a chroot, and
         ``chroot="srpm-builds"`` or ``"import"`` those two steps. The newest rule wins.
@@ -192,7 +193,7 @@ class Farm:
         return int(rule["id"])
 
     def clear_outcomes(self) -> None:
-        """Every build succeeds again."""
+        """Let every build succeed again."""
         self.call("DELETE", "/outcomes")
 
     def activate(self, chroot: str) -> None:
@@ -204,7 +205,7 @@ class Farm:
         self.call("POST", "/chroots", name=chroot, active=False, cancel=cancel)
 
     def only_chroots(self, *chroots: str) -> None:
-        """Exactly these chroots are active."""
+        """Make exactly these chroots active."""
         self.call("POST", "/chroots", only=list(chroots))
 
     def fault(
@@ -217,7 +218,7 @@ class Farm:
         skip: int = 0,
         **options: Any,
     ) -> int:
-        """Spoil ``times`` requests (None: all) that match, after ``skip`` good ones; the rule's id.
+        """Spoil ``times`` requests (None: all) that match, after ``skip`` good ones; return the rule's id.
 
         Kinds are those of ``sandbox.faults.KINDS``; options: ``seconds``, ``when="after"`` (a canned answer
         although the request was handled), ``states``, ``by``, ``status``, ``json``, ``body``, ``headers``.
@@ -241,7 +242,7 @@ class Farm:
         return dict(self.call("POST", "/accounts", name=name, groups=list(groups)))
 
     def publish(self, tag: str, **changes: Any) -> dict[str, Any]:
-        """Release a tag on the mirror; GitHub's shape of it.
+        """Release a tag on the mirror, and return GitHub's shape of it.
 
         ``changes``: published_at, commit, draft, prerelease, facts (go, wazero, commands).
         """
@@ -252,5 +253,5 @@ class Farm:
         self.call("DELETE", "/releases", tag=tag, keep_tag=keep_tag)
 
     def move_tag(self, tag: str, commit: str | None = None) -> str:
-        """Let a tag point to another commit with other content; the commit."""
+        """Let a tag point to another commit with other content; return the commit."""
         return str(self.call("POST", "/releases/move", tag=tag, commit=commit)["commit"])

@@ -1,1 +1,1 @@
-"""The pure core: versions, branches, states, planning, reports. Standard library only."""
+"""The rules, as pure functions and frozen types: versions, states, planning, dist-git. Standard library only."""

@@ -1,4 +1,7 @@
-"""What a linker and Go left in a built binary, and whether it is fit for use. Pure: bytes are read elsewhere."""
+"""Judges ELF binaries by facts about them: text relocations, hardening, Go's build settings.
+
+Pure: workers/binaries reads the facts out of files.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from enum import StrEnum
 
 
 class Grade(StrEnum):
-    """How much a finding weighs: ``unsound`` can crash or be refused when loaded, ``weak`` is less protected."""
+    """The weight of a finding: ``unsound`` can crash or be refused when loaded, ``weak`` is less protected."""
 
     UNSOUND = "unsound"
     WEAK = "weak"
@@ -17,7 +20,7 @@ class Grade(StrEnum):
 
 @dataclass(frozen=True)
 class GoBuild:
-    """What ``go version -m`` tells of a binary.
+    """The build information of a Go binary, as ``go version -m`` prints it.
 
     ``version`` is as Go says it (``go1.26.6``). ``modules`` counts the ``dep`` lines, 0 in GOPATH mode.
     ``main_module`` is the path of its ``mod`` line, empty in GOPATH mode. ``godebug`` are the settings that
@@ -33,7 +36,7 @@ class GoBuild:
 
 @dataclass(frozen=True)
 class BinaryFacts:
-    """One ELF executable or shared object.
+    """The facts about one ELF executable or shared object by which it is judged.
 
     ``machine`` is ELF's name in lower case (``x86_64``, ``aarch64``). ``executable`` has an entry to run;
     ``dynamic`` is loaded with a dynamic section. ``undefined_go`` are the names in ``.dynsym`` that are
@@ -56,7 +59,7 @@ class BinaryFacts:
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that is wrong with a binary: a stable id, its weight, and a sentence for people."""
+    """One thing that is wrong with a binary: an id (one of FINDINGS), its weight, and a sentence for people."""
 
     id: str
     grade: Grade
@@ -95,16 +98,16 @@ _MENTIONED = 4
 
 
 def go_minor(text: str) -> int | None:
-    """The minor of ``go1.26.6``, ``1.26.3`` or ``1.26``; None for anything else (a development version)."""
+    """Return the minor of ``go1.26.6``, ``1.26.3`` or ``1.26`` (26); None for anything else (a development version)."""
     match = _GO_MINOR.fullmatch(text)
     return int(match[1]) if match else None
 
 
 def weaker_settings(godebug: Mapping[str, str], go_line: str) -> tuple[str, ...]:
-    """The settings (``name=value``) that are less safe than go.mod's ``go_line`` implies, by name.
+    """Return the GODEBUG settings (``name=value``) that are less safe than go.mod's ``go_line`` implies, by name.
 
     Go derives its defaults from go.mod's go line, which GOPATH mode does not read. A go line that is no
-    version gives nothing: what it implies is not known.
+    version gives an empty tuple: what it implies is not known.
     """
     minor = go_minor(go_line)
     if minor is None:
@@ -117,7 +120,7 @@ def weaker_settings(godebug: Mapping[str, str], go_line: str) -> tuple[str, ...]
 
 
 def judge(facts: BinaryFacts, go_line: str) -> tuple[Finding, ...]:
-    """What is wrong with a binary, worst first; empty for a sound one.
+    """Return what is wrong with a binary, worst first; empty for a sound one.
 
     ``go_line`` is the go line of the go.mod that it was built from (``1.26.3``); an empty text leaves the
     comparison with it out. Sources of the rules: cri-o/cri-o#8860, coreos/fedora-coreos-tracker#2148.

@@ -1,4 +1,4 @@
-"""Which tools a buildroot had, read from the text that its set-up left: mock's root log. Pure."""
+"""Reads the versions of a buildroot's tools (Go, linkers, libraries) from mock's root log. Pure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ TOOLS = frozenset(
         "gpgme-devel", "libseccomp-devel", "device-mapper-devel", "btrfs-progs-devel",
     }
 )  # fmt: skip
-"""What decides how a Go program is compiled and linked, and the libraries that CRI-O links."""
+"""Packages that decide how a Go program is compiled and linked, and the libraries that CRI-O links."""
 
 _ARCH = r"(?:noarch|x86_64|aarch64|ppc64le|s390x|i686|armv7hl|riscv64)"
 _VERSION = r"(?:\d+:)?[A-Za-z0-9._+~^]{1,60}-[A-Za-z0-9._+~^]{1,60}"
@@ -29,7 +29,11 @@ _LINE_READ = 400
 
 
 def tool_versions(lines: Iterable[str]) -> dict[str, str]:
-    """The versions (``1.26.6-2.fc44``) of those of TOOLS that the text names, the last naming winning."""
+    """Return package to version-release (``1.26.6-2.fc44``) of those TOOLS that the lines name, sorted by package.
+
+    Where a package is named more than once, the last line counts: updates come later in the log. At most
+    400 characters of a line are read.
+    """
     found: dict[str, str] = {}
     for line in lines:
         text = line[:_LINE_READ]
@@ -40,6 +44,9 @@ def tool_versions(lines: Iterable[str]) -> dict[str, str]:
 
 
 def go_is_enough(tools: Mapping[str, str], needs: str) -> bool:
-    """Whether the tools have a Go that a go.mod with the line ``go NEEDS`` accepts. Unknown on either side is no."""
+    """Whether ``tools`` (package to version-release) have a Go that a go.mod with the line ``go NEEDS`` accepts.
+
+    False where either side is unknown.
+    """
     has = tools.get("golang") or tools.get("golang-bin") or ""
     return bool(has and needs) and compare_versions(has.partition("-")[0], needs) >= 0

@@ -1,6 +1,6 @@
-"""Finds the cause of a failed build in its log: the rules (causes), the reading by them, fingerprints of the unknown.
+"""Diagnoses a build log: rules that name causes, the reading of a log by them, fingerprints for unknown causes.
 
-Reading goes once over the lines; its memory and time are bounded, whatever the log holds. Pure.
+A log is read once, line by line, with bounded memory and time, whatever it holds. Pure.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Retry(StrEnum):
 
 
 class Outcome(StrEnum):
-    """Which logs a rule is for: of what failed, of what succeeded, or of both."""
+    """Which logs a rule is for: those of failed builds, of succeeded ones, or of both."""
 
     FAILED = "failed"
     SUCCEEDED = "succeeded"
@@ -50,7 +50,7 @@ class RemedyKind(StrEnum):
 
 
 class RemedyPolicy(StrEnum):
-    """What a target allows: apply remedies by itself, show them, or neither."""
+    """What a target does with a remedy: apply it by itself, suggest it, or neither."""
 
     AUTO = "auto"
     SUGGEST = "suggest"
@@ -59,17 +59,17 @@ class RemedyPolicy(StrEnum):
 
 @dataclass(frozen=True)
 class Pattern:
-    """What a decisive line looks like: it holds ``has``, and ``match`` (if there is one) is found in it.
+    """The form of a decisive line: it holds ``has``, and ``match`` (if there is one) is found in it.
 
-    ``has`` is plain text that is searched first, which is what makes a log of any size cheap. The named groups of
-    ``match`` may stand in the rule's texts.
+    ``has`` is plain text that is searched first, which keeps large logs cheap. The named groups of ``match`` may
+    stand in the rule's texts.
     """
 
     has: str
     match: re.Pattern[str] | None = None
 
     def find(self, line: str) -> dict[str, str] | None:
-        """The named groups of a decisive line, without those that took no part; None if the line is none."""
+        """Return the named groups of a decisive line, without those that took no part; None for any other line."""
         if self.has not in line:
             return None
         if self.match is None:
@@ -82,7 +82,10 @@ class Pattern:
 
 @dataclass(frozen=True)
 class Remedy:
-    """What is tried once after a failure. ``strategy`` names the other one, ``minutes`` the wait before the next."""
+    """What is tried once after a failure.
+
+    ``strategy`` is the other strategy of the kind STRATEGY, ``minutes`` the time before the next attempt of LATER.
+    """
 
     kind: RemedyKind
     strategy: str = ""
@@ -91,11 +94,11 @@ class Remedy:
 
 @dataclass(frozen=True)
 class Cause:
-    """One rule: how a cause shows in a log, and what is known about it.
+    """One rule of diagnosis: the lines that show a cause, what to do about it, and whether to try again.
 
     ``cause`` is one line; both it and ``advice`` may name groups of the patterns in braces (see ``in_words``).
-    ``anywhere`` lets a line count that stands in a section of the log that ended well; without it, only the section
-    that failed counts. ``named_by`` is a person for a rule that was made from a cluster, else empty.
+    ``anywhere``: a line also counts in a section of the log that ended well; without it, only in the section that
+    failed. ``named_by`` is the person who named a cluster, for a rule that was made from one; else empty.
     """
 
     id: str
@@ -115,12 +118,15 @@ class Cause:
         return self.of is Outcome.ANY or (self.of is Outcome.SUCCEEDED) == succeeded
 
     def groups(self, text: str, *, optional: bool) -> set[str]:
-        """The groups that ``text`` names, with or without those in square brackets."""
+        """Return the groups that ``text`` names, with or without those in square brackets."""
         return set(_NAME.findall(text if optional else _OPTIONAL.sub("", text)))
 
 
 def in_words(text: str, groups: Mapping[str, str]) -> str:
-    """``text`` with its groups put in. What stands in square brackets is left out where a group of it is missing."""
+    """Return ``text`` with its ``{groups}`` filled in.
+
+    A part in square brackets is left out where a group of it is missing; elsewhere ``?`` stands for a missing one.
+    """
 
     def fill(part: str) -> str:
         return _NAME.sub(lambda name: groups.get(name[1], "?"), part)
@@ -132,7 +138,7 @@ def in_words(text: str, groups: Mapping[str, str]) -> str:
 
 
 def compile_pattern(has: str, match: str) -> Pattern:
-    """A pattern that is safe on any line. Raises BadPattern with the reason."""
+    """Compile a rule's pattern if it is safe on any line. Raises BadPattern with the reason."""
     if len(has) < SHORTEST or "\n" in has:
         raise BadPattern(f"'has' must be one line of at least {SHORTEST} characters, not {has[:40]!r}")
     if not match:
@@ -168,21 +174,24 @@ _FOLDS = tuple(
 )
 
 
-def bare(line: str) -> str:
-    """One line without colours and other control characters, for people."""
+def printable(line: str) -> str:
+    """Return a line for people: at most 1000 characters, without colours and other control characters."""
     return "".join(c if c.isprintable() else " " for c in _ANSI.sub("", line[:1000])).strip()
 
 
 def fold(line: str) -> str:
-    """One line without colours, times, paths, versions, numbers and architectures."""
-    text = bare(line)
+    """Return a line without colours, times, paths, versions, numbers and architectures, to compare failures by."""
+    text = printable(line)
     for pattern, replacement in _FOLDS:
         text = pattern.sub(replacement, text)
     return text.strip()[:FOLDED_LIMIT]
 
 
 def fingerprint(section: str, lines: Iterable[str]) -> str:
-    """The name of a cluster: 16 hex digits over the failed section and the folded lines without their repeats."""
+    """Return the name of a cluster: 16 hex digits of a SHA-256 over the failed section and the folded lines.
+
+    Order and repeats of the lines do not matter, so that the same trouble has one name on every branch and arch.
+    """
     folded = sorted({fold(line) for line in lines} - {""})
     digest = hashlib.sha256("\n".join([section, *folded]).encode("utf-8", "replace"))
     return digest.hexdigest()[:16]
@@ -191,18 +200,22 @@ def fingerprint(section: str, lines: Iterable[str]) -> str:
 BEFORE, AFTER = 2, 3
 """Lines shown around a decisive one."""
 MATCHES_KEPT = 3
+"""Decisive lines that are shown of one rule."""
 BATCH = 512
+"""Lines that are searched together for the plain texts of the patterns."""
 TRIES_LIMIT = 2_000
 """How often one pattern's regular expression is tried in one section of a log."""
 TRIES_IN_ALL = 50_000
 """How often any is tried in one log: beyond it only plain text counts, so that no log costs hours."""
 ERRORS_KEPT = 3
+"""Lines that are kept of an unknown failure: the first errors, the last errors, and the end of the log."""
 TAIL = 20
 SHOWN = 160
+"""Characters of a line that stand in the cause of an unknown failure."""
 _SECTION = re.compile(r"Executing\(%?(\w{1,40})\):")
 _SECTION_HAS = "Executing("
 _FAILED_SECTION = re.compile(r"Bad exit status from \S{1,200} \(%(\w{1,40})\)")
-# What a line of an unknown failure often holds. First the telling ones; the others only where there are none.
+# What a line that tells of an unknown failure often holds.
 _TELLING = tuple(
     compile_pattern(has, match)
     for has, match in (
@@ -219,7 +232,7 @@ _NOISE = re.compile(
 
 @dataclass(frozen=True)
 class ExcerptLine:
-    """One shown line: its number in the log (from 1), its text as cut, and whether it decides."""
+    """One line of an excerpt: its number in the log (from 1), its text as cut, and whether it is decisive."""
 
     number: int
     text: str
@@ -228,10 +241,11 @@ class ExcerptLine:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a log says. ``rule`` is empty where no rule knows it: then ``fingerprint`` names the cluster.
+    """The diagnosis of one log. ``rule`` is empty where no rule fits: then ``fingerprint`` names the cluster.
 
     ``cause`` and ``advice`` have their groups filled in. ``also`` are the ids of further rules that match.
-    ``section`` is the part of the spec that failed (``build``, ``check``), if the log tells.
+    ``section`` is the part of the spec that failed (``build``, ``check``), empty if the log does not tell.
+    ``lines`` counts the lines of the log.
     """
 
     rule: str
@@ -262,7 +276,10 @@ class _Found:
 
 
 class Reader:
-    """Reads one log. ``feed`` takes lines, ``verdict`` ends it. Not to be used twice."""
+    """Reads one log by the rules: ``feed`` takes its lines, ``verdict`` ends the reading. For one use.
+
+    ``causes`` are in the order of their rank: the first that matches wins.
+    """
 
     def __init__(self, causes: Sequence[Cause], *, succeeded: bool = False) -> None:
         self._causes = [cause for cause in causes if cause.reads(succeeded=succeeded)]
@@ -283,7 +300,7 @@ class Reader:
         self.count = 0
 
     def feed(self, lines: Iterable[str]) -> None:
-        """Read on. Lines may come without their ends; what lies beyond LINE_LIMIT characters is not looked at."""
+        """Read the next lines, without their ends. What lies beyond LINE_LIMIT characters is not looked at."""
         for batch in _batches(lines):
             text = "\n".join(batch)
             active = [(rank, pattern) for rank, pattern in self._needles if pattern.has in text]
@@ -296,7 +313,7 @@ class Reader:
                 self._read(line, active, telling)
 
     def _skip(self, batch: Sequence[str]) -> None:
-        """A batch in which no pattern can match: only open windows and the last lines need it."""
+        """Take a batch in which no pattern can match: only open windows and the last lines need it."""
         if self._open:
             for at, line in enumerate(batch[:AFTER], start=1):
                 self._extend(self.count + at, line)
@@ -348,7 +365,7 @@ class Reader:
         return True
 
     def _begin_section(self, line: str) -> None:
-        """A section begins, so the one before it ended well: what looked like trouble in it was none."""
+        """Begin a section. The one before it ended well: what looked like trouble in it was none."""
         begun = _SECTION.search(line)
         if begun is None or self._failed:
             return
@@ -378,7 +395,7 @@ class Reader:
         self._open = [window for window in self._open if window.wanting > 0]
 
     def verdict(self) -> Verdict:
-        """What the log says. The rule that stands first in the list wins; the others are named in ``also``."""
+        """Return the diagnosis. The rule that stands first in the list wins; the others are named in ``also``."""
         section = self._failed or self._section
         ranks = sorted(self._found)
         if not ranks:
@@ -402,7 +419,7 @@ class Reader:
             return Verdict("", "", "", (), "", section, self.count)
         shown = [*self._first_errors, *self._errors] or list(self._tail)
         where = f" in %{section}" if section else ""
-        telling = next((text for line in shown if (text := bare(line.text))), "the log is empty")
+        telling = next((text for line in shown if (text := printable(line.text))), "the log is empty")
         return Verdict(
             rule="",
             cause=f"unknown cause{where}: {telling[:SHOWN]}",
@@ -415,14 +432,17 @@ class Reader:
 
 
 def diagnose(lines: Iterable[str], causes: Sequence[Cause], *, succeeded: bool = False) -> Verdict:
-    """The verdict on one log. ``causes`` are in the order of their rank: the first that matches wins."""
+    """Read a whole log and return its diagnosis. ``causes`` are in the order of their rank: the first match wins."""
     reader = Reader(causes, succeeded=succeeded)
     reader.feed(lines)
     return reader.verdict()
 
 
-def best(verdicts: Iterable[tuple[str, Verdict]], causes: Sequence[Cause]) -> tuple[str, Verdict]:
-    """Of the verdicts on several logs of one build (by the log's name): the rule of the best rank, else the first."""
+def best_verdict(verdicts: Iterable[tuple[str, Verdict]], causes: Sequence[Cause]) -> tuple[str, Verdict]:
+    """Choose among the diagnoses of several logs of one build, given as (log's name, diagnosis).
+
+    The rule of the best rank wins, then a rule of no rank (a person's), then the first. Raises ValueError for none.
+    """
     rank = {cause.id: at for at, cause in enumerate(causes)}
     listed = list(verdicts)
     return min(
@@ -442,7 +462,7 @@ def _batches(lines: Iterable[str]) -> Iterator[list[str]]:
 
 
 def _merged(windows: Iterable[Sequence[ExcerptLine]]) -> tuple[ExcerptLine, ...]:
-    """The windows as one excerpt: a line that stands in two of them once, decisive if it is so in one."""
+    """Join windows to one excerpt: a line that stands in two of them once, decisive if it is so in one."""
     lines: dict[int, ExcerptLine] = {}
     for window in windows:
         for line in window:

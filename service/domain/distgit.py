@@ -1,4 +1,8 @@
-"""What is written to a package's dist-git repository, and when it is not. Pure: texts in, texts and reasons out."""
+"""Changes of a package's dist-git repository: where it lies, how a new version is merged, what is never pushed.
+
+Also the pull request that proposes a change: its forge, its texts, and the reason of a build that waits for it.
+Pure: texts in, texts and reasons out; workers/distgit does the work.
+"""
 
 from __future__ import annotations
 
@@ -13,27 +17,30 @@ from service.domain.errors import BadName
 from service.domain.versions import compare_versions
 
 SOURCES = "sources"
+"""The file of dist-git that names the archives in the lookaside cache."""
 TRAILER = "Cryopack-Change"
+"""The trailer of our commits; its value is the change's key."""
+FORK_BRANCH_PREFIX = "cryopack-"
+WAITS_FOR_MERGE = "waits for the merge of"
+"""How the reason of a build begins that waits for a person to merge its pull request."""
+NOT_SEEN = "; it cannot be looked at now: "
 
 _SOURCE_LINE = re.compile(
     r"(?:SHA512|MD5) \((?P<name>[^()\s]+)\) = [0-9a-f]{32,128}|[0-9a-f]{32}  (?P<old>\S+)"
 )
 _SPEC_TAG = re.compile(r"^(Epoch|Version|Release):[ \t]*(.*?)[ \t]*$", re.MULTILINE)
 _DIST = re.compile(r"%\{\?dist\}$|%\{dist\}$|%dist$")
-FORK_BRANCH_PREFIX = "cryopack-"
-WAITS_FOR_MERGE = "waits for the merge of"
-NOT_SEEN = "; it cannot be looked at now: "
 
 
 class Delivery(StrEnum):
-    """How a change reaches the branch."""
+    """How a change reaches the branch: by a pull request or by a direct push."""
 
     PULL_REQUEST = "pull-request"
     PUSH = "push"
 
 
 class Decision(StrEnum):
-    """What a newly generated package means for what is in dist-git."""
+    """What becomes of a newly generated package: nothing to do, taken as it is, merged, or in conflict."""
 
     NOTHING = "nothing to do"
     FAST_FORWARD = "fast-forward"
@@ -51,7 +58,7 @@ class Resolution(StrEnum):
 
 
 class ForgeKind(StrEnum):
-    """The forges that can be talked to."""
+    """The kinds of forges that there are adapters for."""
 
     PAGURE = "pagure"
     FORGEJO = "forgejo"
@@ -59,7 +66,7 @@ class ForgeKind(StrEnum):
 
 @dataclass(frozen=True)
 class ForgePolicy:
-    """Where pull requests are opened, and where the fork of a package lies: ``{user}`` and ``{package}`` in each.
+    """The forge where pull requests are opened, and the addresses of our forks: ``{user}`` and ``{package}`` in each.
 
     ``fork`` is fetched from, ``fork_push`` is written to (empty: the same). The user is the one of the token.
     """
@@ -71,22 +78,22 @@ class ForgePolicy:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> ForgePolicy:
-        """What ``dataclasses.asdict`` made of one."""
+        """Read what ``dataclasses.asdict`` made; keys that are not known any more are left out."""
         known = {field.name: value[field.name] for field in fields(cls) if field.name in value}
         return cls(**{**known, "kind": ForgeKind(known["kind"])})
 
     def fork_url(self, user: str, package: str) -> str:
-        """The address to look at the fork."""
+        """Return the address to fetch the fork from."""
         return self.fork.format(user=user, package=package)
 
     def fork_push_url(self, user: str, package: str) -> str:
-        """The address to push to the fork."""
+        """Return the address to push to the fork."""
         return (self.fork_push or self.fork).format(user=user, package=package)
 
 
 @dataclass(frozen=True)
 class DistGitPolicy:
-    """Where the packages of one target lie. ``{package}`` stands in each address.
+    """The addresses of a target's dist-git, with ``{package}`` in each, and how changes are delivered.
 
     ``repository`` is fetched from and named to the build system, ``push`` is written to (empty: the same).
     ``direct_push`` names the packages that go without a pull request. ``lookaside`` takes uploads; empty where there
@@ -103,28 +110,28 @@ class DistGitPolicy:
     forge: ForgePolicy | None = None
 
     def delivery(self, package: str) -> Delivery:
-        """How a change of ``package`` is delivered: by pull request, unless the package is named for a push."""
+        """Return how a change of ``package`` is delivered: by pull request, unless it is named for a direct push."""
         return Delivery.PUSH if package in self.direct_push else Delivery.PULL_REQUEST
 
     def repository_url(self, package: str) -> str:
-        """The address to fetch from."""
+        """Return the address to fetch from."""
         return self.repository.format(package=package)
 
     def push_url(self, package: str) -> str:
-        """The address to push to directly."""
+        """Return the address for direct pushes."""
         return (self.push or self.repository).format(package=package)
 
     def lookaside_name(self, package: str) -> str:
-        """What the lookaside cache calls the package: since 2017 Fedora's has the namespace before it."""
+        """Return the package's name in the lookaside cache: since 2017 Fedora's has the namespace before it."""
         return f"{self.lookaside_namespace}/{package}" if self.lookaside_namespace else package
 
     def as_json(self) -> dict[str, Any]:
-        """The form in which it is kept with a build."""
+        """Return the form in which a build keeps it; ``from_json`` reads it."""
         return {**asdict(self), "direct_push": list(self.direct_push)}
 
     @classmethod
     def from_json(cls, value: object) -> DistGitPolicy | None:
-        """What ``as_json`` made, or None for anything else."""
+        """Read what ``as_json`` made; None for anything else."""
         if not isinstance(value, Mapping) or "repository" not in value:
             return None
         known = {field.name for field in fields(cls)}
@@ -136,14 +143,17 @@ class DistGitPolicy:
 
 
 def holds_secret(address: str) -> bool:
-    """Whether an address carries a password, or a token as its user: only SSH has a user who is none."""
+    """Whether an address carries a password, or a token as its user name (any user name but SSH's)."""
     parts = urlsplit(address)
     return parts.password is not None or (parts.username is not None and parts.scheme != "ssh")
 
 
 @dataclass(frozen=True)
 class FilePiece:
-    """One file in three states: as we last generated it, as dist-git has it, as it is generated now. None: absent."""
+    """One file for a three-way merge; None where it is absent.
+
+    ``base`` is as we last generated it, ``now`` as dist-git has it, ``new`` as it is generated now.
+    """
 
     name: str
     base: str | None
@@ -152,7 +162,7 @@ class FilePiece:
 
 
 def settle(piece: FilePiece) -> tuple[bool, str | None]:
-    """Whether whole-file rules settle a piece, and to which text; what they do not settle needs a merge by lines.
+    """Merge a file as a whole: (True, its text), or (False, None) where a merge by lines is needed.
 
     A side that did not change yields to the one that did. A file that one side deleted and the other changed, or
     that both made anew, is settled by no rule.
@@ -167,7 +177,11 @@ def settle(piece: FilePiece) -> tuple[bool, str | None]:
 def decide(
     pieces: Iterable[FilePiece], merged: Mapping[str, str | None], conflicts: Sequence[str]
 ) -> Decision:
-    """The decision about a whole change: ``merged`` maps names to the texts that would be written."""
+    """Return the decision about a whole change.
+
+    ``merged`` maps the files' names to the texts that would be written (None: deleted). ``conflicts`` are the diffs
+    that a person must settle.
+    """
     if conflicts:
         return Decision.CONFLICT
     known = list(pieces)
@@ -179,7 +193,7 @@ def decide(
 
 
 def source_names(text: str) -> tuple[str, ...]:
-    """The file names in a ``sources`` file, in its order. Raises BadName for a line that is no such line."""
+    """Return the file names in a ``sources`` file, in its order. Raises BadName for a line of another form."""
     names = []
     for line in filter(None, (line.strip() for line in text.splitlines())):
         match = _SOURCE_LINE.fullmatch(line)
@@ -190,14 +204,14 @@ def source_names(text: str) -> tuple[str, ...]:
 
 
 def source_line(name: str, sha512: str) -> str:
-    """One line of ``sources`` with its end, as dist-git writes it since SHA512."""
+    """Return one line of ``sources`` with its newline, in the form with SHA512 that dist-git has today."""
     return f"SHA512 ({name}) = {sha512}\n"
 
 
 def merge_sources(base: str | None, now: str | None, new: str) -> str:
-    """``sources`` with our lines of the last time replaced by today's; a maintainer's own lines stay where they are.
+    """Return ``sources`` with our lines of the last time (``base``) replaced by ``new``; a maintainer's lines stay.
 
-    Raises BadName for a line of dist-git that is none.
+    Raises BadName for a line of another form.
     """
     ours_before, ours_now = set(source_names(base or "")), set(source_names(new))
     kept = [
@@ -209,7 +223,7 @@ def merge_sources(base: str | None, now: str | None, new: str) -> str:
 
 
 def commit_message(*, tag: str, version: str, project: str, bugs: Sequence[int], key: str) -> str:
-    """The commit's message: it names the upstream release, the bugs that it resolves, and the change's key."""
+    """Return a commit's message: the upstream release, the bugs that it resolves, and the change's key."""
     resolved = "".join(f"\n- Resolves: rhbz#{bug}" for bug in bugs)
     return (
         f"Update to {version}\n\nUpstream release {tag} of {project}.{resolved and chr(10)}{resolved}"
@@ -219,7 +233,7 @@ def commit_message(*, tag: str, version: str, project: str, bugs: Sequence[int],
 
 @dataclass(frozen=True)
 class SpecEvr:
-    """What a spec's preamble says. ``release`` is None for %autorelease, which rises with every commit."""
+    """Epoch, version and release of a spec. ``release`` is None for %autorelease, which rises with every commit."""
 
     epoch: int
     version: str
@@ -231,7 +245,7 @@ class SpecEvr:
 
     @classmethod
     def read(cls, text: str) -> SpecEvr:
-        """The literal tags of a spec's text; a version written with macros stays as it is written."""
+        """Read the tags of a spec's preamble as they are written: macros stay, but ``%{?dist}`` is cut off."""
         tags: dict[str, str] = {}
         for name, value in _SPEC_TAG.findall(text.partition("\n%description")[0]):
             tags.setdefault(name, value)
@@ -246,9 +260,10 @@ class SpecEvr:
 
 
 def push_refusal(now: SpecEvr | None, new: SpecEvr) -> str:
-    """Why ``new`` must not be pushed over ``now``, or empty text. None: dist-git has no spec yet.
+    """Return why ``new`` must not be pushed over ``now`` (it is not higher for RPM); empty text if it may.
 
-    With %autorelease on the new side a further commit of the same version is higher by itself.
+    ``now`` is None where dist-git has no spec yet. With %autorelease in ``new`` a further commit of the same version
+    is higher by itself.
     """
     if now is None:
         return ""
@@ -265,7 +280,7 @@ def push_refusal(now: SpecEvr | None, new: SpecEvr) -> str:
 
 
 class PullState(StrEnum):
-    """Where a pull request stands at its forge."""
+    """The state of a pull request at its forge."""
 
     OPEN = "open"
     MERGED = "merged"
@@ -291,19 +306,19 @@ class PullRequest:
 
 
 def fork_branch(key: str) -> str:
-    """The branch of the fork that one change has to itself: the change is found again by it."""
+    """Return the name of the fork's branch for one change, by which the change is found again."""
     return f"{FORK_BRANCH_PREFIX}{key}"
 
 
 def pull_title(*, package: str, version: str, branch: str) -> str:
-    """The title of a pull request."""
+    """Return the title of a pull request."""
     return f"Update {package} to {version} on {branch}"
 
 
 def pull_text(
     *, project: str, tag: str, evr: str, build_url: str, decision: str, diffstat: str, branch: str, key: str
 ) -> str:
-    """The text of a pull request, as Markdown: what it is for, what it changes, and what a merge does."""
+    """Return the text of a pull request in Markdown: what it is for, what it changes, and what a merge does."""
     return (
         f"Upstream released [{tag}](https://github.com/{project}/releases/tag/{tag}) of {project}. "
         f"This makes {evr}.\n\n"
@@ -317,19 +332,22 @@ def pull_text(
 
 
 def waits_for_merge(pull: PullRequest, note: str = "") -> str:
-    """The reason of a build that waits for a person's merge."""
+    """Return the reason of a build that waits for a person to merge ``pull``."""
     return f"{WAITS_FOR_MERGE} {pull}" + (f"; {note}" if note else "")
 
 
 def with_trouble(reason: str, trouble: str) -> str:
-    """The reason of a build that waits for a merge, with why the merge would not be seen; without it where empty."""
+    """Return a merge-waiting build's reason with ``trouble``: why the pull request cannot be looked at now.
+
+    An empty ``trouble`` takes an earlier one out of the reason.
+    """
     known = reason.partition(NOT_SEEN)[0]
     return f"{known}{NOT_SEEN}{trouble}" if trouble else known
 
 
 @dataclass(frozen=True)
 class ChecklistStep:
-    """One thing that a new package needs before it can be built from dist-git. ``done`` None: we cannot see it."""
+    """One step that a new package needs before it can be built from dist-git. ``done`` None: we cannot see it."""
 
     title: str
     done: bool | None
@@ -339,7 +357,7 @@ class ChecklistStep:
 def new_stream_checklist(
     package: str, branch: str, *, repository: bool, branch_there: bool, namespace: str = "rpms"
 ) -> tuple[ChecklistStep, ...]:
-    """What must happen before ``package`` can be built on ``branch``, in order, with what is seen to be done.
+    """List the steps before ``package`` can be built on ``branch``, in order, with what is seen to be done.
 
     Source: Fedora's package review process and the exemption for versioned packages; a granted repository proves
     that the review, or its exemption, was accepted.

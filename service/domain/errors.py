@@ -1,37 +1,37 @@
-"""Exceptions for everything that is refused by the rules or by a command, each with a sentence for people."""
+"""Exceptions for what the rules or a command refuse, each with a sentence for people."""
 
 
 class DomainError(Exception):
-    """Base of all refusals; ``str(error)`` is one line that a maintainer can act on."""
+    """Base of what the rules refuse; ``str(error)`` is one line that a maintainer can act on."""
 
 
 class BadTag(DomainError):
-    """A git tag that is not a version of the family."""
+    """A git tag that is not a version tag."""
 
 
 class BadName(DomainError):
-    """A branch, chroot or package name that does not follow Fedora's forms."""
+    """A name or key of a wrong form: a branch, a chroot, an NVR, a line of ``sources``."""
 
 
 class IllegalMove(DomainError):
-    """A state change that the table of legal moves does not hold."""
+    """A change of state that the table of legal moves does not allow."""
 
 
 class BadCatalog(DomainError):
-    """The catalogue's data contradict themselves or miss something; names the file and the key."""
+    """The catalogue's data contradict themselves or lack something; names the file and the key."""
 
 
 class BadPayload(DomainError):
-    """A delivery whose JSON lacks what a release event must have."""
+    """A webhook delivery whose JSON lacks what a release event must have."""
 
 
 class BadSpec(DomainError):
-    """A spec cannot be rendered from its request, or a rendered one is not what was planned."""
+    """A spec that cannot be rendered from its request, or that is not what was planned."""
 
 
 class CommandRefused(Exception):
-    """The state forbids what was asked; ``str(error)`` says why in one line."""
+    """A command that the present state does not allow; ``str(error)`` says why in one line."""
 
 
 class NotFound(CommandRefused):
-    """There is no such row."""
+    """A command about a row that does not exist."""

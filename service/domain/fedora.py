@@ -1,4 +1,4 @@
-"""Fedora's branches, architectures and chroots."""
+"""Parses and orders the names of Fedora's branches (f43, rawhide) and chroots (fedora-43-x86_64)."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Branch:
 
     @property
     def chroot_word(self) -> str:
-        """The middle of a chroot's name: ``43`` or ``rawhide``."""
+        """The release in a chroot's name: ``43`` or ``rawhide``."""
         return "rawhide" if self.name == "rawhide" else str(self.number)
 
     def __str__(self) -> str:
@@ -40,7 +40,7 @@ class Branch:
 
     @classmethod
     def parse(cls, name: str, *, rawhide_number: int) -> Branch:
-        """``"f43"`` or ``"rawhide"`` (whose number the catalogue knows). Raises BadName."""
+        """Parse ``"f43"`` or ``"rawhide"``, whose number the catalogue knows. Raises BadName."""
         if name == "rawhide":
             return cls("rawhide", rawhide_number)
         match = _BRANCH.fullmatch(name)
@@ -51,7 +51,7 @@ class Branch:
 
 @dataclass(frozen=True, order=True)
 class Chroot:
-    """A place to build in, such as ``fedora-43-x86_64``: one key for COPR's chroots and Koji's arches."""
+    """A chroot such as ``fedora-43-x86_64``: the key for COPR's chroots and Koji's arches alike."""
 
     release: str
     arch: str
@@ -61,7 +61,7 @@ class Chroot:
 
     @classmethod
     def parse(cls, text: str) -> Chroot:
-        """``"fedora-43-x86_64"`` to a Chroot. Raises BadName."""
+        """Parse ``"fedora-43-x86_64"``. Raises BadName."""
         match = _CHROOT.fullmatch(text)
         if not match:
             raise BadName(f"{text[:60]!r} is not a Fedora chroot such as fedora-43-x86_64")

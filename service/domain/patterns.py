@@ -1,6 +1,6 @@
-"""Regular expressions from data files and from people: compiled, and refused where a line could make one run for long.
+"""Compiles regular expressions from data files and from people, and refuses those that could run for very long.
 
-The one checker of the house: symptoms of workarounds and lines of diagnoses both come through here.
+Both kinds of patterns come through here: the symptoms of workarounds and the lines of diagnoses.
 """
 
 from __future__ import annotations
@@ -10,8 +10,9 @@ import re
 from service.domain.errors import DomainError
 
 LINE_LIMIT = 1000
-"""Characters of a line that are searched, so that the cost of a pattern has a bound."""
+"""Characters of a line that are searched: this bounds the cost of a pattern."""
 SHORTEST, LONGEST = 4, 300
+"""Characters that a pattern may have."""
 
 _WIDE = re.compile(r"(?<!\\)(?:[*+]|\{(\d+)(?:,(\d*))?\})")
 _NARROW = 20
@@ -25,15 +26,15 @@ _FORBIDDEN = {
 
 
 class BadPattern(DomainError):
-    """A text that is no pattern, or one that is not safe on any line; ``str(error)`` says why, as a verb's sentence."""
+    """A text that is no pattern, or no safe one; ``str(error)`` says why and begins with a verb ("must have …")."""
 
 
 def safe_pattern(text: str) -> re.Pattern[str]:
-    """``text`` compiled, if its cost on a line of LINE_LIMIT characters is at most quadratic.
+    """Compile ``text`` if its cost on a line of LINE_LIMIT characters is at most quadratic. Raises BadPattern.
 
     A repeated group is what makes matching exponential, so none may be repeated. Each wide quantifier (without an
-    upper bound, or above 20) is one more power of the line's length, so at most one may stand before the last thing of
-    the pattern, which may be another. Raises BadPattern.
+    upper bound, or above 20) is one more power of the line's length, so at most one may stand before the end of
+    the pattern, where another may follow. Nothing that fits an empty line is accepted.
     """
     if not SHORTEST <= len(text) <= LONGEST:
         raise BadPattern(f"must have {SHORTEST} to {LONGEST} characters, not {len(text)}")
@@ -63,7 +64,7 @@ def _is_wide(found: re.Match[str]) -> bool:
 
 
 def first_match(patterns: tuple[str, ...], log: str) -> str:
-    """The first line of ``log`` that one of the (safe) patterns fits, without white space around; or empty text."""
+    """Return the first line of ``log`` in which one of the (safe) patterns is found, stripped; else empty text."""
     compiled = [re.compile(pattern) for pattern in patterns]
     for line in log.splitlines():
         if any(pattern.search(line[:LINE_LIMIT]) for pattern in compiled):

@@ -1,4 +1,4 @@
-"""Which packages one upstream release becomes, where they are built, and why the rest are not."""
+"""Plans the builds of an upstream release: which package on which targets, and why not on the others. Pure."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from service.domain.versions import Stream, Version
 
 @dataclass(frozen=True)
 class StreamPolicy:
-    """What the catalogue says about one stream.
+    """The catalogue's decision about one stream: whether it is built, until when, and its facts.
 
     ``facts`` are what the source archive would tell (``go``, ``wazero``, ``nri``): used only where no archive
     is at hand, and then said so. ``confirmed`` is False for a stream that no person has looked at yet.
@@ -53,11 +53,11 @@ class Family:
     strategies: tuple[str, ...] = ()
 
     def strategy(self, wanted: str) -> str:
-        """What a target's strategy means for this family: itself, or the family's first where it cannot be had."""
+        """Return ``wanted`` (a target's strategy) if this family can have it, else the family's first one."""
         return wanted if not self.strategies or wanted in self.strategies else self.strategies[0]
 
     def package(self, stream: Stream) -> str:
-        """The versioned package's name, such as ``cri-o1.32``."""
+        """Return the name of the stream's package, such as ``cri-o1.32``."""
         return self.name_pattern.format(stream=stream)
 
     @property
@@ -65,7 +65,10 @@ class Family:
         return max(self.streams)
 
     def policy(self, stream: Stream) -> StreamPolicy | None:
-        """The stream's policy; an unknown newer minor inherits; None where the family has no such stream."""
+        """Return the stream's policy; None where the family has no such stream.
+
+        A minor newer than all known ones inherits the facts of the newest and is marked as not confirmed.
+        """
         if stream in self.streams:
             return self.streams[stream]
         if stream in self.decided:
@@ -77,13 +80,13 @@ class Family:
         return None
 
     def with_policy(self, policy: StreamPolicy) -> Family:
-        """The family with another policy for one stream, known or newer than all known ones."""
+        """Return the family with another policy for one stream, known or newer than all known ones."""
         if policy.stream in self.streams:
             return replace(self, streams={**self.streams, policy.stream: policy})
         return replace(self, decided={**self.decided, policy.stream: policy})
 
     def with_prereleases(self) -> Family:
-        """The family as it would be if it built pre-releases: what a maintainer asks for by hand is built."""
+        """Return the family as if it built pre-releases, for a release that a maintainer asks for by hand."""
         return replace(self, prereleases="build")
 
 
@@ -100,7 +103,7 @@ class BranchPolicy:
 
 @dataclass(frozen=True)
 class BuildTarget:
-    """Where one branch's packages are built: branch × build system × project.
+    """One build target, branch × build system × project, with everything that steers its builds.
 
     ``project`` names the batch in which builds are polled together: COPR's ``owner/project``, a Koji profile.
     ``dist_git`` says where packages lie that are built from a commit there; None: from an SRPM.
@@ -109,7 +112,7 @@ class BuildTarget:
     ``remedy`` says whether a diagnosed failure is met by a further attempt, by a suggestion, or not at all.
     ``require_sound``: a build that succeeds and is degraded says on its face that it must not be shipped.
     ``side_tag`` is the set that the target builds in side tags; None: each build by itself.
-    ``stages`` are the tags by which it is told how far a build has been shipped; None: Fedora's own.
+    ``stages`` are the tags that tell how far a build has been shipped; None: Fedora's own.
     """
 
     id: str
@@ -139,7 +142,7 @@ class BuildTarget:
 
 @dataclass(frozen=True)
 class PlannedBuild:
-    """One cell that should have a build."""
+    """One build that the plan wants: package, target and strategy."""
 
     package: str
     target: BuildTarget
@@ -148,7 +151,7 @@ class PlannedBuild:
 
 @dataclass(frozen=True)
 class NotPlanned:
-    """One cell that stays empty, and why."""
+    """One target on which the plan builds nothing, and why."""
 
     package: str
     target_id: str
@@ -158,7 +161,7 @@ class NotPlanned:
 
 @dataclass(frozen=True)
 class Plan:
-    """The decision about one release. ``reason`` is set whenever nothing is to be built."""
+    """The decision about one release: PLANNED with its builds, or UNSUPPORTED with a reason."""
 
     state: ReleaseState
     reason: str
@@ -167,7 +170,7 @@ class Plan:
 
 
 def refusal(version: Version, family: Family, today: date, *, marked_prerelease: bool = False) -> str:
-    """Why the family builds nothing for ``version``; empty text if it does.
+    """Return why the family builds nothing for ``version``; empty text if it does.
 
     ``marked_prerelease`` is GitHub's own flag, which may be set on a tag that does not look like one.
     """
@@ -195,7 +198,10 @@ def plan(
     today: date,
     marked_prerelease: bool = False,
 ) -> Plan:
-    """Decide which builds ``version`` should have. Pure: the same inputs give the same plan."""
+    """Decide which builds ``version`` should have; the same inputs give the same plan.
+
+    ``branches`` are the catalogue's, by name. ``marked_prerelease`` is GitHub's own flag.
+    """
     why_not = refusal(version, family, today, marked_prerelease=marked_prerelease)
     if why_not:
         return Plan(ReleaseState.UNSUPPORTED, why_not)
@@ -217,7 +223,10 @@ def plan(
 
 
 def target_refusal(stream: Stream, target: BuildTarget, branch: BranchPolicy | None, today: date) -> str:
-    """Why ``target`` builds nothing of ``stream`` now; empty text if it does. ``branch`` None: not in the catalogue."""
+    """Return why ``target`` builds nothing of ``stream`` now; empty text if it does.
+
+    ``branch`` is None where the catalogue does not list the target's branch.
+    """
     if not target.enabled:
         return f"target {target.id} is switched off"
     if branch is None:
@@ -230,13 +239,13 @@ def target_refusal(stream: Stream, target: BuildTarget, branch: BranchPolicy | N
 
 
 def range_text(target: BuildTarget) -> str:
-    """The target's range of streams, for people."""
+    """Return the target's range of streams for people, such as ``from 1.32 up to 1.35``."""
     first = f"from {target.first_stream}" if target.first_stream else ""
     last = f"up to {target.last_stream}" if target.last_stream else ""
     return " ".join(part for part in (first, last) if part) or "all streams"
 
 
 def superseded_by(version: Version, others: Iterable[Version]) -> Version | None:
-    """The newest other version of the same stream that makes ``version`` not worth building."""
+    """Return the newest version of the same stream that is newer than ``version``; None if there is none."""
     newer = [other for other in others if other.stream == version.stream and other > version]
     return max(newer, default=None)

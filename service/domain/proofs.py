@@ -1,4 +1,4 @@
-"""Whether a workaround is still needed and still cures: what a proof tries, and what its outcome means. Pure."""
+"""Proofs of workarounds: what is tried with and without one, and what the outcome says of its need. Pure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from service.domain.binaries import Finding
 
 
 class Scenario(StrEnum):
-    """The programs that a proof can link; each is generated, and has the trouble of a real package in small."""
+    """The programs that a proof can link; each is generated and shows a real package's trouble in small."""
 
     LINKNAME = "linkname"
     OPTIONAL_LINKNAME = "optional-linkname"
@@ -33,7 +33,7 @@ class Reach(StrEnum):
 
 
 class Verdict(StrEnum):
-    """What a row is worth with one toolchain."""
+    """What a proof says of one workaround with one toolchain; see MEANINGS."""
 
     CURES = "cures"
     NEEDED = "needed"
@@ -53,7 +53,7 @@ MEANINGS = {
 
 @dataclass(frozen=True)
 class Proof:
-    """How a row is proved: a scenario, the rows that stand beside it in both trials, and how far it must run."""
+    """How a workaround is proved: a scenario, how far it must run, and the workarounds that both trials have."""
 
     scenario: Scenario
     reach: Reach
@@ -62,7 +62,7 @@ class Proof:
 
 @dataclass(frozen=True)
 class Trial:
-    """One program as it was linked and run.
+    """One program as it was linked and run, without the workaround or with it.
 
     ``command`` is what was run, for people. ``symptom`` is the line of the log that a pattern of the row fits,
     empty if none does. ``log`` is the end of what the tools said. ``started`` and ``called`` are how far it
@@ -82,7 +82,7 @@ class Trial:
 
 @dataclass(frozen=True)
 class Toolchain:
-    """What a proof was tried with. ``simulates`` names a toolchain fact that was played by linker flags."""
+    """The toolchain of a proof. ``simulates`` names a toolchain fact that linker flags stood in for."""
 
     go: str
     linker: str
@@ -97,7 +97,10 @@ class Toolchain:
 
 @dataclass(frozen=True)
 class Proved:
-    """What one row of the table is worth with one toolchain. ``row_sha256`` is of the row as it was proved."""
+    """The outcome of one proof: a row of the table of workarounds, a toolchain, the verdict and both trials.
+
+    ``row_sha256`` is of the row as it was proved.
+    """
 
     row: str
     row_sha256: str
@@ -110,7 +113,7 @@ class Proved:
 def in_words(
     linked: bool, symptom: str, started: bool, called: bool | None, findings: Collection[str]
 ) -> str:
-    """A trial in a few words; ``findings`` are ids."""
+    """Return a trial in a few words for people; ``findings`` are ids."""
     if not linked:
         return "does not link" if symptom else "does not link, for another reason"
     if not started:
@@ -129,9 +132,9 @@ def is_well(trial: Trial, *, reach: Reach, free_of: Collection[str]) -> bool:
 
 
 def verdict(without: Trial, with_row: Trial, *, reach: Reach, free_of: Collection[str]) -> Verdict:
-    """What two trials say of a row: one without it, one with it and else the same.
+    """Judge a workaround by two trials: one without it, and one with it and else the same.
 
-    A program that does not link, and whose log shows no symptom of the row, says nothing about the row.
+    A program that does not link, and whose log shows no symptom of the workaround, says nothing about it: UNTRIED.
     """
     if not without.linked and not without.symptom:
         return Verdict.UNTRIED
@@ -143,6 +146,6 @@ def verdict(without: Trial, with_row: Trial, *, reach: Reach, free_of: Collectio
 
 
 def may_be_retired(verdicts: Collection[Verdict]) -> bool:
-    """Whether no toolchain that the row was tried with needs it; False where none was tried."""
+    """Whether none of the toolchains that a workaround was tried with needs it; False where none was tried."""
     useless = {Verdict.NO_LONGER_NEEDED, Verdict.WORSE}
     return bool(verdicts) and all(each in useless for each in verdicts)

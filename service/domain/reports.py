@@ -1,4 +1,4 @@
-"""What crosses the port between the state machine and a build system. Frozen, and in our words."""
+"""The types that adapters of build systems take and return: submissions, build reports, tags, result addresses."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from service.domain.errors import BadName
 from service.domain.states import ChrootState
 
 Fence = Mapping[str, object]
-"""JSON-able facts taken before a submission, by which its traces can be told from older ones."""
+"""JSON-able facts taken before a submission, by which its builds can be told from older ones."""
 
 _KEY = re.compile(r"[a-z0-9]{4,40}", re.ASCII)
 
 
 @dataclass(frozen=True)
 class SubmissionKey:
-    """The name under which one submission can be found again at the other side.
+    """The random text under which a submission can be found again at the build system. Raises BadName.
 
     It holds only lower-case letters and digits, so that no server's cleaning of file names changes it.
     """
@@ -36,13 +36,13 @@ class SubmissionKey:
 
     @classmethod
     def fresh(cls, build_id: int) -> SubmissionKey:
-        """A new key; its random half keeps a reset database from adopting a foreign build."""
+        """Make a new key; its random half keeps a reset database from adopting a foreign build."""
         return cls(f"b{build_id}x{secrets.token_hex(6)}")
 
 
 @dataclass(frozen=True)
 class Srpm:
-    """A source RPM on disk. ``upload_name`` is derived from ``name`` by each build system."""
+    """A source RPM on disk: ``size`` is in bytes, ``name`` the file name from which each build system makes its own."""
 
     path: Path
     name: str
@@ -64,9 +64,9 @@ class ScmCommit:
 
 @dataclass(frozen=True)
 class BuildRef:
-    """A build at the other side. ``external_id`` is that side's id as text; ``project`` tells its batch.
+    """A build at a build system. ``external_id`` is its id there as text; ``project`` is what it is polled with.
 
-    ``chroots`` are those that we want of it, for what somebody else has submitted and nothing there tells.
+    ``chroots`` are those that we want of it: the build system does not tell where somebody else has submitted it.
     """
 
     system: str
@@ -78,7 +78,7 @@ class BuildRef:
 
 @dataclass(frozen=True)
 class Found:
-    """What a search for a submission found, the one to keep first; what it found is ours, certain or not.
+    """The result of a search for a submission: builds of ours, the one to keep first.
 
     ``certain`` says that nothing else of ours is there: every build was seen, and none can come late any more or one
     was found. Not certain and nothing found means: look again later.
@@ -90,7 +90,7 @@ class Found:
 
 @dataclass(frozen=True)
 class ChrootReport:
-    """One chroot as the other side tells it. ``reason`` says why it is not running or succeeded."""
+    """The state of one chroot at the build system. ``reason`` says why it is not running or succeeded."""
 
     chroot: str
     state: ChrootState
@@ -103,15 +103,15 @@ class ChrootReport:
 
 @dataclass(frozen=True)
 class BuildReport:
-    """One build as the other side tells it.
+    """The state of one build at the build system.
 
-    ``ended`` overrides the roll-up of the chroots where the other side says that nothing more will come
+    ``ended`` overrides the roll-up of the chroots where the build system says that nothing more will come
     (``failed`` source step, ``canceled``, ``errored``), or that the build goes on although all of its chroots have
     ended (``running``, as while it is being tagged); ``reason`` then says why, in one line. ``complete`` says that
     there will be no other chroots than these: one of ours that is not among them is gone. ``tagged`` says that a build
     which has succeeded is kept under tags, which tell how far it has been shipped. ``instead`` is another build of the
-    same thing, submitted by somebody else, that this one gave way to: it is to be followed from now on. ``nvr`` is what
-    the other side calls the build, as soon as it does.
+    same thing, submitted by somebody else, that this one gave way to: it is to be followed from now on. ``nvr`` is the
+    build's name there, as soon as it has one.
     """
 
     ref: BuildRef
@@ -129,9 +129,9 @@ class BuildReport:
 
 @dataclass(frozen=True)
 class PollProblem:
-    """Why one build of a batch could not be read; ``vanished`` means the other side does not know it.
+    """Why one build could not be read in a poll. ``vanished``: the build system does not know it.
 
-    ``unread`` means that nobody asked for it: there was no time left in this round.
+    ``unread``: it was not asked for, because no time was left in this round.
     """
 
     reason: str
@@ -141,7 +141,7 @@ class PollProblem:
 
 @dataclass(frozen=True)
 class Tagging:
-    """One tag of a build, from when until when; ``until`` None: it still has it."""
+    """One tag of a build and the time for which it had it; ``until`` None: it still has it."""
 
     tag: str
     since: datetime
@@ -160,7 +160,7 @@ class TagReport:
 
 @dataclass(frozen=True)
 class ResultPlace:
-    """Where a chroot of a build, or its source step (``chroot`` "source"), left its results: addresses or empty."""
+    """The addresses of the results of one chroot, or of the source step (``chroot`` "source"); empty where unknown."""
 
     ref: BuildRef
     chroot: str

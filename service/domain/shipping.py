@@ -1,4 +1,4 @@
-"""How far a real build has come on its way to users, read from its tags. Pure.
+"""Tells from a Koji build's tags how far it has been shipped: candidate, testing or stable. Pure.
 
 Fedora's update system moves a build from tag to tag: what was built is a candidate, an update makes it a candidate
 for users who test, and a push makes it stable. A build may step back: an update that is unpushed from testing is a
@@ -29,7 +29,7 @@ _ORDER = tuple(Stage)
 
 @dataclass(frozen=True)
 class StageTags:
-    """Which tags of a build system mean which stage. No tag means two."""
+    """Which tags of a build system mean which stage. Raises BadName for a tag that means two."""
 
     tags: Mapping[Stage, tuple[str, ...]]
 
@@ -40,23 +40,23 @@ class StageTags:
             raise BadName(f"the tag {twice[0]} means two stages")
 
     def stage_of(self, tag: str) -> Stage | None:
-        """The stage that a tag means, or None."""
+        """Return the stage that a tag means, or None."""
         return next((stage for stage in _ORDER if tag in self.tags.get(stage, ())), None)
 
     def as_json(self) -> dict[str, list[str]]:
-        """What ``from_json`` reads."""
+        """Return the form in which a build keeps it; ``from_json`` reads it."""
         return {stage.value: list(tags) for stage, tags in self.tags.items()}
 
     @classmethod
     def from_json(cls, value: object) -> StageTags | None:
-        """The tags of a stored target; None where it has none of its own."""
+        """Read what ``as_json`` made; None for anything else."""
         if not isinstance(value, dict):
             return None
         return cls({Stage(name): tuple(map(str, tags)) for name, tags in value.items()})
 
 
 def fedora_tags(number: int) -> StageTags:
-    """The tags of Fedora ``number`` at Koji, as Bodhi moves builds between them.
+    """Return the tags of Fedora ``number`` at Koji, as Bodhi moves builds between them.
 
     A build that waits for its signature is still a candidate; one that waits for the next push to testing, or to
     stable, counts as testing. The next Fedora has no updates yet: there a build is stable as soon as it has the tag
@@ -74,7 +74,7 @@ def fedora_tags(number: int) -> StageTags:
 
 @dataclass(frozen=True)
 class Shipping:
-    """One look at a build's tags. ``since`` is the build system's own time; None without a stage.
+    """How far a build has been shipped. ``since`` is the build system's own time; None without a stage.
 
     ``ended``: nothing more is expected. ``text`` says what was seen, in one line.
     """
@@ -86,7 +86,10 @@ class Shipping:
 
 
 def judge_tags(report: TagReport, stages: StageTags, *, now: datetime, grace: timedelta) -> Shipping:
-    """How far the build is. One that has had no tag at all for longer than ``grace`` has left the way."""
+    """Judge from its tags how far a build has been shipped. Times are in UTC.
+
+    One that has had no tag at all for longer than ``grace`` is not looked at any more.
+    """
     if report.over:
         return Shipping(None, None, ended=True, text=report.over)
     present = [one for one in report.taggings if one.until is None]
@@ -115,5 +118,5 @@ def _names(tags: Iterable[str]) -> str:
 
 
 def next_look(now: datetime, moved_at: datetime, *, shortest: timedelta, longest: timedelta) -> timedelta:
-    """When to look again: soon after the last move, and the later the longer nothing has moved."""
+    """Return the time until the next look: a 24th of the time since the last move, within the two bounds."""
     return min(max((now - moved_at) / 24, shortest), longest)

@@ -1,4 +1,4 @@
-"""Side tags: which build of a set has its turn, and what becomes of the tag. Pure.
+"""Decides about Koji side tags: which build of a set has its turn, and when a tag is opened or removed. Pure.
 
 A *set* is a few families whose packages of one minor belong together on a branch. They are built one after another
 in one side tag of Koji, each against those before it, and reach Fedora as one update.
@@ -36,16 +36,16 @@ class SideTagPolicy:
     name: str = ""
 
     def named(self, name: str) -> SideTagPolicy:
-        """The same with a side tag's name."""
+        """Return the same policy with a side tag's name."""
         return replace(self, name=name)
 
     def as_json(self) -> dict[str, Any]:
-        """What a build keeps of it; ``from_json`` reads it."""
+        """Return the form in which a build keeps it; ``from_json`` reads it."""
         return {"set": self.set_id, "families": list(self.families), "name": self.name}
 
     @classmethod
     def from_json(cls, data: Any) -> SideTagPolicy | None:
-        """The policy in a build's options, or None where there is none."""
+        """Read the policy in a build's options; None where there is none."""
         if not isinstance(data, Mapping):
             return None
         return cls(str(data["set"]), tuple(data["families"]), str(data.get("name", "")))
@@ -56,7 +56,8 @@ class Member:
     """One build of a set's families for one stream and branch.
 
     ``joined`` says that it belongs to the side tag in question; a build that was planned and that no worker has
-    begun has not joined any. ``shipped`` is how far it has got in Fedora. ``task`` is its id at the build system.
+    begun has not joined any. ``order`` sorts builds by version and attempt. ``shipped`` is how far it has got in
+    Fedora, empty for not at all. ``task`` is its id at the build system.
     """
 
     build_id: int
@@ -81,7 +82,7 @@ class Member:
 
 @dataclass(frozen=True)
 class TagSeen:
-    """A side tag as the build system shows it. ``builds`` maps the names of what it holds to their task ids."""
+    """A side tag as the build system shows it. ``builds`` maps the NVRs that it holds to their task ids."""
 
     exists: bool
     ours: bool = True
@@ -90,7 +91,7 @@ class TagSeen:
 
 @dataclass(frozen=True)
 class Judgement:
-    """The state that a side tag should have now, and one line that says why, or what it waits for."""
+    """The state that a side tag should have now, and in one line why, or what it waits for."""
 
     state: SideTagState
     reason: str
@@ -99,7 +100,7 @@ class Judgement:
 def waits_for(
     policy: SideTagPolicy, family: str, members: Iterable[Member], waived: Collection[int] = ()
 ) -> str:
-    """Why a build of ``family`` has not its turn yet; empty text if it has.
+    """Return why a build of ``family`` does not have its turn yet; empty text if it does.
 
     It waits for every earlier family's build that is under way or planned, and for one that has joined the same side
     tag and ended badly, until that is retried or a person says go on (``waived`` holds the ids of such builds). A
@@ -123,7 +124,7 @@ def waits_for(
 
 
 def built_before(policy: SideTagPolicy, family: str, members: Iterable[Member]) -> tuple[Member, ...]:
-    """The successful builds that a build of ``family`` must find in the side tag's repository.
+    """Return the succeeded builds that a build of ``family`` must find in the side tag's repository.
 
     One in stable is not looked for there: Bodhi took it out of the side tag, which inherits it from now on.
     """
@@ -131,7 +132,7 @@ def built_before(policy: SideTagPolicy, family: str, members: Iterable[Member]) 
 
 
 def failed_members(policy: SideTagPolicy, members: Iterable[Member]) -> tuple[Member, ...]:
-    """The builds that later ones wait for although they have ended: what a person may waive."""
+    """Return the builds that ended badly and that later ones wait for: those that a person may waive."""
     found = list(members)
     newest = [_newest(found, family) for family in policy.families]
     return tuple(
@@ -140,7 +141,7 @@ def failed_members(policy: SideTagPolicy, members: Iterable[Member]) -> tuple[Me
 
 
 def unpushed(members: Iterable[Member]) -> tuple[Member, ...]:
-    """Of each family the newest successful build in the side tag, where that is not in stable yet."""
+    """Return of each family the newest succeeded build in the side tag, where that is not in stable yet."""
     return tuple(build for build in _good(members) if build.shipped != STABLE)
 
 
@@ -151,7 +152,7 @@ def pushed(members: Iterable[Member]) -> bool:
 
 
 def judge(name: str, seen: TagSeen, members: Iterable[Member]) -> Judgement:
-    """What becomes of a side tag that was made, from what the build system shows and the builds in it.
+    """Decide the state of a side tag that was made, from what the build system shows and the builds in it.
 
     It is to be removed only when its update was pushed, nothing is under way in it, and it holds nothing but builds
     of ours. One that somebody else removed is made again where nothing was built in it; else a person decides.
@@ -205,17 +206,18 @@ def _gone(name: str, joined: Sequence[Member], live: Sequence[Member]) -> Judgem
 
 @dataclass(frozen=True)
 class Adoption:
-    """Which of the side tags found after a doubt is taken, empty for none, and which others are left alone."""
+    """The side tag that is taken after a request in doubt (empty: none), and the new ones that are left alone."""
 
     name: str
     others: tuple[str, ...] = ()
 
 
 def adopt(found: Iterable[tuple[int, str]], *, known: Collection[str], taken: Collection[str]) -> Adoption:
-    """Choose among our account's side tags (number and name) after a request in doubt.
+    """Choose among our account's side tags, given as (number, name), after a request whose answer was lost.
 
-    Those that were there before it, and those of other rows, are not its. One request makes one side tag at most, so
-    of several the oldest is taken; the others are a person's with the same account, and are never removed.
+    Those that were there before it (``known``), and those of other rows (``taken``), are not its. One request makes
+    one side tag at most, so of several the oldest is taken; the others were made by a person with the same account,
+    and are never removed.
     """
     new = [name for _, name in sorted(found) if name not in known and name not in taken]
     return Adoption(new[0], tuple(new[1:])) if new else Adoption("")
@@ -226,7 +228,7 @@ def _before(policy: SideTagPolicy, family: str) -> tuple[str, ...]:
 
 
 def _newest(members: Iterable[Member], family: str) -> Member | None:
-    """The build that counts: one under way, else the newest that has joined. A superseded one never counts."""
+    """Return the family's build that counts: one under way, else the newest that has joined; never a superseded one."""
     of_family = [
         member
         for member in members
@@ -238,7 +240,7 @@ def _newest(members: Iterable[Member], family: str) -> Member | None:
 
 
 def _good(members: Iterable[Member]) -> tuple[Member, ...]:
-    """The newest successful build of each family that was made in the side tag."""
+    """Return the newest succeeded build of each family that was made in the side tag."""
     newest: dict[str, Member] = {}
     for member in members:
         if member.joined and member.state is BuildState.SUCCEEDED:

@@ -1,4 +1,7 @@
-"""Upstream source archives: where one is, what it says of itself, and where that differs from the catalogue. Pure."""
+"""Facts about an upstream source archive: its address, its Go and vendored modules, its license. Pure.
+
+Also where these facts differ from the catalogue's, and when a changed license needs a person.
+"""
 
 from __future__ import annotations
 
@@ -10,13 +13,14 @@ from typing import Any
 from service.domain.versions import Version
 
 MODULES_LIMIT = 2000
+"""Vendored modules that are kept of a source."""
 _VERSION = re.compile(r"v\d[A-Za-z0-9.+-]{0,99}", re.ASCII)
 
 COMPARED = ("go", "wazero", "nri", "license")
-"""Facts that both sides have. ``license`` is compared only where it was computed from the source."""
+"""Facts that archive and catalogue both have. ``license`` is compared only where it was computed from the source."""
 
 NOT_COMPUTED = "not computed"
-"""What is stored in place of a license that no tool at hand could tell."""
+"""What is stored in place of a license where no tool was there to compute it."""
 
 LICENSE_CHANGED = "license changed"
 """How the reason of a build begins that waits for a person because of its license."""
@@ -24,14 +28,14 @@ LICENSE_CHANGED = "license changed"
 
 @dataclass(frozen=True)
 class SourceFacts:
-    """What one upstream source says of itself, or what the catalogue says in its place.
+    """The facts about one upstream source, read from its archive or taken from the catalogue in its place.
 
     ``origin`` is ``archive`` or ``catalogue``. ``go`` is go.mod's go line; ``wazero`` and ``nri`` are vendored
-    versions with their leading v, empty where not vendored. ``sha256`` and ``url`` are of the archive. Facts
-    that the archive does not tell are empty text. ``modules`` are the vendored modules, path to version.
-    ``license`` is the expression that was computed from the
-    source, and ``licensed_by`` the tool that did it; both are empty where nobody did. ``partial`` says in words
-    which vendored packages the archive lacks although its modules.txt names them; empty for a whole one.
+    versions with their leading v, empty where not vendored. ``sha256``, ``url`` and ``size`` (bytes) are of the
+    archive. Facts that the archive does not tell are empty text. ``modules`` are the vendored modules, path to
+    version. ``license`` is the expression that was computed from the source, and ``licensed_by`` the tool that did
+    it; both are empty where nobody did. ``partial`` says in words which vendored packages the archive lacks
+    although its modules.txt names them; empty for a whole one.
     """
 
     origin: str
@@ -50,7 +54,7 @@ class SourceFacts:
 
 @dataclass(frozen=True)
 class SourceLayout:
-    """Where a family's upstream archive is and what it must look like; ``{tag}`` and ``{version}`` are replaced.
+    """The address and layout of a family's upstream archives; ``{tag}`` and ``{version}`` are replaced.
 
     ``module`` is go.mod's module path, ``former_modules`` are those of older tags. ``version_file`` is below the
     root folder and holds a line that ``version_pattern`` (a regular expression with one group) matches; both are
@@ -65,22 +69,22 @@ class SourceLayout:
     former_modules: tuple[str, ...] = ()
 
     def source_url(self, version: Version) -> str:
-        """The address of the archive of ``version``."""
+        """Return the address of the archive of ``version``."""
         return self.url.format(tag=version.tag, version=version)
 
     def source_name(self, version: Version) -> str:
-        """The file name of the archive of ``version``."""
+        """Return the file name of the archive of ``version``."""
         return self.source_url(version).rpartition("/")[2]
 
     def root_folder(self, version: Version) -> str:
-        """The one folder at the top of the archive of ``version``."""
+        """Return the one folder at the top of the archive of ``version``."""
         return self.root.format(tag=version.tag, version=version)
 
 
 def vendored_modules(text: str) -> dict[str, str]:
-    """Every module of vendor/modules.txt and its version; of a replaced one the version that replaces it.
+    """Parse vendor/modules.txt: module path to version, for a replaced module the version that replaces it.
 
-    At most MODULES_LIMIT of them, each name cut at 200 letters: what a source says must not fill a row.
+    At most MODULES_LIMIT of them, each path cut at 200 characters: an archive must not fill a row.
     """
     found: dict[str, str] = {}
     for line in text.splitlines():
@@ -95,7 +99,7 @@ def vendored_modules(text: str) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Disagreement:
-    """One fact in which source and catalogue differ. An empty text means that there is none. The source won."""
+    """One fact in which source and catalogue differ; empty text where one has none. The source's is used."""
 
     name: str
     source: str
@@ -103,7 +107,10 @@ class Disagreement:
 
 
 def disagreements(facts: Mapping[str, Any], catalogue: Mapping[str, str]) -> tuple[Disagreement, ...]:
-    """Where the facts of an archive differ from the catalogue's; nothing for facts that are the catalogue's own."""
+    """List the facts (see COMPARED) in which a release's archive differs from the catalogue.
+
+    ``facts`` are as they are stored with the release; those that are the catalogue's own give an empty tuple.
+    """
     if facts.get("origin") != "archive":
         return ()
     found = []
@@ -116,19 +123,19 @@ def disagreements(facts: Mapping[str, Any], catalogue: Mapping[str, str]) -> tup
 
 
 def computed_license(facts: Mapping[str, Any]) -> str:
-    """The expression that was computed from a release's source; empty where none was."""
+    """Return the license expression that was computed from a release's source; empty where none was."""
     text = str(facts.get("license", ""))
     return "" if text == NOT_COMPUTED else text
 
 
 def license_holds(facts: Mapping[str, Any]) -> bool:
-    """Whether the release has a computed license about which no person is asked any more."""
+    """Whether a release has a computed license that waits for no person, or that a person accepted."""
     settled = not facts.get("license_waits") or facts.get("license_accepted_by")
     return bool(computed_license(facts) and settled)
 
 
 def license_question(facts: Mapping[str, Any], before: str, *, same: bool) -> str:
-    """Why a release must wait for a person: its computed license is not that of the stream before it; else empty.
+    """Return why a release waits for a person: its computed license is not the stream's last one; empty if not.
 
     ``before`` is the last expression that holds for the stream; ``same`` says whether both mean the same.
     """

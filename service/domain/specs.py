@@ -1,4 +1,4 @@
-"""What is asked of the spec generator and what it gives back. Types only."""
+"""The request that the spec generator takes and the spec file that it returns. Types only."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class ChangelogEntry:
 
 @dataclass(frozen=True)
 class SpecRequest:
-    """Everything that a spec's text depends on, so that the same request gives the same bytes.
+    """Everything that a spec's text depends on: the same request gives the same bytes.
 
     ``style`` is ``srpm`` or ``dist-git``. In the first, ``release_number`` is the n of Release ``0.<n>%{?dist}``,
     and ``changelog`` is newest first and includes this build's entry. In the second, rpmautospec makes both from

@@ -1,4 +1,4 @@
-"""The states of deliveries, releases, builds and chroots, and the only legal moves between them."""
+"""The states of deliveries, releases, builds, chroots and side tags, and the legal moves between them."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class BuildState(StrEnum):
 
 
 class ChrootState(StrEnum):
-    """Where one chroot of a build stands."""
+    """The state of one chroot of a build."""
 
     PENDING = "pending"
     RUNNING = "running"
@@ -56,7 +56,7 @@ class ChrootState(StrEnum):
 
 
 class SideTagState(StrEnum):
-    """Where one side tag stands; see ``service.domain.side_tags``."""
+    """The state of one side tag; see ``service.domain.side_tags``."""
 
     WANTED = "wanted"
     CREATING = "creating"
@@ -68,7 +68,7 @@ class SideTagState(StrEnum):
 
 
 class Soundness(StrEnum):
-    """Whether a green build was proved to be fit for use."""
+    """Whether a succeeded build was proved to be fit for use."""
 
     UNKNOWN = "unknown"
     SOUND = "sound"
@@ -88,7 +88,8 @@ BUILD_MOVES: Mapping[BuildState, frozenset[BuildState]] = {
     _B.PREPARING: _ANY_LIVE_TO | {_B.SUBMITTING, _B.FAILED},
     _B.SUBMITTING: _ANY_LIVE_TO | {_B.RUNNING, _B.FAILED},
     _B.RUNNING: _ANY_LIVE_TO | {_B.SUCCEEDED, _B.FAILED},
-    # What was handed over before it was held goes back to the search, never to a second first submission.
+    # A build that was submitted before it was held goes back to the search for that submission, so that it is not
+    # submitted a second time.
     _B.HELD: frozenset({_B.PENDING, _B.SUBMITTING, _B.CANCELED, _B.ERRORED, _B.SUPERSEDED}),
     **{state: frozenset() for state in ENDED_BUILD},
 }
@@ -117,12 +118,12 @@ RELEASE_MOVES: Mapping[ReleaseState, frozenset[ReleaseState]] = {
 _T = SideTagState
 SIDE_TAG_MOVES: Mapping[SideTagState, frozenset[SideTagState]] = {
     _T.WANTED: frozenset({_T.CREATING, _T.HELD, _T.GIVEN_UP}),
-    # Left only after the answer, or after a certain search.
+    # Left only after the hub's answer, or after a search whose result is certain.
     _T.CREATING: frozenset({_T.OPEN, _T.WANTED, _T.HELD}),
     _T.OPEN: frozenset({_T.WANTED, _T.HELD, _T.GIVEN_UP, _T.REMOVING, _T.REMOVED}),
     _T.HELD: frozenset({_T.WANTED, _T.OPEN, _T.GIVEN_UP, _T.REMOVING, _T.REMOVED}),
     _T.GIVEN_UP: frozenset({_T.REMOVING, _T.REMOVED}),
-    # Until it is carried out it is judged again: somebody may have put a build in.
+    # Until the removal is carried out the tag is judged again: somebody may have put a build in.
     _T.REMOVING: frozenset({_T.OPEN, _T.HELD, _T.REMOVED}),
     _T.REMOVED: frozenset(),
 }
@@ -150,7 +151,7 @@ def move(old: S, new: S) -> S:
 
 
 def rollup(chroots: Iterable[ChrootState]) -> BuildState:
-    """One build state from its chroots' states: running wins, then failed, then canceled.
+    """Return a build's state from the states of its chroots: running wins, then failed, then canceled.
 
     All skipped means the package was excluded everywhere, which is a failure. No chroots at all is running:
     COPR lists none until the source step has ended.

@@ -1,4 +1,7 @@
-"""Whether built RPMs are what was planned, and fit for use. Pure: headers, payloads and binaries are read elsewhere."""
+"""Verifies built RPMs: are headers, files and binaries as planned, and is the build fit for use?
+
+Pure: workers/results reads headers and payloads, workers/binaries the ELF files.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from service.domain.states import Soundness
 from service.domain.versions import Nvr, Version
 
 NOTE = "note"
-"""The weight of what a person should know and what makes no build degraded."""
+"""The grade of what a person should know and what does not make a build degraded; beside those of Grade."""
 
 _DEPENDENCY = re.compile(r"(Provides|Conflicts|Requires)(?:\(\w+\))?:\s*(.+?)\s*", re.IGNORECASE)
 _SECTION = re.compile(
@@ -26,7 +29,7 @@ _BUILD_ID = re.compile(r"/usr/lib/(?:debug/)?\.build-id(?:/.*)?")
 
 @dataclass(frozen=True)
 class RpmHeader:
-    """One built RPM. Dependencies are as rpm says them: ``crio = 1.35.6-0.1.fc44``; ``files`` are paths."""
+    """The header of one built RPM. Dependencies are as rpm prints them, ``crio = 1.35.6-0.1.fc44``; files are paths."""
 
     name: str
     version: str
@@ -43,14 +46,14 @@ class RpmHeader:
 
 
 OWN_RELEASE = "{release}"
-"""Stands in planned dependencies for the release of the RPM itself, where that is not counted by us."""
+"""Stands in planned dependencies for the RPM's own release, where dist-git counts it and not we."""
 
 
 @dataclass(frozen=True)
 class Expected:
-    """What was planned: the package's name, version and release with its dist tag, the arch, its dependencies.
+    """What was planned: the package's name, version, release with dist tag, arch and dependencies.
 
-    A ``release`` that begins with a dot is only how it ends (``.fc44``): dist-git counts the rest, and nobody has told.
+    A ``release`` that begins with a dot is only its end (``.fc44``): dist-git counts the rest, which is not known.
     ``in_dist_git``: maintainers may have changed the spec there, so a dependency that is not as generated is a note for
     them and no fault.
     """
@@ -75,8 +78,8 @@ class Expected:
 
 
 @dataclass(frozen=True)
-class Judged:
-    """One thing found: in which RPM, in which of its files (empty: in its header), and how much it weighs."""
+class RpmFinding:
+    """One finding in a built RPM: its file (empty: the header), a stable id, its grade, and a sentence for people."""
 
     rpm: str
     file: str
@@ -86,9 +89,10 @@ class Judged:
 
 
 def planned_dependencies(spec: str, values: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
-    """What the main package's preamble surely states: provides, conflicts, requires, with known macros filled in.
+    """Read the provides, conflicts and requires of a spec's main package, with the macros of ``values`` filled in.
 
-    Lines within a condition, and lines with a macro that is not among ``values``, promise nothing.
+    Lines within a condition, and lines with a macro that is not among ``values``, are left out: what they give is
+    not certain. The result has the keys ``provides``, ``conflicts`` and ``requires``.
     """
     found: dict[str, list[str]] = {"provides": [], "conflicts": [], "requires": []}
     depth = 0
@@ -109,12 +113,15 @@ def planned_dependencies(spec: str, values: Mapping[str, str]) -> dict[str, tupl
     return {kind: tuple(texts) for kind, texts in found.items()}
 
 
-def judge_header(header: RpmHeader, expected: Expected) -> list[Judged]:
-    """What of an RPM's name, version, release, arch and dependencies is not as planned."""
+def judge_header(header: RpmHeader, expected: Expected) -> list[RpmFinding]:
+    """Return what of an RPM's version, release, arch and dependencies is not as planned.
+
+    Dependencies are compared in the main package only.
+    """
     found = []
 
     def wrong(name: str, text: str, grade: str = Grade.UNSOUND) -> None:
-        found.append(Judged(header.nvra, "", name, grade, text))
+        found.append(RpmFinding(header.nvra, "", name, grade, text))
 
     if header.version != expected.version or not expected.fits(header.release):
         wrong("other-version", f"it is {header.version}-{header.release}, planned was {expected}")
@@ -136,7 +143,10 @@ def judge_header(header: RpmHeader, expected: Expected) -> list[Judged]:
 
 
 def other_build(nvr: str, package: str, version: str) -> str:
-    """Why a build of that name is none of this package and upstream version; empty where it is, or has no name yet."""
+    """Return why the build ``nvr`` is not of this package and upstream version; empty where it is, or has no name yet.
+
+    Raises BadTag for a ``version`` that is none.
+    """
     if not nvr:
         return ""
     wanted = Version.parse(version).rpm
@@ -152,23 +162,27 @@ def other_build(nvr: str, package: str, version: str) -> str:
     )
 
 
-def judge_binary(header: RpmHeader, file: str, facts: BinaryFacts, go_line: str) -> list[Judged]:
-    """What is wrong with one ELF file of an RPM."""
-    judged = [Judged(header.nvra, file, one.id, one.grade, one.text) for one in judge(facts, go_line)]
+def judge_binary(header: RpmHeader, file: str, facts: BinaryFacts, go_line: str) -> list[RpmFinding]:
+    """Return what is wrong with one ELF file of an RPM; see ``service.domain.binaries.judge`` for ``go_line``."""
+    judged = [RpmFinding(header.nvra, file, one.id, one.grade, one.text) for one in judge(facts, go_line)]
     machine = _MACHINES.get(header.arch)
     if machine and facts.machine != machine:
         text = f"it is a program for {facts.machine} in an RPM for {header.arch}"
-        judged.insert(0, Judged(header.nvra, file, "other-machine", Grade.UNSOUND, text))
+        judged.insert(0, RpmFinding(header.nvra, file, "other-machine", Grade.UNSOUND, text))
     return judged
 
 
-def unreadable(header: RpmHeader, file: str, why: str) -> Judged:
-    """A file that begins as ELF and cannot be read as such."""
-    return Judged(header.nvra, file, "unreadable", Grade.UNSOUND, why)
+def unreadable(header: RpmHeader, file: str, why: str) -> RpmFinding:
+    """Return the finding for a file that begins as ELF and cannot be read as such."""
+    return RpmFinding(header.nvra, file, "unreadable", Grade.UNSOUND, why)
 
 
-def compare_files(header: RpmHeader, before: Sequence[str], version_before: str) -> list[Judged]:
-    """Files that came or went since the previous build, as notes. Build ids and versions in paths do not count."""
+def compare_files(header: RpmHeader, before: Sequence[str], version_before: str) -> list[RpmFinding]:
+    """Return notes on the files that came or went since the previous build, at most one of each kind.
+
+    ``before`` are the paths of that build; empty means that there is none. Build ids and versions in paths are
+    left out of the comparison.
+    """
     if not before:
         return []
     old = {_without_version(path, version_before) for path in before} - {""}
@@ -179,7 +193,7 @@ def compare_files(header: RpmHeader, before: Sequence[str], version_before: str)
             shown = ", ".join(sorted(paths)[:8])
             more = f" and {len(paths) - 8} more" if len(paths) > 8 else ""
             told.append(
-                Judged(
+                RpmFinding(
                     header.nvra,
                     "",
                     name,
@@ -194,15 +208,21 @@ def _without_version(path: str, version: str) -> str:
     return "" if _BUILD_ID.fullmatch(path) else path.replace(version, "{version}")
 
 
-def verdict(found: Iterable[Judged], *, binaries: int) -> Soundness:
-    """The soundness of one chroot: sound only where programs were looked at and nothing was found."""
+def verdict(found: Iterable[RpmFinding], *, binaries: int) -> Soundness:
+    """Return the soundness of one chroot: sound only where programs were looked at and nothing but notes was found.
+
+    ``binaries`` is the number of ELF files that were looked at.
+    """
     if any(one.grade != NOTE for one in found):
         return Soundness.DEGRADED
     return Soundness.SOUND if binaries else Soundness.UNKNOWN
 
 
 def build_soundness(chroots: Iterable[str], verdicts: Mapping[str, str]) -> Soundness:
-    """The soundness of a build from those of its succeeded chroots: one degraded is enough, sound needs all."""
+    """Return the soundness of a build from those of its succeeded chroots: one degraded is enough, sound needs all.
+
+    ``verdicts`` maps chroots to the values of Soundness; a chroot that is not in it is unknown.
+    """
     known = [verdicts.get(chroot, Soundness.UNKNOWN.value) for chroot in chroots]
     if Soundness.DEGRADED in known:
         return Soundness.DEGRADED

@@ -1,4 +1,4 @@
-"""Upstream versions and RPM's name-version-release, parsed once and never sliced."""
+"""Versions: parses upstream's tags and RPM's name-version-release, and compares versions as RPM does."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ _TAG = re.compile(
 )
 _STREAM = re.compile(rf"{_NUMBER}\.{_NUMBER}", re.ASCII)
 _PRE = re.compile(r"(alpha|beta|rc)\.?(\d*)", re.ASCII)
+# What RPM compares one by one: runs of digits, runs of letters, and its two special characters.
+_PIECE = re.compile(r"\d+|[a-zA-Z]+|~|\^", re.ASCII)
 
 
 @dataclass(frozen=True, order=True)
@@ -30,7 +32,7 @@ class Stream:
 
     @classmethod
     def parse(cls, text: str) -> Stream:
-        """``"1.32"`` to a Stream. Raises BadName."""
+        """Parse ``"1.32"``. Raises BadName."""
         match = _STREAM.fullmatch(text)
         if not match:
             raise BadName(f"{text[:40]!r} is not a stream such as 1.32")
@@ -62,12 +64,12 @@ class Version:
 
     @property
     def rpm(self) -> str:
-        """RPM's Version: ``~`` sorts a pre-release below the release (``-`` is not allowed there)."""
+        """RPM's Version, such as ``1.33.0~rc.1``: ``~`` sorts a pre-release first (``-`` is not allowed there)."""
         return f"{self.major}.{self.minor}.{self.patch}" + (f"~{self.pre}" if self.pre else "")
 
     @property
     def sort_key(self) -> str:
-        """Fixed-width text that sorts bytewise like the version, for indexes and keyset pages."""
+        """Text of fixed width that sorts byte by byte as the versions do, for indexes and keyset pages."""
         return f"{self.major:06d}.{self.minor:06d}.{self.patch:06d}{self._pre_key}"
 
     @property
@@ -88,12 +90,12 @@ class Version:
 
     @classmethod
     def parse(cls, text: str) -> Version:
-        """``"1.32.1"`` (without the v) to a Version. Raises BadTag."""
+        """Parse ``"1.32.1"``, without the v of the tag. Raises BadTag."""
         return parse_tag(f"v{text}")
 
 
 def parse_tag(tag: str) -> Version:
-    """A git tag such as ``v1.32.1``, ``v1.100.0`` or ``v2.0.0-rc.1`` to a Version. Raises BadTag."""
+    """Parse a git tag such as ``v1.32.1``, ``v1.100.0`` or ``v2.0.0-rc.1``. Raises BadTag."""
     match = _TAG.fullmatch(tag)
     if not match:
         raise BadTag(f"tag {tag[:80]!r} is not a version tag such as v1.32.1")
@@ -122,19 +124,20 @@ class Nvr:
 
     @classmethod
     def parse(cls, text: str) -> Nvr:
-        """Split from the right: names may hold dashes, versions and releases may not. Raises BadName."""
+        """Parse from the right: names may hold dashes, versions and releases may not. Raises BadName."""
         parts = text.rsplit("-", 2)
         if len(parts) != 3 or not all(parts):
             raise BadName(f"{text[:80]!r} is not a name-version-release")
         return cls(*parts)
 
 
-# RPM's order: runs of digits and of letters.
-_PIECE = re.compile(r"\d+|[a-zA-Z]+|~|\^", re.ASCII)
-
-
 def compare_versions(one: str, other: str) -> int:
-    """Below 0, 0 or above 0 as ``one`` is older than, the same as or newer than ``other`` for RPM."""
+    """Return -1, 0 or 1 as ``one`` is older than, the same as or newer than ``other`` for RPM.
+
+    The rule is rpmvercmp's (rpm.org, "Dependencies: versioning"): runs of digits and of letters are compared in turn,
+    digits beat letters, ``~`` sorts before everything and ``^`` after the end. docs/decisions/0015 says why it is
+    ours and not the library's.
+    """
     left, right = _PIECE.findall(one), _PIECE.findall(other)
     for mine, yours in zip(left, right, strict=False):
         if mine == yours:

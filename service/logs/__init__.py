@@ -1,1 +1,1 @@
-"""Stored logs: how they are packed, where they lie, how a part of them is read and shown."""
+"""Stores build logs: packs them in blocks, keeps them as files or in an S3 bucket, reads parts of them."""

@@ -1,4 +1,4 @@
-"""Writing a log of any length with little memory, so that any part of it can be read again without the rest.
+"""Packs a log of any length into gzip blocks, so that a part of it can be read without the rest.
 
 A stored log is a gzip file of many members, one for each block of about 1 MiB of plain text; ``zcat`` reads it as
 one. The index of blocks is kept in the log's row. Blocks end at a line's end wherever a line ends within them.
@@ -21,7 +21,7 @@ LEVEL = 1
 
 @dataclass(frozen=True)
 class Block:
-    """Where one block begins: in the stored file, in the plain text, and in which line (from 1)."""
+    """The beginning of one block: its byte in the stored file and in the plain text, and its line (from 1)."""
 
     stored: int
     plain: int
@@ -30,7 +30,7 @@ class Block:
 
 @dataclass(frozen=True)
 class Written:
-    """A finished log: sha256 of the plain text as it is stored, sizes in bytes, lines, and what was left out."""
+    """A finished log: SHA-256 of the plain text as it is stored, sizes in bytes, lines, and bytes left out."""
 
     sha256: str
     plain_size: int
@@ -41,7 +41,7 @@ class Written:
 
 
 class LogWriter:
-    """Packs plain text as it comes. Beyond ``limit`` bytes the middle is left out, and a line says so.
+    """Packs plain text into ``file`` as it comes. Beyond ``limit`` bytes the middle is left out, and a line says so.
 
     The end of a log says why a build failed: it is kept, at most ``TAIL_BLOCKS`` blocks of it.
     """
@@ -69,7 +69,7 @@ class LogWriter:
             del self._buffer[:cut]
 
     def finish(self) -> Written:
-        """Write what is left. The caller flushes and closes the file."""
+        """Write what is left and return the index. The caller flushes and closes the file."""
         if self._buffer:
             self._take(bytes(self._buffer))
             self._buffer.clear()
@@ -107,9 +107,9 @@ class LogWriter:
 
 
 class Unpacker:
-    """Gives plain text from a download: gzip is seen by its first bytes and unpacked in small pieces.
+    """Unpacks a download to plain bytes: gzip is recognised by its first two bytes, anything else is passed on.
 
-    A bomb costs time and no memory: ``sink`` gets at most ``BLOCK`` bytes at once, and may raise.
+    ``sink`` gets at most ``BLOCK`` bytes at once and may raise, so that a compression bomb costs no memory.
     """
 
     def __init__(self, sink: Callable[[bytes], None]) -> None:
@@ -141,7 +141,7 @@ class Unpacker:
                 return
 
     def finish(self) -> bool:
-        """Whether all came: False for a gzip stream that was cut off."""
+        """End the download; return False for a gzip stream that was cut off."""
         if self._plain is None:
             self._sink(self._start)
         return bool(self._plain is not False or self._gzip.eof)

@@ -1,4 +1,4 @@
-"""Reading a part of a stored log: a window of lines, the hits of a search, a range of bytes."""
+"""Reads parts of a stored log: a window of lines, the hits of a search, a range of bytes; as harmless text."""
 
 from __future__ import annotations
 
@@ -13,15 +13,17 @@ from service.logs.blocks import Block
 from service.logs.store import LogGone, LogStore
 
 HITS = 200
+"""Lines that a search gives at most."""
 SEARCH_SECONDS = 20.0
 EXCERPT = 160
+"""Bytes of a line that are shown around a hit."""
 LINE_SHOWN = 2000
 """Bytes of one line that a page shows; the rest is counted."""
 
-# A terminal's orders: CSI (colours, cursor), OSC and the other strings (titles, links), two-character escapes.
+# Terminal escape sequences: CSI (colours, cursor), OSC and the other strings (titles, links), two characters.
 _ORDERS = re.compile(rb"\x1b\[[0-?]*[ -/]*[@-~]|\x1b[\]PX^_][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b[ -/]*[0-~]|\x1b")
 _CONTROLS = {code: chr(0x2400 + code) for code in range(0x20) if code != 0x09} | {0x7F: "\u2421"}
-# What turns text around or hides in it: a reader must see that it is there.
+# Characters that reverse text or are invisible: a reader must see that they are there.
 _HIDDEN = {
     code: f"\u27e8U+{code:04X}\u27e9"
     for code in (
@@ -35,7 +37,7 @@ _VISIBLE = _CONTROLS | _HIDDEN
 
 @dataclass(frozen=True)
 class Line:
-    """One line to show, from 1. ``more`` is how many bytes of it are not shown."""
+    """One line to show, numbered from 1. ``more`` is how many bytes of it are not shown."""
 
     number: int
     text: str
@@ -44,14 +46,17 @@ class Line:
 
 @dataclass(frozen=True)
 class Hits:
-    """The lines that hold what was looked for, at most ``HITS``; ``complete`` is False where there may be more."""
+    """The lines that a search found; ``complete`` is False where there may be more."""
 
     lines: tuple[Line, ...]
     complete: bool
 
 
 class LogReader:
-    """One stored log. Keeps at most one block of it in memory. Every read may raise LogGone."""
+    """Reads one stored log with at most one block of it in memory. Every read may raise LogGone.
+
+    ``blocks`` is the log's index, ``stored`` and ``plain`` are its sizes in bytes.
+    """
 
     def __init__(self, store: LogStore, key: str, blocks: Sequence[Block], stored: int, plain: int) -> None:
         self._store = store
@@ -61,11 +66,11 @@ class LogReader:
         self.plain_size = plain
 
     def window(self, first: int, count: int) -> list[Line]:
-        """``count`` lines from line ``first``; fewer at the end."""
+        """Return ``count`` lines from line ``first`` (from 1); fewer at the end."""
         return [Line(number, shown(kept), more) for number, kept, more in self._lines(first, count)]
 
     def raw_lines(self, first: int, count: int) -> Iterator[bytes]:
-        """The same lines as bytes with their ends, each of at most ``LINE_SHOWN`` bytes."""
+        """Yield ``count`` lines from line ``first`` as bytes with a newline, each cut at ``LINE_SHOWN`` bytes."""
         for _, kept, _ in self._lines(first, count):
             yield kept + b"\n"
 
@@ -78,7 +83,7 @@ class LogReader:
                 return
             full = len(kept) >= LINE_SHOWN
             if full and index + 1 < len(self._blocks) and self._blocks[index + 1].line == number:
-                # Nothing but the middle of an endless line: what is shown of it is here already.
+                # This block holds only the middle of a very long line, whose shown part has been read already.
                 length += self._blocks[index + 1].plain - self._blocks[index].plain
                 continue
             parts = self._block(index).split(b"\n")
@@ -97,7 +102,10 @@ class LogReader:
             yield number, bytes(kept), length - len(kept)
 
     def search(self, words: str, *, hits: int = HITS, seconds: float = SEARCH_SECONDS) -> Hits:
-        """The lines that hold ``words``, whatever the case of ASCII letters; an empty text is found nowhere."""
+        """Return the lines that hold ``words``, at most ``hits``, searching for at most ``seconds``.
+
+        The case of ASCII letters does not matter. An empty text is found nowhere.
+        """
         needle = words.encode("utf-8", "replace").lower()
         found: list[Line] = []
         if not needle:
@@ -127,7 +135,7 @@ class LogReader:
         return Hits(tuple(found), True)
 
     def plain(self, start: int, end: int) -> Iterator[bytes]:
-        """The plain bytes from ``start`` to before ``end``, in pieces."""
+        """Yield the plain bytes from ``start`` to before ``end``, in pieces."""
         at = max(bisect_right(self._blocks, start, key=lambda block: block.plain) - 1, 0)
         for index in range(at, len(self._blocks)):
             begins = self._blocks[index].plain
@@ -154,9 +162,9 @@ def _excerpt(line: int, data: bytes, at: int, length: int) -> Line:
 
 
 def shown(line: bytes) -> str:
-    """One line as harmless text: terminal orders removed, other control and bidi characters made visible.
+    """Return a line as harmless text: escape sequences removed, other control and bidi characters made visible.
 
-    Bytes that are no UTF-8 become U+FFFD. A progress bar (parts that end with a carriage return) shows its last
+    Bytes that are not UTF-8 become U+FFFD. A progress bar (parts that end with a carriage return) shows its last
     part. The caller escapes HTML and bounds the line's length.
     """
     plain = _ORDERS.sub(b"", line).rstrip(b"\r")

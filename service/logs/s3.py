@@ -1,4 +1,7 @@
-"""Stored logs in an S3-compatible object store, for services whose processes share no file system."""
+"""Stores logs in an S3-compatible bucket, for services whose processes share no file system.
+
+Requests are signed with AWS Signature Version 4, as every S3-compatible store checks it.
+"""
 
 from __future__ import annotations
 
@@ -14,14 +17,14 @@ from pathlib import Path
 from typing import IO
 from urllib.parse import quote, urlsplit
 
-from service.logs.store import FileStore, LogGone, LogStore, StoreAway, StoredObject, is_key
+from service.logs.store import FileStore, LogGone, LogStore, StoredObject, StoreUnavailable, is_key
 
 SECONDS = 30.0
-"""How long the store may be silent."""
+"""How long the store may send nothing."""
 ANSWER_LIMIT = 8 * 1024 * 1024
 CHUNK = 1024 * 1024
 ALGORITHM = "AWS4-HMAC-SHA256"
-NOTHING = hashlib.sha256(b"").hexdigest()
+EMPTY_BODY_SHA256 = hashlib.sha256(b"").hexdigest()
 """The digest of an empty body."""
 
 
@@ -35,15 +38,15 @@ class Account:
 
 
 def open_store(folder: Path, url: str, region: str, key_id: str, secret: str) -> LogStore:
-    """The store of this service: a bucket where ``url`` names one, else files below ``folder``."""
+    """Open the store of this service: a bucket where ``url`` names one, else files below ``folder``."""
     return ObjectStore(url, Account(region, key_id, secret)) if url else FileStore(folder)
 
 
 class ObjectStore:
-    """Objects of one bucket, below a prefix, by the address ``https://host/bucket[/prefix]``.
+    """A LogStore in one bucket, below a prefix, at the address ``https://host/bucket[/prefix]``.
 
-    Each call is one request on a connection of its own. Whatever the store does but serve or lack an object is
-    StoreAway, which says so without the secret.
+    Each call is one request on a connection of its own. Any failure but a missing object raises StoreUnavailable, whose
+    text does not hold the secret.
     """
 
     def __init__(self, url: str, account: Account) -> None:
@@ -55,7 +58,10 @@ class ObjectStore:
         self._prefix = "".join(f"{part}/" for part in prefix)
 
     def put(self, key: str, source: Path) -> None:
-        """One PUT with the content's digest: the store takes it whole or not at all. ``source`` is removed then."""
+        """Send the file with its digest, so that the store takes it whole or not at all; then remove ``source``.
+
+        Raises StoreUnavailable.
+        """
         with source.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
             size = file.tell()
@@ -65,7 +71,7 @@ class ObjectStore:
         source.unlink()
 
     def read(self, key: str, start: int, length: int) -> bytes:
-        """A range of the object. Raises LogGone, StoreAway."""
+        """Return ``length`` bytes from ``start``; fewer at the end. Raises LogGone, StoreUnavailable."""
         if length <= 0:
             return b""
         span = {"Range": f"bytes={start}-{start + length - 1}"}
@@ -78,11 +84,11 @@ class ObjectStore:
         return b"" if status == 416 else answer
 
     def delete(self, key: str) -> None:
-        """Remove the object; one that is not there is no error. Raises StoreAway."""
+        """Remove the object; one that is not there is no error. Raises StoreUnavailable."""
         self._ask("DELETE", self._path(key), good=(200, 202, 204, 404))
 
     def objects(self) -> Iterator[StoredObject]:
-        """Everything below the prefix, page by page. Raises StoreAway."""
+        """Yield every log below the prefix, page by page. Raises StoreUnavailable."""
         now, token = datetime.now(UTC), ""
         while True:
             query = [("list-type", "2"), ("prefix", self._prefix)]
@@ -111,11 +117,11 @@ class ObjectStore:
         query: Sequence[tuple[str, str]] = (),
         headers: Mapping[str, str] | None = None,
         body: IO[bytes] | None = None,
-        sha256: str = NOTHING,
+        sha256: str = EMPTY_BODY_SHA256,
         good: Sequence[int] = (200,),
         limit: int = ANSWER_LIMIT,
     ) -> tuple[int, bytes]:
-        """One request: the status and at most ``limit`` bytes of the answer. Raises StoreAway."""
+        """Send one request; return the status and at most ``limit`` bytes of the answer. Raises StoreUnavailable."""
         sent = {"Host": self._host, **(headers or {})}
         signed = signed_headers(self._account, method, path, query, sent, sha256, datetime.now(UTC))
         kind = http.client.HTTPSConnection if self._secure else http.client.HTTPConnection
@@ -126,14 +132,16 @@ class ObjectStore:
                 answer = connection.getresponse()
                 content = answer.read(limit if answer.status < 300 else ANSWER_LIMIT)
         except (OSError, http.client.HTTPException) as error:
-            raise StoreAway(f"the log store {self._host} does not answer ({type(error).__name__})") from error
+            raise StoreUnavailable(
+                f"the log store {self._host} does not answer ({type(error).__name__})"
+            ) from error
         if answer.status not in good:
-            raise StoreAway(f"the log store {self._host} answers {answer.status}{_code(content)}")
+            raise StoreUnavailable(f"the log store {self._host} answers {answer.status}{_code(content)}")
         return answer.status, content
 
 
 def _code(content: bytes) -> str:
-    """The store's own word for what is wrong, such as AccessDenied; empty where it has none."""
+    """Return the store's own code for the error, such as AccessDenied; empty where it has none."""
     with contextlib.suppress(ElementTree.ParseError):
         code = ElementTree.fromstring(content).findtext("Code") or ""
         return f" ({code})" if code.isalnum() and len(code) < 60 else ""
@@ -141,11 +149,11 @@ def _code(content: bytes) -> str:
 
 
 def _parsed(content: bytes, host: str) -> ElementTree.Element:
-    """The answer without its namespace, which differs between stores. Raises StoreAway."""
+    """Parse the answer without its namespace, which differs between stores. Raises StoreUnavailable."""
     try:
         page = ElementTree.fromstring(content)
     except ElementTree.ParseError:
-        raise StoreAway(f"the log store {host} answers with what is no list of objects") from None
+        raise StoreUnavailable(f"the log store {host} answers with what is no list of objects") from None
     for element in page.iter():
         element.tag = element.tag.rpartition("}")[2]
     return page
@@ -160,9 +168,10 @@ def signed_headers(
     body_sha256: str,
     at: datetime,
 ) -> dict[str, str]:
-    """``headers`` with those that sign the request. ``headers`` must name the host; ``at`` is in UTC.
+    """Return ``headers`` with those that sign the request. ``headers`` must name the host; ``at`` is in UTC.
 
     ``path`` is not yet encoded; ``query`` may come in any order. See ``canonical_query`` for how it must be sent.
+    Source: AWS's documentation of Signature Version 4.
     """
     stamp = at.strftime("%Y%m%dT%H%M%SZ")
     signed = {name.lower(): " ".join(value.split()) for name, value in headers.items()}
@@ -192,6 +201,6 @@ def signed_headers(
 
 
 def canonical_query(query: Sequence[tuple[str, str]]) -> str:
-    """A query as it is signed and sent: encoded, then sorted."""
+    """Return a query as it is signed and sent: encoded, then sorted."""
     encoded = sorted((quote(name, safe="-_.~"), quote(value, safe="-_.~")) for name, value in query)
     return "&".join(f"{name}={value}" for name, value in encoded)

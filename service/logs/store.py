@@ -1,4 +1,4 @@
-"""Where stored logs lie: an object per log under a key, written whole or not at all."""
+"""The interface of a store of logs (one object per log, under a key), and the store that keeps them as files."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ _KEY = re.compile(r"[0-9]{6,20}/[0-9a-f]{64}\.log\.gz", re.ASCII)
 
 
 class LogGone(Exception):
-    """The store has no object of that key (any more)."""
+    """The store has no object of that key, or a damaged one."""
 
 
-class StoreAway(LogGone):
-    """The store does not answer, or refuses us: the object may still be there. For readers it is as good as gone."""
+class StoreUnavailable(LogGone):
+    """The store does not answer or refuses us; the object may still be there. Readers may treat it as gone."""
 
 
 @dataclass(frozen=True)
 class StoredObject:
-    """One object of the store. ``age`` is in seconds since it was written, ``size`` in bytes."""
+    """One object of the store. ``size`` is in bytes, ``age`` in seconds since it was written."""
 
     key: str
     size: int
@@ -33,17 +33,17 @@ class StoredObject:
 
 
 class LogStore(Protocol):
-    """A small object store. Keys are ``<build>/<sha256 of the plain log>.log.gz``; see ``log_key``.
+    """A store of logs. Keys are ``<build>/<sha256 of the plain log>.log.gz``; see ``log_key``.
 
-    One that is not on this machine may raise StoreAway from every method.
+    A store on another machine may raise StoreUnavailable from every method.
     """
 
     def put(self, key: str, source: Path) -> None:
-        """Store the file under the key, durably, replacing what is there; ``source`` may be moved away."""
+        """Store the file durably under the key, replacing what is there; ``source`` is gone afterwards."""
         ...
 
     def read(self, key: str, start: int, length: int) -> bytes:
-        """``length`` bytes from ``start``; fewer at the end. Raises LogGone."""
+        """Return ``length`` bytes from ``start``; fewer at the end. Raises LogGone."""
         ...
 
     def delete(self, key: str) -> None:
@@ -51,12 +51,12 @@ class LogStore(Protocol):
         ...
 
     def objects(self) -> Iterator[StoredObject]:
-        """Everything that is stored, in any order."""
+        """Yield everything that is stored, in any order."""
         ...
 
 
 def log_key(build_id: int, sha256: str) -> str:
-    """The key of a log of a build.
+    """Return the key of a log of a build.
 
     The content names it, so that storing it again after a crash is harmless; the build is part of it, so that
     removing one build's logs can never remove another's.
@@ -65,18 +65,21 @@ def log_key(build_id: int, sha256: str) -> str:
 
 
 def is_key(text: str) -> bool:
-    """Whether a text is the key of a log; nothing else is ever asked for, or removed."""
+    """Whether a text is the key of a log; nothing else is ever read or removed."""
     return _KEY.fullmatch(text) is not None
 
 
 class FileStore:
-    """Objects as files below one folder."""
+    """A LogStore that keeps each object as a file below one folder."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
 
     def put(self, key: str, source: Path) -> None:
-        """Bytes first, then the name, then the folder: after a power cut the file is whole or not there."""
+        """Move the file in: bytes first, then the name, then the folder, each synced to disk.
+
+        After a power cut the file is whole or not there.
+        """
         goal = self._path(key)
         goal.parent.mkdir(parents=True, exist_ok=True)
         part = goal.with_name(f"{goal.name}.{os.getpid()}.part")
@@ -91,7 +94,7 @@ class FileStore:
         _sync(goal.parent)
 
     def read(self, key: str, start: int, length: int) -> bytes:
-        """A part of the file. Raises LogGone."""
+        """Return ``length`` bytes from ``start``; fewer at the end. Raises LogGone."""
         try:
             with self._path(key).open("rb") as file:
                 file.seek(start)
@@ -107,7 +110,7 @@ class FileStore:
             path.parent.rmdir()
 
     def objects(self) -> Iterator[StoredObject]:
-        """Files that are objects; half-written ones of a killed worker are removed after a day."""
+        """Yield every log; half-written files of a killed worker are removed after a day."""
         now = time.time()
         for path in sorted(self._root.glob("*/*")):
             key = f"{path.parent.name}/{path.name}"

@@ -16,7 +16,7 @@ from service.domain.states import BuildState, ChrootState, Soundness
 from service.domain.verification import (
     OWN_RELEASE,
     Expected,
-    Judged,
+    RpmFinding,
     RpmHeader,
     build_soundness,
     planned_dependencies,
@@ -125,7 +125,7 @@ def record_check(
     soundness: Soundness,
     text: str,
     rpms: Sequence[CheckedRpm],
-    found: Sequence[Judged],
+    found: Sequence[RpmFinding],
     demanded: bool,
 ) -> None:
     """Record one chroot's verdict and roll the build's soundness up from all of them. The caller commits.

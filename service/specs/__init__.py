@@ -1,1 +1,1 @@
-"""Pure text: which workarounds apply, and the spec that a request becomes."""
+"""The spec generator: the workarounds that apply, the template language, the rendered text. Pure."""

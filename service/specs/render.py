@@ -1,4 +1,4 @@
-"""A request and the catalogue become a spec: the same request, the same bytes."""
+"""Renders a spec from a request and the catalogue's templates: the same request gives the same bytes. Pure."""
 
 from __future__ import annotations
 
@@ -58,9 +58,9 @@ NAMES = frozenset(
 
 
 def render_spec(request: SpecRequest, catalog: Catalog) -> SpecFile:
-    """The spec of ``request``: RPM text in UTF-8, with the workarounds that apply.
+    """Render the spec of ``request``, with the workarounds that apply.
 
-    Nothing in it names the branch, so that one source package serves all branches on which the same rows
+    Nothing in it names the branch, so that one source package serves all branches on which the same workarounds
     apply. Raises BadSpec where the request does not fit (unknown family or strategy, facts of a wrong form, a
     changelog that does not begin with this build) and BadCatalog where the template is wrong.
     """
@@ -94,7 +94,10 @@ def render_spec(request: SpecRequest, catalog: Catalog) -> SpecFile:
 
 
 def catalogue_facts(catalog: Catalog, family: str, version: Version) -> SourceFacts:
-    """What the catalogue says in place of a source archive that is not at hand. Raises BadSpec."""
+    """Return the catalogue's facts about a source whose archive is not at hand.
+
+    Raises BadSpec where the catalogue does not have the family or the version's stream.
+    """
     known = catalog.families.get(family)
     policy = known.policy(version.stream) if known else None
     if policy is None:
@@ -148,7 +151,7 @@ def _check_request(request: SpecRequest, family: Family) -> StreamPolicy:
 
 
 def _release(request: SpecRequest) -> str:
-    """R without the dist tag: below any official 1, and rising (docs: Release 0.<n>).
+    """Return the spec's Release without the dist tag: below any official 1, and rising (docs: Release 0.<n>).
 
     In dist-git rpmautospec counts from the history; a package's first commit gives 1.
     """

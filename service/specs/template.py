@@ -1,8 +1,9 @@
-"""The small language of spec templates: ``@{name}`` and lines ``@if``, ``@else``, ``@end``. It never guesses.
+"""Fills spec templates: ``@{name}`` and lines ``@if``, ``@else``, ``@end``; and makes texts safe for a spec.
 
 A condition is a stream comparison (``@if stream >= 1.35``, ``@if stream <= 1.30``) or the name of a value,
 which holds if the value is not empty. A line that begins with ``@`` and is no such line is an error, and so
-is every name that nobody fills. Values are set in as they are: whoever gives them has made them safe for RPM.
+is a name without a value. Values are set in as they are: tags, names and notes from upstream are hostile until the
+caller has made them safe with ``rpm_text`` or ``comment``.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ _PLACEHOLDER = re.compile(r"@\{([^}\n]*)\}")
 
 
 def fill(text: str, *, file: str, stream: Stream, values: Mapping[str, str]) -> str:
-    """The template's text for ``stream`` with every placeholder filled.
+    """Fill every placeholder of a template for ``stream`` and return the text.
 
     Raises BadCatalog for a malformed template or a name that is not in ``values``, and BadSpec for a
     placeholder whose value is empty, each with file and line: an unfilled place must not reach a spec.
@@ -55,7 +56,7 @@ def check(text: str, *, file: str, names: AbstractSet[str]) -> None:
 
 
 def _directives(text: str, file: str) -> Iterator[tuple[int, str, str, str]]:
-    """Lines as (number, line, directive or empty text, its argument); nesting is checked on the way."""
+    """Yield lines as (number, line, directive or empty text, its argument), and check the nesting."""
     opened: list[tuple[int, bool]] = []
     for number, line in enumerate(text.splitlines(), start=1):
         match = _DIRECTIVE.fullmatch(line)
@@ -104,14 +105,15 @@ def _fill_line(line: str, values: Mapping[str, str], place: str) -> str:
     return _PLACEHOLDER.sub(value, line)
 
 
-# Suffixes within a line, which say nothing where there is nothing to say.
+# Values that may be empty: each is only the end of a line.
 _MAY_BE_EMPTY = frozenset({"commit_comment", "extra_tags"})
 
 
 def rpm_text(text: str, *, limit: int = 400) -> str:
-    """One printable line in which RPM expands nothing: ``%`` is doubled, control characters go.
+    """Return ``text`` as one printable line in which RPM expands nothing, cut at ``limit`` characters.
 
-    A backslash goes as well: at the end of a line RPM would join the next line to it.
+    ``%`` is doubled; control characters are removed, and backslashes, because at the end of a line RPM would join
+    the next line to it.
     """
     line = " ".join("".join(c if c.isprintable() and c != "\\" else " " for c in text).split())
     if len(line) > limit:
@@ -120,7 +122,7 @@ def rpm_text(text: str, *, limit: int = 400) -> str:
 
 
 def comment(text: str, *, limit: int = 2000) -> str:
-    """The text as comment lines of about 100 characters."""
+    """Return ``text`` as comment lines of about 100 characters, safe as in ``rpm_text``."""
     plain = rpm_text(text, limit=limit).replace("%%", "%")
     lines = textwrap.wrap(plain, width=100, break_long_words=False, break_on_hyphens=False)
     return "\n".join(f"# {line}".replace("%", "%%") for line in lines)

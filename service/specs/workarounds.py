@@ -1,4 +1,4 @@
-"""Which rows of the workaround table a spec needs, and the lines that they make together."""
+"""Selects the workarounds that a spec needs and makes its lines of them: macros, linker flags, build tags. Pure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MODULE_MODE = ("gomodulesmode", "GO111MODULE=on")
 
 
 def applicable(request: SpecRequest, catalog: Catalog) -> tuple[Workaround, ...]:
-    """The rows that apply to the request, in the order of the table.
+    """Return the workarounds (rows of the table) that apply to the request, in the order of the table.
 
     Raises BadSpec for a branch that the catalogue does not know, and for a strategy that the family, the stream
     or the source cannot have.
@@ -38,7 +38,7 @@ def applicable(request: SpecRequest, catalog: Catalog) -> tuple[Workaround, ...]
 
 
 def macros(rows: Iterable[Workaround]) -> dict[str, str]:
-    """The macros of all rows; the catalogue's validation has refused rows that disagree."""
+    """Return the macros of all rows, name to value; the catalogue's validation has refused rows that disagree."""
     return {name: value for row in rows for name, value in row.macros.items()}
 
 
@@ -48,12 +48,12 @@ def builds_in_module_mode(rows: Iterable[Workaround]) -> bool:
 
 
 def build_tags(rows: Iterable[Workaround]) -> tuple[str, ...]:
-    """The Go build tags that the rows add, in their order."""
+    """Return the Go build tags that the rows add, in their order."""
     return tuple(tag for row in rows for tag in row.build_tags)
 
 
 def linker_block(rows: Sequence[Workaround]) -> str:
-    """The ``%global`` lines that the rows make together, each under its rows' reasons and references.
+    """Return the ``%global`` lines of the rows, each under its rows' reasons and references.
 
     All linker flags meet in the one macro ``__golang_extldflags``, in the order of the rows. The block must
     stand before the first ``%gobuild``, after which it has no effect. Build tags are set in ``%build``; the block

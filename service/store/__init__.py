@@ -1,1 +1,1 @@
-"""The database: schema, sessions, legal transitions. SQLAlchemy and nothing else."""
+"""The database: its tables, transactions, and changes of state. SQLAlchemy and nothing else."""

@@ -1,4 +1,7 @@
-"""What every table is made of: the declarative base with its names for constraints, and the shared types."""
+"""The declarative base of all tables, with its names for constraints, and the types of ids and JSON.
+
+Released migrations import ``Json`` from here, so its name and meaning stay.
+"""
 
 from __future__ import annotations
 
@@ -14,12 +17,12 @@ Id = BigInteger().with_variant(Integer(), "sqlite")
 
 
 def in_sql(column: str, values: Iterable[str]) -> str:
-    """The SQL text of ``column IN (...)`` for a CHECK constraint."""
+    """Return the SQL text ``column IN (...)`` for a CHECK constraint."""
     return f"{column} IN ({', '.join(repr(str(value)) for value in sorted(values))})"
 
 
 class Base(DeclarativeBase):
-    """The base of every table; names for constraints and indexes are made from their columns."""
+    """The base of every table; the names of constraints and indexes are made from their columns."""
 
     metadata = MetaData(
         naming_convention={

@@ -1,4 +1,7 @@
-"""Column types that mean the same on PostgreSQL and on SQLite."""
+"""Column types for times and texts that work the same on PostgreSQL and on SQLite.
+
+Released migrations import ``UtcTime`` from here, so its name and meaning stay.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +12,14 @@ from sqlalchemy import DateTime, Dialect, String, Text
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
 SQLITE_NOW = "strftime('%Y-%m-%dT%H:%M:%fZ','now')"
+"""The time now as SQLite's SQL, in the form in which UtcTime stores it."""
 
 
 class UtcTime(TypeDecorator[datetime]):
-    """A time with its zone. On SQLite fixed-width text (milliseconds, Z), so that it sorts as it means."""
+    """A time with its zone. On SQLite it is text of fixed width (milliseconds, Z), which sorts by time.
+
+    Raises ValueError for a time without a zone.
+    """
 
     impl = DateTime(timezone=True)
     cache_ok = True
@@ -42,9 +49,9 @@ class UtcTime(TypeDecorator[datetime]):
 
 
 class Words(TypeDecorator[str]):
-    """Text from anywhere. What PostgreSQL cannot hold (NUL, half characters) becomes a replacement character.
+    """Text of any origin. What PostgreSQL cannot hold (NUL, lone surrogates) becomes a replacement character.
 
-    Reasons quote what other sides said, and a quotation that cannot be stored would make its build loop for ever.
+    Reasons quote other servers, and a quotation that cannot be stored would make its build be tried for ever.
     """
 
     impl = Text

@@ -1,4 +1,4 @@
-"""What a build keeps of its target in ``package_builds.options``, and the target read from it again."""
+"""Stores a build's target in ``package_builds.options``, and reads it back as it was planned."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from service.store.schema import PackageBuild
 
 
 def stored_options(target: BuildTarget) -> dict[str, Any]:
-    """What a build keeps of its target beside its own columns; ``target_of`` reads it."""
+    """Return what a build keeps of its target beside its own columns, as JSON; ``target_of`` reads it."""
     dist_git = target.dist_git.as_json() if target.dist_git else None
     own: dict[str, Any] = {"chroots": list(target.chroots), "style": target.style, "dist_git": dist_git}
     if target.side_tag is not None:
@@ -25,7 +25,7 @@ def stored_options(target: BuildTarget) -> dict[str, Any]:
 
 
 def target_of(build: PackageBuild) -> BuildTarget:
-    """The target as it was when the build was planned: the catalogue may have changed since."""
+    """Return the target as it was when the build was planned: the catalogue may have changed since."""
     options = dict(build.options)
     chroots = tuple(options.pop("chroots", ()))
     options.pop("deadline_seconds", None)
@@ -52,7 +52,7 @@ def target_of(build: PackageBuild) -> BuildTarget:
 
 
 def deadline_of(build: PackageBuild) -> timedelta:
-    """How long the build may take from its first claim, or from its last resume."""
+    """Return how long the build may take from its first claim, or from its last resume."""
     seconds = build.options.get("deadline_seconds")
     if isinstance(seconds, (int, float)):
         return timedelta(seconds=seconds)

@@ -1,4 +1,9 @@
-"""Every table of the service. CHECK constraints tell the life cycle, so that a wrong state cannot be stored."""
+"""Defines every table of the service, in sections by subject, with its constraints and indexes.
+
+CHECK constraints state the life cycle of a row, so that no code can store a wrong one. Where a table has them,
+``due_at`` is when a row is worked on next, ``tries`` counts claims without progress, ``lease_token`` and
+``lease_until`` belong to the worker that has claimed it. All times are in UTC. A change of a table needs a migration.
+"""
 
 from __future__ import annotations
 
@@ -35,8 +40,9 @@ from service.domain.states import (
 from service.store.base import Base, Id, Json, in_sql
 from service.store.columns import SortText, UtcTime, Words
 
-LIVE_SQL = in_sql("state", LIVE_BUILD)
-ENDED_SQL = in_sql("state", ENDED_BUILD)
+# Conditions of constraints and of partial indexes, and the values that are no enumeration of the domain.
+LIVE_BUILD_SQL = in_sql("state", LIVE_BUILD)
+ENDED_BUILD_SQL = in_sql("state", ENDED_BUILD)
 FOLLOW_UP_KINDS = ("diagnose", "logs", "pull-request", "repository", "shipped", "surplus", "verify")
 LIVE_SIDE_TAG_SQL = "state <> 'removed'"
 GRADES = ("unsound", "weak", "note")
@@ -44,11 +50,11 @@ LOG_KINDS = ("builder", "root", "backend", "source")
 OVERRIDE_KINDS = ("target", "branch", "stream")
 
 
-# Releases
+# Webhook deliveries and releases
 
 
 class WebhookDelivery(Base):
-    """One webhook delivery as it came, and what became of it. ``guid`` is X-GitHub-Delivery."""
+    """One webhook delivery as it came, and what became of it. ``guid`` is the header X-GitHub-Delivery."""
 
     __tablename__ = "webhook_deliveries"
     __table_args__ = (
@@ -79,7 +85,7 @@ class WebhookDelivery(Base):
 
 
 class PackageStream(Base):
-    """One stream of a family: the row that planning locks, and the counter of its SRPMs."""
+    """One stream of a family. Planning locks its row; ``last_release_number`` counts its SRPMs."""
 
     __tablename__ = "package_streams"
     __table_args__ = (UniqueConstraint("family", "stream"),)
@@ -93,7 +99,11 @@ class PackageStream(Base):
 
 
 class UpstreamRelease(Base):
-    """One version that upstream announced, the decision about it, and what its source says."""
+    """One release that upstream announced, the decision about it, and the facts of its source.
+
+    ``commit`` (column ``commit_id``) is the tag's. ``origin`` is where we learned of it. ``mark`` is a remark, such as
+    that the tag moved. ``bugs`` are numbers in Fedora's Bugzilla.
+    """
 
     __tablename__ = "upstream_releases"
     __table_args__ = (
@@ -126,7 +136,7 @@ class UpstreamRelease(Base):
 
 
 class VendoredModules(Base):
-    """The modules that a release's source vendors: path to version, as vendor/modules.txt has them."""
+    """The Go modules that a release's source vendors: path to version, as vendor/modules.txt lists them."""
 
     __tablename__ = "vendored_modules"
 
@@ -139,7 +149,7 @@ class VendoredModules(Base):
 
 
 class PackageSrpm(Base):
-    """One content of a package's SRPM: the number n of Release ``0.<n>`` rises with each of them."""
+    """One SRPM of a package by its content; ``number`` is the n of its Release ``0.<n>``, one for each content."""
 
     __tablename__ = "package_srpms"
     __table_args__ = (
@@ -157,7 +167,13 @@ class PackageSrpm(Base):
 
 
 class PackageBuild(Base):
-    """One attempt to build one release for one target."""
+    """One build: an attempt to build one release for one target.
+
+    ``options`` is the rest of the target as it was planned (service/store/options.py). ``submission_key``, ``fence``
+    and ``submissions`` serve to find a submission again whose answer was lost. ``external_id`` is the build's id at the
+    build system, ``observed_at`` when it was last seen there. ``cancel_requested`` is the reason of a cancellation that
+    is not yet confirmed.
+    """
 
     __tablename__ = "package_builds"
     __table_args__ = (
@@ -167,15 +183,15 @@ class PackageBuild(Base):
         CheckConstraint(in_sql("shipped", ("", *Stage)), name="shipped"),
         CheckConstraint("(shipped = '') = (shipped_at IS NULL)", name="shipped_has_time"),
         CheckConstraint("state <> 'running' OR external_id IS NOT NULL", name="running_has_id"),
-        CheckConstraint(f"NOT ({ENDED_SQL}) OR ended_at IS NOT NULL", name="ended_has_time"),
-        CheckConstraint(f"NOT ({LIVE_SQL} AND state <> 'held') OR due_at IS NOT NULL", name="live_is_due"),
+        CheckConstraint(f"NOT ({ENDED_BUILD_SQL}) OR ended_at IS NOT NULL", name="ended_has_time"),
+        CheckConstraint(f"NOT ({LIVE_BUILD_SQL} AND state <> 'held') OR due_at IS NOT NULL", name="live_is_due"),
         CheckConstraint(
             "state NOT IN ('failed', 'canceled', 'errored', 'superseded', 'held') OR reason <> ''", name="reason"
         ),
         Index("uq_package_builds_live", "release_id", "target", unique=True,
-              postgresql_where=text(LIVE_SQL), sqlite_where=text(LIVE_SQL)),
+              postgresql_where=text(LIVE_BUILD_SQL), sqlite_where=text(LIVE_BUILD_SQL)),
         Index("ix_package_builds_due", "due_at",
-              postgresql_where=text(LIVE_SQL), sqlite_where=text(LIVE_SQL)),
+              postgresql_where=text(LIVE_BUILD_SQL), sqlite_where=text(LIVE_BUILD_SQL)),
         Index("ix_package_builds_cell", "package", "target", "sort_key", "attempt"),
         Index("ix_package_builds_good", "package", "target", "sort_key", "attempt",
               postgresql_where=text("state = 'succeeded'"), sqlite_where=text("state = 'succeeded'")),
@@ -235,7 +251,7 @@ class PackageBuild(Base):
 
 
 class ChrootBuild(Base):
-    """One chroot of a build, as last seen at the other side."""
+    """One chroot of a build, as last seen at the build system."""
 
     __tablename__ = "chroot_builds"
     __table_args__ = (
@@ -256,7 +272,7 @@ class ChrootBuild(Base):
 
 
 class Buildroot(Base):
-    """The tools of one chroot's buildroot: package to version-release, as its root log names them."""
+    """The tools in one chroot's buildroot: package to version-release, as its root log names them."""
 
     __tablename__ = "buildroots"
     __table_args__ = (UniqueConstraint("build_id", "chroot"),)
@@ -268,7 +284,10 @@ class Buildroot(Base):
 
 
 class FollowUp(Base):
-    """Work that comes after a submission or an end, such as cancelling a surplus twin."""
+    """Work on a build after its submission or end, such as fetching logs or cancelling a second submission.
+
+    ``subject`` is a chroot or another id that tells follow-ups of one kind apart. ``outcome`` says what was done.
+    """
 
     __tablename__ = "follow_ups"
     __table_args__ = (
@@ -292,7 +311,7 @@ class FollowUp(Base):
 
 
 class BuildEvent(Base):
-    """Append-only history of a build: every move and every observation that mattered."""
+    """One line of a build's append-only history: a change of state or an observation."""
 
     __tablename__ = "build_events"
     __table_args__ = (Index("ix_build_events_build", "build_id", "id"),)
@@ -307,11 +326,11 @@ class BuildEvent(Base):
     chroot: Mapped[str] = mapped_column(String(60), default="")
 
 
-# Changes of dist-git
+# dist-git
 
 
 class DistGitChange(Base):
-    """One build's change of its package's dist-git branch: the intent first, then what became of it.
+    """One build's change of its package's dist-git branch: written down as an intent, then with what became of it.
 
     ``files`` are the texts as they were generated, before any merge: once the change has landed they are the base of
     the next merge. ``conflict`` is the diff that a person must settle. ``missing`` is ``repository`` or ``branch``.
@@ -363,7 +382,7 @@ class DistGitChange(Base):
 
 
 class SideTag(Base):
-    """One side tag of one set for one stream and branch at one hub: the intent first, then the tag itself.
+    """One side tag of a set for one stream and branch at one hub: written down as an intent, then the tag itself.
 
     ``base_target`` is the hub's target that the side tag stands beside; ``name`` is empty until the hub has made
     the tag. ``fence`` tells what was there when it was asked for. ``waived`` are ids of builds without which later
@@ -416,7 +435,7 @@ class SideTag(Base):
 
 
 class SideTagMember(Base):
-    """A build that belongs to a side tag. ``prepared_at``: since when nothing but its turn is missing."""
+    """A build that belongs to a side tag. ``prepared_at`` is since when it only waits for its turn."""
 
     __tablename__ = "side_tag_members"
     __table_args__ = (Index("ix_side_tag_members_side_tag", "side_tag_id"),)
@@ -432,7 +451,7 @@ class SideTagMember(Base):
 
 
 class SideTagEvent(Base):
-    """Append-only history of a side tag."""
+    """One line of a side tag's append-only history."""
 
     __tablename__ = "side_tag_events"
     __table_args__ = (Index("ix_side_tag_events_side_tag", "side_tag_id", "id"),)
@@ -445,11 +464,11 @@ class SideTagEvent(Base):
     text: Mapped[str] = mapped_column(Words, default="")
 
 
-# Logs and their causes
+# Logs, diagnoses and remedies
 
 
 class BuildLog(Base):
-    """One log of one chroot (or of the source step), as we stored it, or why we have none.
+    """One stored log of a chroot or of the source step, or why there is none.
 
     ``blocks`` is the index of service/logs/blocks.py: ``[stored, plain, line]`` of each. A log whose file was
     removed keeps its row, with ``removed_at`` and the reason in ``problem``.
@@ -482,7 +501,7 @@ class BuildLog(Base):
 
 
 class LogTail(Base):
-    """The last bytes of a log that still grows, as last fetched because somebody looked at it."""
+    """The last bytes of a log that still grows, as fetched for somebody who looked at it. ``size`` is of the whole."""
 
     __tablename__ = "log_tails"
     __table_args__ = (UniqueConstraint("build_id", "chroot"),)
@@ -499,7 +518,7 @@ class LogTail(Base):
 
 
 class Diagnosis(Base):
-    """What the logs of one chroot (or of the source step) say.
+    """The diagnosis of the logs of one chroot or of the source step.
 
     ``rule`` is empty while no rule and no person knows the cause: ``fingerprint`` then names its cluster. A rule that
     a person made is ``named-<id>``. ``excerpt`` is ``[number, text, decides]`` of each line, ``also`` more rules.
@@ -528,7 +547,7 @@ class Diagnosis(Base):
 
 
 class NamedCause(Base):
-    """A name that a person gave to a cluster: a rule, applied to every log of that fingerprint from then on."""
+    """The cause that a person gave to a cluster of failures; it applies to every log of that fingerprint since."""
 
     __tablename__ = "named_causes"
     __table_args__ = (
@@ -551,9 +570,9 @@ class NamedCause(Base):
 
 
 class AppliedRemedy(Base):
-    """What was decided once about the remedy of a failed build; ``attempt_id`` is the build that it became.
+    """The decision about the remedy of a failed build; ``attempt_id`` is the new build, None where only suggested.
 
-    One row a failed build, and one an attempt: no remedy is applied twice. No attempt where it was only suggested.
+    There is one row for a failed build and one for an attempt, so no remedy is applied twice.
     """
 
     __tablename__ = "remedies"
@@ -581,7 +600,7 @@ class AppliedRemedy(Base):
 
 
 class ChrootCheck(Base):
-    """One succeeded chroot whose RPMs were looked at, and the verdict."""
+    """The verdict on the RPMs of one succeeded chroot."""
 
     __tablename__ = "chroot_checks"
     __table_args__ = (
@@ -598,7 +617,7 @@ class ChrootCheck(Base):
 
 
 class BuiltRpm(Base):
-    """One built RPM: what it is called, how large, and its files. ``go`` is the toolchain of its programs."""
+    """One built RPM. ``size`` is in bytes, ``binaries`` counts its ELF files, ``go`` is their toolchain."""
 
     __tablename__ = "built_rpms"
     __table_args__ = (UniqueConstraint("build_id", "chroot", "nvra"),)
@@ -616,7 +635,7 @@ class BuiltRpm(Base):
 
 
 class CheckFinding(Base):
-    """One thing that was found in a built RPM. ``rule`` is a stable id, ``file`` empty for the RPM's header."""
+    """One finding in a built RPM. ``rule`` is a stable id, ``file`` is empty for the RPM's header."""
 
     __tablename__ = "check_findings"
     __table_args__ = (
@@ -634,11 +653,11 @@ class CheckFinding(Base):
     text: Mapped[str] = mapped_column(Words)
 
 
-# The catalogue: what maintainers changed, and proofs of its workarounds
+# Overrides of the catalogue, and proofs of its workarounds
 
 
 class CatalogOverride(Base):
-    """The keys of one target, branch or stream that differ from the files. ``subject``: f44-copr, f44, cri-o/1.38."""
+    """What a maintainer changed of one target, branch or stream. ``subject`` is f44-copr, f44 or cri-o/1.38."""
 
     __tablename__ = "catalog_overrides"
     __table_args__ = (
@@ -657,7 +676,7 @@ class CatalogOverride(Base):
 
 
 class RuleProof(Base):
-    """One row of the table of workarounds tried with one toolchain; never changed.
+    """One proof of a workaround with one toolchain. A row is never changed.
 
     ``rule_sha256`` is of the row as it was proved, so that a changed row is seen to have no proof. ``simulates``
     is the toolchain fact that linker flags played, or empty. ``trials`` holds ``without`` and ``with``, each as
@@ -685,7 +704,7 @@ class RuleProof(Base):
     proved_by: Mapped[str] = mapped_column(String(100))
 
 
-# Who asked for what
+# Access and the audit trail
 
 
 class AccessToken(Base):
@@ -708,7 +727,7 @@ class AccessToken(Base):
 
 
 class SignIn(Base):
-    """One browser's session, found by the SHA-256 of its cookie. ``token_id``: it ends when that token does."""
+    """One browser session, found by the SHA-256 of its cookie. It ends with the token ``token_id``, if there is one."""
 
     __tablename__ = "sign_ins"
 
@@ -722,7 +741,7 @@ class SignIn(Base):
 
 
 class KeptAnswer(Base):
-    """The answer to a request with an Idempotency-Key, stored in the transaction that did what it asked."""
+    """The answer to a request with an Idempotency-Key, stored in the transaction that carried the request out."""
 
     __tablename__ = "kept_answers"
     __table_args__ = (
@@ -740,7 +759,7 @@ class KeptAnswer(Base):
 
 
 class AuditEntry(Base):
-    """What a person asked for, and what it was done to. Append-only: triggers refuse every change and deletion."""
+    """One line of the audit trail: what a person asked for. Append-only: triggers refuse changes and deletions."""
 
     __tablename__ = "audit_entries"
 
@@ -755,11 +774,11 @@ class AuditEntry(Base):
     after: Mapped[dict[str, Any] | None] = mapped_column(Json)
 
 
-# Other sides
+# Servers that we talk to
 
 
 class Contact(Base):
-    """When we last reached another side, or failed to, and what a conditional request needs (ETag)."""
+    """When another server was last reached or was not, and its last answer for a conditional request (ETag)."""
 
     __tablename__ = "contacts"
 
@@ -772,4 +791,4 @@ class Contact(Base):
 
 
 metadata = Base.metadata
-"""Every table, for migrations and for the test that compares them with these."""
+"""All tables, for migrations and for the test that compares both."""

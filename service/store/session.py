@@ -1,21 +1,23 @@
-"""Engines and transactions. The only file that commits."""
+"""The database connection: engines, transactions, its clock, inserts that may repeat. The only file that commits."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Engine, create_engine, event, make_url, text
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session, sessionmaker
 
+from service.store.base import Base
 from service.store.columns import SQLITE_NOW
 
 
 class Database:
-    """One process's way to the database: ``transaction()`` to write, ``reader()`` to read.
+    """One process's connections to the database: ``transaction()`` to write, ``reader()`` to read.
 
     PostgreSQL and SQLite. Create it after a fork, never before: connections are not shared between processes.
     """
@@ -38,12 +40,12 @@ class Database:
                 connect_args={
                     "connect_timeout": 5,
                     "application_name": "cryopack",
-                    # A connection that died without a word would otherwise hold its thread for many minutes.
+                    # A connection that is lost without a reset would otherwise hold its thread for many minutes.
                     "tcp_user_timeout": 10_000,
                     "keepalives_idle": 5,
                     "keepalives_interval": 2,
                     "keepalives_count": 3,
-                    # The server's side of the same: a worker that froze or vanished must not hold its locks for hours.
+                    # The same on the server: a worker that froze or vanished must not hold its locks for hours.
                     "options": "-c idle_in_transaction_session_timeout=60000 -c lock_timeout=20000"
                     " -c tcp_keepalives_idle=30 -c tcp_keepalives_interval=10 -c tcp_keepalives_count=3",
                 },
@@ -54,7 +56,7 @@ class Database:
 
     @contextmanager
     def transaction(self) -> Iterator[Session]:
-        """A write transaction: commits when the block ends, rolls back when it raises.
+        """Open a write transaction: it commits when the block ends, and rolls back when it raises.
 
         On SQLite it starts with BEGIN IMMEDIATE, so that two writers queue up instead of failing half-way.
         """
@@ -70,7 +72,7 @@ class Database:
 
     @contextmanager
     def reader(self) -> Iterator[Session]:
-        """A read-only session; nothing done in it is kept."""
+        """Open a session for reading; whatever is done in it is rolled back."""
         session = self._readers()
         try:
             yield session
@@ -85,9 +87,9 @@ class Database:
 
 
 class JoinedDatabase(Database):
-    """A database whose every transaction is a part of one that is open already, which its owner commits or not.
+    """A database whose transactions are parts of one open transaction, which its owner commits or rolls back.
 
-    For commands that commit by themselves, where their effect and something else must come together or not at all.
+    For commands that commit by themselves, where their effect and something else must both happen or neither.
     """
 
     def __init__(self, session: Session) -> None:
@@ -96,17 +98,17 @@ class JoinedDatabase(Database):
 
     @contextmanager
     def transaction(self) -> Iterator[Session]:
-        """The open transaction; what is in it is flushed, not committed."""
+        """Give the open transaction; what was done in the block is flushed, not committed."""
         yield self._session
         self._session.flush()
 
     @contextmanager
     def reader(self) -> Iterator[Session]:
-        """The open transaction, to read what it has written so far."""
+        """Give the open transaction, to read what it has written so far."""
         yield self._session
 
     def dispose(self) -> None:
-        """Nothing: connections belong to the owner."""
+        """Do nothing: the connections belong to the owner."""
 
 
 def _sqlite_engine(url: str, begin: str, *, pool_size: int, read_only: bool = False) -> Engine:
@@ -139,9 +141,23 @@ def _sqlite_engine(url: str, begin: str, *, pool_size: int, read_only: bool = Fa
 
 
 def database_now(session: Session) -> datetime:
-    """The database's clock, UTC, milliseconds: leases must not depend on the clocks of many machines."""
+    """Return the time of the database's clock in UTC: leases must not depend on the clocks of many machines.
+
+    Milliseconds on SQLite, microseconds on PostgreSQL.
+    """
     if session.get_bind().dialect.name == "sqlite":
         value = session.execute(text(f"SELECT {SQLITE_NOW}")).scalar_one()
         return datetime.strptime(value, "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=UTC)
     now: datetime = session.execute(text("SELECT clock_timestamp()")).scalar_one()
     return now.astimezone(UTC)
+
+
+def insert_if_absent(
+    session: Session, table: type[Base], values: Mapping[str, Any], *, unique: Sequence[str]
+) -> None:
+    """Insert a row unless there is one with the same ``unique`` columns, which must have a unique index.
+
+    Two transactions may try it at once: the second waits for the first and inserts nothing. The caller commits.
+    """
+    insert = sqlite.insert if session.get_bind().dialect.name == "sqlite" else postgresql.insert
+    session.execute(insert(table).values(**values).on_conflict_do_nothing(index_elements=list(unique)))

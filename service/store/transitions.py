@@ -1,4 +1,7 @@
-"""The one place where a state changes: a legal move, its time and reason, and its line of history."""
+"""Changes the states of builds, chroots, releases, deliveries and side tags, with reason and line of history.
+
+No other file assigns a state. Each move must be in the tables of service/domain/states.py.
+"""
 
 from __future__ import annotations
 
@@ -38,9 +41,10 @@ def move_build(
     reason: str,
     due_at: datetime | None = None,
 ) -> None:
-    """Move a build and write its history row. Clears the lease and, at an end, what was due.
+    """Move a build to another state and append its line of history. Clears the lease; an ended build is not due.
 
-    ``reason`` is required for every state but the ordinary way ahead. Raises IllegalMove. The caller commits.
+    ``due_at`` is when the build is worked on next. ``reason`` must not be empty for failed, canceled, errored,
+    superseded and held. Raises IllegalMove. The caller commits.
     """
     old = BuildState(build.state)
     build.state = move(old, new).value
@@ -75,7 +79,10 @@ def note_event(
     new: BuildState | ChrootState | None = None,
     chroot: str = "",
 ) -> None:
-    """Append one line to a build's history. ``kind`` is state, chroot, submission, retry or request."""
+    """Append one line to a build's history. The caller commits.
+
+    ``kind`` says what the line is about: state, chroot, submission, retry, request, dist-git, side-tag and the like.
+    """
     session.add(
         BuildEvent(
             build_id=build.id,
@@ -92,9 +99,10 @@ def note_event(
 def move_chroot(
     session: Session, build: PackageBuild, chroot: ChrootBuild, new: ChrootState, *, at: datetime, reason: str
 ) -> bool:
-    """Move a chroot if the move is legal; a terminal state never leaves, and an older report is dropped.
+    """Move a chroot to the state that the build system reports, and append a line to its build's history.
 
-    Returns whether anything changed. The caller commits.
+    Does nothing and returns False where the chroot has that state or has ended, or where an older report says
+    pending of a running one; else True. The caller commits.
     """
     old = ChrootState(chroot.state)
     if old is new or old in ENDED_CHROOT or (old is ChrootState.RUNNING and new is ChrootState.PENDING):
@@ -106,13 +114,16 @@ def move_chroot(
 
 
 def move_release(release: UpstreamRelease, new: ReleaseState, *, reason: str) -> None:
-    """Move a release's decision. Raises IllegalMove. The caller commits."""
+    """Move a release to another state. Raises IllegalMove. The caller commits."""
     release.state = move(ReleaseState(release.state), new).value
     release.reason = reason[:REASON_LIMIT]
 
 
 def move_delivery(delivery: WebhookDelivery, new: DeliveryState, *, at: datetime, reason: str) -> None:
-    """Move a delivery; received makes it due at once, everything else ends it. The caller commits."""
+    """Move a delivery to another state: received makes it due at once, every other one ends it.
+
+    Clears the lease. Raises IllegalMove. The caller commits.
+    """
     delivery.state = move(DeliveryState(delivery.state), new).value
     delivery.reason = reason[:REASON_LIMIT]
     delivery.lease_token = None
@@ -132,7 +143,10 @@ def move_side_tag(
     reason: str,
     due_at: datetime | None,
 ) -> None:
-    """Move a side tag and write its line of history; the lease ends. Raises IllegalMove. The caller commits."""
+    """Move a side tag to another state and append its line of history. Clears the lease; a removed one is not due.
+
+    Raises IllegalMove. The caller commits.
+    """
     old = SideTagState(tag.state)
     tag.state = move(old, new).value
     tag.reason = reason[:REASON_LIMIT]

@@ -1,4 +1,4 @@
-"""The tables of docs/specs.md: what rpmspec says of our specs, beside what Fedora's published ones say."""
+"""Makes the tables of docs/specs.md: what rpmspec reads from our specs, beside Fedora's published ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every stream × strategy that differs, as a whole spec: ``make golden`` writes, a person reads the diff."""
+"""Rendered specs, one for each stream and strategy that differs, equal the files of ``make golden``."""
 
 from __future__ import annotations
 

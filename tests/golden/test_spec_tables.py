@@ -1,4 +1,4 @@
-"""docs/specs.md says what rpmspec says today, and gives a reason for every difference to Fedora's specs."""
+"""docs/specs.md holds the tables of today, and a reason for every difference to Fedora's specs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An S3-compatible store for tests: one bucket in memory, which checks every signature by the specification's words."""
+"""An S3-compatible bucket in memory for tests, which checks every signature by AWS's specification."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Bucket:
         self._server.server_close()
 
     def age(self, key: str, seconds: float) -> None:
-        """Let an object be older than it is."""
+        """Make an object older than it is."""
         content, _ = self.kept[key]
         self.kept[key] = content, datetime.now(UTC) - timedelta(seconds=seconds)
 

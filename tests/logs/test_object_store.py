@@ -1,4 +1,4 @@
-"""Logs in a bucket: signed as AWS's own examples are, stored and read like files, and away without a secret told."""
+"""Logs in a bucket: requests signed as in AWS's examples, reads like those of files, no secret in errors."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import pytest
 
 from service.logs.blocks import LogWriter, Written
 from service.logs.reader import LogReader
-from service.logs.s3 import NOTHING, Account, ObjectStore, open_store, signed_headers
-from service.logs.store import FileStore, LogGone, LogStore, StoreAway, log_key
+from service.logs.s3 import EMPTY_BODY_SHA256, Account, ObjectStore, open_store, signed_headers
+from service.logs.store import FileStore, LogGone, LogStore, StoreUnavailable, log_key
 from tests.logs.bucket import KEY_ID, REGION, SECRET, Bucket
 
 # The examples of AWS's page "Signature calculations for the authorization header", with its public key and secret.
@@ -24,13 +24,13 @@ KEYS = [log_key(number, f"{number:064x}") for number in range(1, 6)]
 @pytest.mark.parametrize(
     ("method", "path", "query", "headers", "body", "signature"),
     [
-        ("GET", "/test.txt", [], {"Range": "bytes=0-9"}, NOTHING,
+        ("GET", "/test.txt", [], {"Range": "bytes=0-9"}, EMPTY_BODY_SHA256,
          "f0e8bdb87c964420e857bd35b5d6ed310bd44f0170aba48dd91039c6036bdb41"),
         ("PUT", "/test$file.text", [],
          {"Date": "Fri, 24 May 2013 00:00:00 GMT", "x-amz-storage-class": "REDUCED_REDUNDANCY"},
          "44ce7dd67c959e0d3524ffac1771dfbba87d2b6b4b4e99e42034a8b803f8b072",
          "98ad721746da40c64f1a55b78f14c238d841ea1380cd77a1b5971af0ece108bd"),
-        ("GET", "/", [("prefix", "J"), ("max-keys", "2")], {}, NOTHING,
+        ("GET", "/", [("prefix", "J"), ("max-keys", "2")], {}, EMPTY_BODY_SHA256,
          "34b48302e7b5fa45bde8084f4b7868a86f0a534bc59db6670ed5711ef69dc6f7"),
     ],
 )  # fmt: skip
@@ -110,7 +110,7 @@ def test_a_store_that_is_away_or_refuses_says_so_and_tells_no_secret(bucket: Buc
             lambda: store.put(KEYS[1], source), lambda: store.read(KEYS[0], 0, 1),
             lambda: store.delete(KEYS[0]), lambda: list(store.objects()),
         ):  # fmt: skip
-            with pytest.raises(StoreAway) as caught:
+            with pytest.raises(StoreUnavailable) as caught:
                 act()
             told.append(f"{caught.value} {caught.value!r} {store!r}")
         assert source.exists(), "what could not be stored is still there"

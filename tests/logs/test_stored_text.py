@@ -1,4 +1,4 @@
-"""Packing and reading logs of any shape: what comes out is what went in, in bounded memory."""
+"""Logs of any shape are packed and read again unchanged, in bounded memory."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ BIDI_CONTROLS = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
 
 
 def pack(folder: Path, *pieces: bytes, limit: int = LIMIT) -> tuple[Written, LogReader, FileStore]:
-    """Store these pieces as one log, and a reader of it."""
+    """Store these pieces as one log and return a reader of it."""
     folder.mkdir(parents=True, exist_ok=True)
     spool = folder / "spool"
     with spool.open("wb") as file:

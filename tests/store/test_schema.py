@@ -1,4 +1,4 @@
-"""The schema on both databases: migrations up and down, models equal to migrations, constraints that bite."""
+"""The schema on both databases: migrations up and down, models equal to migrations, constraints."""
 
 from datetime import UTC, datetime
 

@@ -1,4 +1,4 @@
-"""Settings: what they promise together, how a wrong one is named, and that no secret is shown."""
+"""Settings: what must fit together, how a wrong one is named, and that no secret is shown."""
 
 from __future__ import annotations
 

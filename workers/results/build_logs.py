@@ -17,7 +17,7 @@ from service.board.logs import stored_log
 from service.builds.follow_ups import Done, FollowUpWork, NotYet
 from service.domain.buildroots import tool_versions
 from service.logs.blocks import LogWriter, Unpacker, Written
-from service.logs.store import LogGone, StoreAway, log_key
+from service.logs.store import LogGone, StoreUnavailable, log_key
 from service.results.build_logs import (
     claim_tail,
     log_work,
@@ -82,7 +82,7 @@ def fetch_logs(ctx: Context, work: FollowUpWork) -> Done:
             found = _fetch(ctx, system, work.build_id, tuple(addresses), deadline)
         except DownloadTrouble as error:
             raise NotYet(f"the {kind} log: {error}", retry_after=error.retry_after, spend_try=False) from None
-        except StoreAway as error:
+        except StoreUnavailable as error:
             raise NotYet(str(error), spend_try=False) from None
         except (DownloadRefused, NotThere) as error:
             missing[kind] = str(error)
@@ -116,7 +116,7 @@ def _tools(ctx: Context, work: FollowUpWork) -> dict[str, str]:
     try:
         lines = root.open(ctx.logs).raw_lines(1, ROOT_LINES)
         return tool_versions(line.decode("utf-8", "replace") for line in lines)
-    except StoreAway as error:
+    except StoreUnavailable as error:
         raise NotYet(str(error), spend_try=False) from None
     except LogGone:
         return {}

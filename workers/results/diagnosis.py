@@ -10,9 +10,9 @@ from sqlalchemy.orm import Session
 
 from service.board.logs import StoredLog, stored_log
 from service.builds.follow_ups import DIAGNOSE, LOGS, Done, FollowUpWork, NotYet, add_follow_up
-from service.domain.diagnosis import Verdict, best, diagnose
+from service.domain.diagnosis import Verdict, best_verdict, diagnose
 from service.domain.states import LIVE_BUILD
-from service.logs.store import LogGone, StoreAway
+from service.logs.store import LogGone, StoreUnavailable
 from service.results.diagnoses import write_diagnosis
 from service.results.remedies import settle_remedy
 from service.store.schema import ChrootBuild, FollowUp, PackageBuild
@@ -32,7 +32,7 @@ def read_for_cause(ctx: Context, work: FollowUpWork) -> Done:
         return _remedy(ctx, work)
     causes = ctx.catalog.causes
     verdicts = [(kind, diagnose(lines, causes)) for kind, lines in _logs(ctx, work)]
-    log, verdict = best(verdicts, causes)
+    log, verdict = best_verdict(verdicts, causes)
 
     def record(session: Session, build: PackageBuild, now: datetime) -> None:
         session.refresh(build, with_for_update=True)
@@ -87,7 +87,7 @@ def _lines(ctx: Context, log: StoredLog) -> Iterator[str]:
         for line in log.open(ctx.logs).raw_lines(1, log.row.lines):
             yield line.decode("utf-8", "replace").rstrip("\r\n")
     except LogGone as error:
-        raise NotYet(str(error), spend_try=not isinstance(error, StoreAway)) from error
+        raise NotYet(str(error), spend_try=not isinstance(error, StoreUnavailable)) from error
 
 
 def _remedy(ctx: Context, work: FollowUpWork) -> Done:

@@ -21,7 +21,7 @@ from typing import IO
 from service.builds.follow_ups import Done, FollowUpWork, NotYet
 from service.domain.states import Soundness
 from service.domain.verification import (
-    Judged,
+    RpmFinding,
     RpmHeader,
     compare_files,
     judge_binary,
@@ -107,7 +107,7 @@ def _judge(
     ctx: Context, work: FollowUpWork, wanted: CheckWork, addresses: Sequence[str], folder: Path
 ) -> Done:
     rpms: list[CheckedRpm] = []
-    found: list[Judged] = []
+    found: list[RpmFinding] = []
     if len(addresses) > RPMS_LIMIT:
         raise DownloadRefused(f"the chroot has {len(addresses)} RPMs, and {RPMS_LIMIT} are looked at")
     for number, url in enumerate(addresses):
@@ -124,7 +124,7 @@ def _judge(
         try:
             rpm, judged = _look(path, folder, wanted, size, digest.hexdigest())
         except RpmBroken as error:
-            found.append(Judged(name, "", "broken-rpm", "unsound", str(error).replace(path.name, name)))
+            found.append(RpmFinding(name, "", "broken-rpm", "unsound", str(error).replace(path.name, name)))
             continue
         rpms.append(rpm)
         found += judged
@@ -132,7 +132,7 @@ def _judge(
     main = [rpm for rpm in rpms if rpm.header.name == wanted.expected.name]
     if not main:
         text = f"the build has no RPM called {wanted.expected.name}"
-        found.append(Judged(wanted.expected.name, "", "no-package", "unsound", text))
+        found.append(RpmFinding(wanted.expected.name, "", "no-package", "unsound", text))
     binaries = sum(rpm.binaries for rpm in rpms)
     soundness = verdict(found, binaries=binaries)
     text = {
@@ -147,7 +147,7 @@ def _judge(
 
 def _look(
     path: Path, folder: Path, wanted: CheckWork, size: int, sha256: str
-) -> tuple[CheckedRpm, list[Judged]]:
+) -> tuple[CheckedRpm, list[RpmFinding]]:
     header = read_header(path, folder)
     judged = judge_header(header, wanted.expected)
     judged += compare_files(header, wanted.before.get(header.name, ()), wanted.version_before)
@@ -180,7 +180,7 @@ def _done(
     soundness: Soundness,
     text: str,
     rpms: Sequence[CheckedRpm],
-    found: Sequence[Judged],
+    found: Sequence[RpmFinding],
 ) -> Done:
     target = ctx.catalog.target(wanted.target)
     demanded = target is not None and target.require_sound

@@ -1,1 +1,1 @@
-"""Builds that are really made on this machine, and recorded ones that are shown again."""
+"""Builds source packages on this machine, and replays the logs of recorded builds."""

@@ -1,4 +1,4 @@
-"""Really compiling an uploaded source package: rpmbuild, Go and the linker of this machine, with Fedora's flags.
+"""Compiles an uploaded source package with rpmbuild, Go and the linker of this machine, with Fedora's flags.
 
 Only this machine's own architecture. What is not real says so in the log: the macros are stand-ins, go-md2man copies
 its input, and the source is a stand-in of CRI-O's shape.
@@ -24,7 +24,7 @@ TEXT_CHECK_SINCE = 44
 """From this Fedora on, the linker takes text relocations for an error (binutils 2.46)."""
 SECONDS = 170.0
 PR_SET_PDEATHSIG = 1
-FACE = (
+BANNER = (
     "BUILT by cryopack's sandbox build farm on this machine: really compiled and linked, from a stand-in of "
     "CRI-O's source and with stand-ins of Fedora's macros.\n"
 )
@@ -46,7 +46,7 @@ class Toolchain:
 
     @classmethod
     def find(cls, cache: Path, *, patience: float = float("inf")) -> Toolchain | str:
-        """The toolchain, or the name of what is missing. Go may lie beside this Python.
+        """Return the toolchain, or the names of the programs that are missing. Go may lie beside this Python.
 
         ``patience``: seconds after which a build that has not ended, or not begun, is replayed or simulated instead.
         """
@@ -66,7 +66,7 @@ class Toolchain:
 
 @dataclass(frozen=True)
 class Built:
-    """The end of a real build: whether it passed, its log without the face, and the packages that it made."""
+    """The result of a real build: whether it passed, its log without the banner, and the packages that it made."""
 
     succeeded: bool
     log: str
@@ -127,7 +127,7 @@ def _command(tools: Toolchain, srpm: Path, folder: Path, dist: str) -> list[str]
 
 
 def _environment(tools: Toolchain, bin_folder: Path, folder: Path) -> dict[str, str]:
-    """A bare environment, as a build root's: no network, no toolchain but the machine's own."""
+    """Return a bare environment, as a build root's: no network, no toolchain but the machine's own."""
     return {
         "PATH": f"{bin_folder}:{tools.go.parent}:{os.environ.get('PATH', os.defpath)}",
         "HOME": str(folder),
@@ -141,10 +141,10 @@ def _environment(tools: Toolchain, bin_folder: Path, folder: Path) -> dict[str, 
 
 
 def _die_with_us() -> None:
-    """A sandbox that is killed must not leave a compiler behind."""
+    """Kill this process when the sandbox dies, so that no compiler is left behind."""
     ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _in_a_build_root(text: str, folder: Path) -> str:
-    """The log with the folder named as it is in a real build root, so that it tells nothing of this machine."""
+    """Return the log with the folder named as in a real build root, so that it tells nothing of this machine."""
     return text.replace(f"{folder}/tmp", "/var/tmp").replace(str(folder), "/builddir/build")

@@ -1,4 +1,4 @@
-"""Logs of builds that were really made once, shown again where nothing can be compiled.
+"""Reads the recorded logs of real builds, for machines and architectures where nothing can be compiled.
 
 The logs in ``data/recorded`` are those of ``real_build`` for sources of the mirror's shape on x86_64, by strategy and
 branch, with the paths of the machine taken out. A source that does not vendor wazero links the same way whatever the
@@ -16,8 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from sandbox.mirror.go import WAZERO
-from sandbox.mirror.tree import SAYS
+from sandbox.mirror.tree import SAYS, WAZERO
 
 FOLDER = Path(__file__).parents[1] / "data" / "recorded"
 ARCH = "x86_64"
@@ -36,15 +35,15 @@ GO_NAMES = {"x86_64": "amd64", "aarch64": "arm64", "ppc64le": "ppc64le", "s390x"
 
 @dataclass(frozen=True)
 class Recorded:
-    """A build that was made once: whether it passed, its log in another's names, and the log's first line."""
+    """A recorded build: whether it passed, its log with the names changed, and the log's first line."""
 
     succeeded: bool
     log: str
-    face: str
+    banner: str
 
 
 def recorded(srpm: Path, name: str, version: str, chroot: str, dist: str) -> Recorded | None:
-    """The recording that fits a source package in a chroot, with the names changed; None where none fits.
+    """Return the recording that fits a source package in a chroot, with the names changed; None where none fits.
 
     ``name`` and ``version`` are the package's, ``dist`` is the chroot's (``.fc44``). Reads the whole package.
     """
@@ -56,32 +55,32 @@ def recorded(srpm: Path, name: str, version: str, chroot: str, dist: str) -> Rec
     text = recording(kind, branch).read_text()
     was = KINDS[kind]
     of = f"strategy {strategy}" if kind == strategy else "a source without wazero"
-    face = (
+    banner = (
         f"REPLAYED by cryopack's sandbox build farm: nothing was compiled for {chroot}; this is the recorded log of "
         f"{package(was)}-{was} ({of}, {branch}, {ARCH}), really built once, with the names changed.\n"
     )
     succeeded = "Bad exit status" not in text
     text = text.replace(package(was), name).replace(was, version).replace(f".fc{branch[1:]}", dist)
-    return Recorded(succeeded, as_of_arch(text, ARCH, chroot.rpartition("-")[2]), face)
+    return Recorded(succeeded, rename_arch(text, ARCH, chroot.rpartition("-")[2]), banner)
 
 
 def recording(kind: str, branch: str) -> Path:
-    """The file of one recording."""
+    """Return the path of one recording."""
     return FOLDER / f"{kind}-{branch}.txt"
 
 
 def package(version: str) -> str:
-    """The package of a version: 1.32.1 is cri-o1.32."""
+    """Return the package of a version: cri-o1.32 for 1.32.1."""
     return f"cri-o{version.rpartition('.')[0]}"
 
 
-def as_of_arch(text: str, here: str, there: str) -> str:
-    """A log with the architecture's name changed."""
+def rename_arch(text: str, here: str, there: str) -> str:
+    """Return a log with one architecture's names replaced by another's."""
     return text.replace(here, there).replace(GO_NAMES.get(here, here), GO_NAMES.get(there, there))
 
 
 def _kind(srpm: Path) -> tuple[str, str]:
-    """Which recording fits a source of the mirror's shape, and the strategy that its spec names; empty if none does."""
+    """Return which recording fits a source of the mirror's shape, and its spec's strategy; empty texts if none does."""
     try:
         done = subprocess.run(["rpm2cpio", srpm], capture_output=True, timeout=SECONDS, check=True)
         files = dict(_members(done.stdout))
@@ -98,7 +97,7 @@ def _kind(srpm: Path) -> tuple[str, str]:
 
 
 def _vendors_wazero(archive: bytes) -> bool | None:
-    """Whether a source of the mirror's shape vendors wazero; None for any other source."""
+    """Return whether a source of the mirror's shape vendors wazero; None for any other source."""
     ours = False
     with tarfile.open(fileobj=io.BytesIO(archive), mode="r:gz") as tar:
         for member in tar:
@@ -115,7 +114,7 @@ def _is_ours(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bool | None:
 
 
 def _members(content: bytes) -> Iterator[tuple[str, bytes]]:
-    """The files of a cpio archive of the kind that rpm writes (newc)."""
+    """Yield the files of a cpio archive of the kind that rpm writes (newc)."""
     at = 0
     while content[at : at + 6] in (b"070701", b"070702"):
         size, length = int(content[at + 54 : at + 62], 16), int(content[at + 94 : at + 102], 16)

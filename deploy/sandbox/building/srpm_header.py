@@ -1,4 +1,4 @@
-"""What an uploaded file really is: rpm itself reads its header and checks its digests."""
+"""Reads the header of an uploaded source RPM with rpm, and checks its digests."""
 
 from __future__ import annotations
 
@@ -34,27 +34,27 @@ class Header:
 
     @property
     def evr(self) -> str:
-        """``[epoch:]version-release`` as COPR shows a package's version."""
+        """Return ``[epoch:]version-release`` as COPR shows a package's version."""
         return (
             f"{self.epoch}:{self.version}-{self.release}" if self.epoch else f"{self.version}-{self.release}"
         )
 
     def builds_on(self, arch: str) -> bool:
-        """Whether ExcludeArch and ExclusiveArch let this architecture build."""
+        """Return whether ExcludeArch and ExclusiveArch let this architecture build."""
         allowed = not self.exclusive or arch in self.exclusive or "noarch" in self.exclusive
         return allowed and arch not in self.exclude
 
     def release_on(self, dist: str) -> str:
-        """The release as a chroot with this dist tag would name it (``1.fc44``)."""
+        """Return the release as a chroot with this dist tag would name it (``1.fc44``)."""
         return DIST.sub("", self.release) + dist
 
     def as_dict(self) -> dict[str, Any]:
-        """JSON-able fields; ``Header.from_dict`` takes them back."""
+        """Return the fields for JSON; ``Header.from_dict`` takes them back."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> Header:
-        """The inverse of ``as_dict``."""
+        """Make a header of the fields that ``as_dict`` returned."""
         return cls(**{**fields, "exclude": tuple(fields["exclude"]), "exclusive": tuple(fields["exclusive"])})
 
 
@@ -76,7 +76,7 @@ def _rpm(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def read_header(path: Path) -> Header:
-    """The header of a source RPM whose digests are right. Raises NotAnSrpm."""
+    """Return the header of a source RPM whose digests are right. Raises NotAnSrpm."""
     query = _rpm("-qp", "--nosignature", "--qf", QUERY, str(path))
     fields = query.stdout.split("|")
     if query.returncode or len(fields) != 8:

@@ -1,1 +1,1 @@
-"""COPR's API v3 and the life of its builds."""
+"""A stand-in for COPR: its API v3, its result files, and the steps that its builds go through."""

@@ -1,4 +1,4 @@
-"""How one call of COPR's API v3 is read, checked, committed and answered.
+"""Reads, checks, commits and answers one call of COPR's API v3.
 
 An endpoint is a plain function of a ``Call``; it runs inside one transaction that is committed before
 the answer leaves. Errors are ``{"error": text}`` with the status of the real frontend.
@@ -56,20 +56,20 @@ class Call:
 
     @property
     def account(self) -> str:
-        """The name of who is logged in; endpoints that need no log-in must not ask."""
+        """Return the name of the logged-in account. Raises Refused 401 where nobody is logged in."""
         if self.user is None:
             raise login_expired(self.ground)
         return self.user
 
     def argument(self, name: str) -> str:
-        """A query argument. Raises Refused 400 when it is missing."""
+        """Return a query argument. Raises Refused 400 when it is missing."""
         value = self.args.get(name)
         if value is None:
             raise Refused(400, f"Missing argument {name}")
         return value
 
     def page(self) -> dict[str, Any]:
-        """``{"limit", "offset", "order", "order_type"}`` as the server repeats them. Raises Refused 500."""
+        """Return ``{"limit", "offset", "order", "order_type"}`` as the server repeats them. Raises Refused 500."""
         try:
             limit = int(self.args["limit"]) if "limit" in self.args else None
             offset = int(self.args.get("offset", "0"))
@@ -85,7 +85,7 @@ class Call:
 
 
 def login_expired(ground: Ground) -> Refused:
-    """401: missing, wrong and expired tokens cannot be told apart."""
+    """Return the refusal 401: missing, wrong and expired tokens cannot be told apart."""
     return Refused(
         401,
         f"Login invalid/expired. Please visit {ground.copr_url}/api to get or renew your API token.",
@@ -94,7 +94,7 @@ def login_expired(ground: Ground) -> Refused:
 
 
 def account_of(ground: Ground, authorization: str | None) -> str | None:
-    """The account behind a Basic header, or None. Raises Refused 500 on another scheme."""
+    """Return the account behind a Basic header, or None. Raises Refused 500 on another scheme."""
     if authorization is None:
         return None
     scheme, _, value = authorization.partition(" ")
@@ -180,24 +180,24 @@ def endpoint(
 
 
 def paged(items: list[Any], page: dict[str, Any]) -> list[Any]:
-    """The slice that ``limit`` and ``offset`` ask for."""
+    """Return the slice that ``limit`` and ``offset`` ask for."""
     end = None if page["limit"] is None else page["offset"] + page["limit"]
     return items[page["offset"] : end]
 
 
 def answer_list(items: list[Any], page: dict[str, Any]) -> dict[str, Any]:
-    """``{"items", "meta"}``, with no total, as the server has it."""
+    """Return ``{"items", "meta"}``, with no total, as the server has it."""
     return {"items": items, "meta": page}
 
 
 @endpoint("GET", "/")
 def home(call: Call) -> dict[str, int]:
-    """The API's version; it answers even where the database does not."""
+    """Return the API's version; it answers even where the database does not."""
     return {"version": 3}
 
 
 def project_row(call: Call, owner: str, name: str) -> Row:
-    """The project's row. Raises Refused 404."""
+    """Return the project's row. Raises Refused 404."""
     row = call.store.one("SELECT * FROM project WHERE owner = ? AND name = ?", owner, name)
     if row is None:
         raise Refused(404, f"Project {owner}/{name} does not exist.")
@@ -205,20 +205,28 @@ def project_row(call: Call, owner: str, name: str) -> Row:
 
 
 def is_owner(store: Store, account: str, owner: str) -> bool:
-    """Whether the account is the namespace's user, or a member of its group."""
+    """Return whether the account is the namespace's user, or a member of its group."""
     if not owner.startswith("@"):
         return account == owner
     return store.one("SELECT 1 FROM membership WHERE team = ? AND account = ?", owner, account) is not None
 
 
 def has_permission(store: Store, account: str, project: Row, kind: str) -> bool:
-    """Owner, or approved by the owner as ``kind`` (``builder`` or ``admin``; an admin may build too)."""
+    """Return whether an account is the owner or approved as ``kind``: ``builder``, or ``admin`` who may build too."""
     if is_owner(store, account, project["owner"]):
         return True
     row = store.one("SELECT * FROM permission WHERE project_id = ? AND account = ?", project["id"], account)
     return row is not None and "approved" in {row[kind], row["admin"]}
 
 
+def admin_project(call: Call, owner: str, name: str) -> Row:
+    """Return the row of a project that the caller may edit. Raises Refused 404 or 403."""
+    project = project_row(call, owner, name)
+    if not has_permission(call.store, call.account, project, "admin"):
+        raise Refused(403, "Only owners and admins may update their projects.")
+    return project
+
+
 def loads(row: Row, column: str) -> Any:
-    """A JSON column."""
+    """Return the value of a JSON column."""
     return json.loads(row[column])

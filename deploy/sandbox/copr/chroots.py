@@ -1,14 +1,21 @@
-"""Chroots: those of the server, of a project, of a build; and the project monitor."""
+"""COPR's endpoints for chroots (of the server, of a project, of a build) and for the project monitor."""
 
 from __future__ import annotations
 
 import json
 from typing import Any
 
-from sandbox.copr.api import Call, Refused, answer_list, endpoint, has_permission, loads, project_row
-from sandbox.copr.builds import build_and_project
-from sandbox.copr.create import DEFAULT_TIMEOUT
-from sandbox.copr.shapes import CODES, chroot_shape, chroots_of, project_chroots, repos_shape, turned
+from sandbox.copr.api import (
+    Call,
+    Refused,
+    admin_project,
+    answer_list,
+    endpoint,
+    loads,
+    project_row,
+)
+from sandbox.copr.builds import DEFAULT_TIMEOUT, build_and_project
+from sandbox.copr.shapes import CODES, chroot_shape, chroots_of, project_chroots, repos_shape, rotated
 from sandbox.store import Row
 
 LISTS = ("additional_repos", "additional_packages", "additional_modules", "with_opts", "without_opts")
@@ -17,13 +24,13 @@ MONITOR_FIELDS = ("url_build", "url_build_log", "url_backend_log")
 
 @endpoint("GET", "/mock-chroots/list")
 def mock_chroots(call: Call) -> dict[str, str]:
-    """Active chroots and their comments."""
+    """Return the active chroots and their comments."""
     rows = call.store.all("SELECT name FROM chroot WHERE active ORDER BY position")
     return {row["name"]: "" for row in rows}
 
 
 def _project_chroot(call: Call, project: Row, name: str) -> dict[str, Any]:
-    """The chroot's settings in this project. Raises Refused 404, also for a deactivated chroot."""
+    """Return the chroot's settings in this project. Raises Refused 404, also for a deactivated chroot."""
     if name not in project_chroots(call.store, project["id"]):
         full = f"{project['owner']}/{project['name']}"
         raise Refused(404, f"Chroot name {name} does not exist in Copr {full}.")
@@ -47,7 +54,7 @@ def _chroot_answer(project: Row, name: str, settings: dict[str, Any]) -> dict[st
 
 @endpoint("GET", "/project-chroot")
 def project_chroot(call: Call) -> dict[str, Any]:
-    """One chroot's settings in a project."""
+    """Return one chroot's settings in a project."""
     project = project_row(call, call.argument("ownername"), call.argument("projectname"))
     name = call.argument("chrootname")
     return _chroot_answer(project, name, _project_chroot(call, project, name))
@@ -55,10 +62,8 @@ def project_chroot(call: Call) -> dict[str, Any]:
 
 @endpoint("PUT", "/project-chroot/edit/{owner}/{name}/{chroot}", body=True)
 def edit_project_chroot(call: Call) -> dict[str, Any]:
-    """Change what is given; ``reset_fields`` names what goes back to its default."""
-    project = project_row(call, call.path["owner"], call.path["name"])
-    if not has_permission(call.store, call.account, project, "admin"):
-        raise Refused(403, "Only owners and admins may update their projects.")
+    """Change the settings that are given; ``reset_fields`` names what goes back to its default."""
+    project = admin_project(call, call.path["owner"], call.path["name"])
     name = call.path["chroot"]
     settings = _project_chroot(call, project, name)
     settings.update({key: call.data[key] for key in (*LISTS, "isolation", "bootstrap") if key in call.data})
@@ -77,7 +82,7 @@ def edit_project_chroot(call: Call) -> dict[str, Any]:
 
 @endpoint("GET", "/project-chroot/build-config")
 def project_chroot_config(call: Call) -> dict[str, Any]:
-    """What a build in this chroot of the project would use."""
+    """Return what a build in this chroot of the project would use."""
     project = project_row(call, call.argument("ownername"), call.argument("projectname"))
     name = call.argument("chrootname")
     settings, fields = _project_chroot(call, project, name), loads(project, "fields")
@@ -102,23 +107,23 @@ def _build_chroot(call: Call) -> tuple[Row, Row, Row]:
 
 @endpoint("GET", "/build-chroot")
 def build_chroot(call: Call) -> dict[str, Any]:
-    """One chroot of a build."""
+    """Return one chroot of a build."""
     build, project, row = _build_chroot(call)
     return chroot_shape(call.ground, project, build, row)
 
 
 @endpoint("GET", "/build-chroot/list")
 def build_chroots(call: Call) -> dict[str, Any]:
-    """All chroots of a build, in an order that changes between calls."""
+    """Return all chroots of a build, in an order that changes between calls."""
     build, project = build_and_project(call, call.argument("build_id"))
     rows = {row["name"]: row for row in chroots_of(call.store, build["id"])}
-    items = [chroot_shape(call.ground, project, build, rows[name]) for name in turned(list(rows))]
+    items = [chroot_shape(call.ground, project, build, rows[name]) for name in rotated(list(rows))]
     return answer_list(items, call.page())
 
 
 @endpoint("GET", "/build-chroot/build-config")
 def build_chroot_config(call: Call) -> dict[str, Any]:
-    """What this build uses in this chroot; what is not set is left out."""
+    """Return what this build uses in this chroot; what is not set is left out."""
     build, project, row = _build_chroot(call)
     options, fields = loads(build, "options"), loads(project, "fields")
     kept = call.store.one(
@@ -143,14 +148,14 @@ def build_chroot_config(call: Call) -> dict[str, Any]:
 
 @endpoint("GET", "/build-chroot/built-packages")
 def build_chroot_packages(call: Call) -> dict[str, Any]:
-    """What one chroot built: ``{"packages": [{name, epoch, version, release, arch}]}``."""
+    """Return what one chroot built: ``{"packages": [{name, epoch, version, release, arch}]}``."""
     _, _, row = _build_chroot(call)
     return {"packages": loads(row, "packages")}
 
 
 @endpoint("GET", "/monitor")
 def monitor(call: Call) -> dict[str, Any]:
-    """The newest build of each package and chroot of one directory."""
+    """Return the newest build of each package and chroot of one directory."""
     project = project_row(call, call.argument("ownername"), call.argument("projectname"))
     fields = call.args.getlist("additional_fields[]")
     for field in fields:

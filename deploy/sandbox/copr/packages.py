@@ -1,4 +1,4 @@
-"""Packages of a project: their default sources, and builds from them."""
+"""COPR's endpoints for the packages of a project: their default sources, and builds from them."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ import json
 from typing import Any
 
 from sandbox.copr.api import Call, Refused, answer_list, endpoint, has_permission, loads, paged, project_row
-from sandbox.copr.builds import LIVE, build_and_project, remove
-from sandbox.copr.create import create, scm_source
-from sandbox.copr.shapes import build_shape, package_shape
+from sandbox.copr.builds import build_and_project, create, remove, scm_source
+from sandbox.copr.shapes import LIVE, build_shape, package_shape
 from sandbox.store import Row
 
 SOURCE_KEYS = {
@@ -50,7 +49,7 @@ def _source(source_type: str, data: dict[str, Any]) -> dict[str, Any]:
 
 @endpoint("POST", "/package/add/{owner}/{project}/{name}/{source_type}", body=True)
 def add(call: Call) -> dict[str, Any]:
-    """A new package. Raises Refused 409 for a name that is there."""
+    """Add a package. Raises Refused 409 for a name that is there."""
     project = _project(call, call.path["owner"], call.path["project"])
     name = call.path["name"]
     if call.store.one("SELECT 1 FROM package WHERE project_id = ? AND name = ?", project["id"], name):
@@ -102,7 +101,7 @@ def _asked(call: Call) -> tuple[Row, Row]:
 
 @endpoint("PUT", "/package/reset", body=True)
 def reset(call: Call) -> dict[str, Any]:
-    """Forget the default source."""
+    """Remove a package's default source."""
     project, package = _asked(call)
     call.store.execute(
         "UPDATE package SET source_type = 'unset', source_dict = '{}' WHERE id = ?", package["id"]
@@ -112,7 +111,7 @@ def reset(call: Call) -> dict[str, Any]:
 
 @endpoint("POST", "/package/build", body=True)
 def build(call: Call) -> dict[str, Any]:
-    """A build from the package's default source; it bears the package's name from the start."""
+    """Make a build from the package's default source; it has the package's name from the start."""
     project, package = _asked(call)
     if package["source_type"] == "unset":
         raise Refused(
@@ -128,7 +127,7 @@ def build(call: Call) -> dict[str, Any]:
 
 @endpoint("DELETE", "/package/delete", body=True)
 def delete(call: Call) -> dict[str, Any]:
-    """The package with all of its builds; refused while one is live."""
+    """Delete the package with all of its builds; refused while one is live."""
     project, package = _asked(call)
     rows = call.store.all(
         "SELECT * FROM build WHERE project_id = ? AND package = ?", project["id"], package["name"]
@@ -152,14 +151,14 @@ def _flags(call: Call) -> dict[str, bool]:
 
 @endpoint("GET", "/package")
 def get(call: Call) -> dict[str, Any]:
-    """One package."""
+    """Return one package."""
     project = _project(call, call.argument("ownername"), call.argument("projectname"))
     return package_shape(call.ground, _package(call, project, call.argument("packagename")), **_flags(call))
 
 
 @endpoint("GET", "/package/list")
 def get_list(call: Call) -> dict[str, Any]:
-    """A project's packages, oldest first."""
+    """Return a project's packages, oldest first."""
     project = _project(call, call.argument("ownername"), call.argument("projectname"))
     page, flags = call.page(), _flags(call)
     rows = call.store.all("SELECT * FROM package WHERE project_id = ? ORDER BY id", project["id"])

@@ -1,41 +1,26 @@
-"""Files and pages beside the API: results, uploads, a build's page, repository files."""
+"""Serves what COPR has beside its API: result files, uploads, a build's page, repository files."""
 
 from __future__ import annotations
 
 from html import escape
-from pathlib import Path
 
 from starlette.requests import Request
-from starlette.responses import FileResponse, HTMLResponse, PlainTextResponse, RedirectResponse, Response
+from starlette.responses import FileResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from sandbox.copr.shapes import build_shape, chroot_shape, chroots_of, source_path
+from sandbox.copr.shapes import build_shape, chroot_shape, chroots_of, project_of, source_path
 from sandbox.ground import Ground
-
-BANNER = "cryopack's sandbox: simulated, nothing was compiled"
-
-
-def _page(title: str, body: str) -> HTMLResponse:
-    head = f"<!doctype html><html lang=en><meta charset=utf-8><title>{escape(title)}</title>"
-    return HTMLResponse(f"{head}<body><p><strong>{BANNER}</strong></p><h1>{escape(title)}</h1>{body}")
-
-
-def _below(folder: Path, relative: str) -> Path | None:
-    """The file's path, or None where the address points outside of the folder or to nothing."""
-    path = (folder / relative).resolve()
-    return path if path.is_relative_to(folder.resolve()) and path.exists() else None
+from sandbox.pages import BANNER, listing, not_found, page, path_below
 
 
 async def results(request: Request) -> Response:
-    """A result file, or the listing of a folder. Compressed logs are sent to be read as text."""
+    """Send a result file, or list a folder. Compressed logs are sent to be read as text."""
     ground: Ground = request.app.state.ground
-    path = _below(ground.results, request.path_params["path"])
+    path = path_below(ground.results, request.path_params["path"])
     if path is None:
-        return PlainTextResponse("404 - Not Found", 404)
+        return not_found()
     if path.is_dir():
-        names = sorted(entry.name + "/" * entry.is_dir() for entry in path.iterdir())
-        links = "".join(f'<li><a href="{escape(name)}">{escape(name)}</a>' for name in names)
-        return _page(request.path_params["path"], f"<ul>{links}</ul>")
+        return listing(request.path_params["path"], path)
     if path.name.endswith(".log.gz"):
         return FileResponse(
             path, media_type="text/plain; charset=utf-8", headers={"Content-Encoding": "gzip"}
@@ -45,22 +30,21 @@ async def results(request: Request) -> Response:
 
 
 async def uploaded(request: Request) -> Response:
-    """An upload that was not imported yet."""
+    """Send an upload that was not imported yet."""
     ground: Ground = request.app.state.ground
-    path = _below(ground.uploads, request.path_params["path"])
+    path = path_below(ground.uploads, request.path_params["path"])
     if path is None or not path.is_file():
-        return PlainTextResponse("404 - Not Found", 404)
+        return not_found()
     return FileResponse(path, media_type="application/x-rpm")
 
 
 async def build_page(request: Request) -> Response:
-    """The build for people: its state and the addresses of its logs."""
+    """Show a build for people: its state and the addresses of its logs."""
     ground: Ground = request.app.state.ground
     build = ground.store.one("SELECT * FROM build WHERE id = ?", request.path_params["build_id"])
     if build is None:
-        return PlainTextResponse("404 - Not Found", 404)
-    project = ground.store.one("SELECT * FROM project WHERE id = ?", build["project_id"])
-    assert project is not None, "a build without its project cannot be stored"
+        return not_found()
+    project = project_of(ground.store, build)
     if "owner" not in request.path_params:
         full = f"{project['owner'].replace('@', 'g/')}/{project['name']}"
         return RedirectResponse(f"/coprs/{full}/build/{build['id']}/")
@@ -74,15 +58,15 @@ async def build_page(request: Request) -> Response:
     source = f"{ground.copr_url}/results/{source_path(project, build)}/"
     package = escape(f"{build['package'] or 'not known yet'} {build['version'] or ''}")
     body = f"<p>State: {shape['state']}. Package: {package}.</p><ul>{items}</ul>"
-    return _page(f"Build {build['id']}", f'{body}<p><a href="{escape(source)}">source step</a>')
+    return page(f"Build {build['id']}", f'{body}<p><a href="{escape(source)}">source step</a>')
 
 
 async def repository_file(request: Request) -> Response:
-    """The ``.repo`` file of a project; the repositories that it names hold no packages."""
+    """Send the ``.repo`` file of a project; the repositories that it names hold no packages."""
     ground: Ground = request.app.state.ground
     owner, name, release = (request.path_params[key] for key in ("owner", "name", "release"))
     if ground.store.one("SELECT 1 FROM project WHERE owner = ? AND name = ?", owner, name) is None:
-        return PlainTextResponse("404 - Not Found", 404)
+        return not_found()
     return PlainTextResponse(
         f"# {BANNER}\n[copr:sandbox:{owner}:{name}]\nname=Copr repo for {name} owned by {owner}\n"
         f"baseurl={ground.copr_url}/results/{owner}/{name}/{release}-$basearch/\nenabled=1\ngpgcheck=0\n"

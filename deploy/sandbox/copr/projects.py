@@ -1,18 +1,19 @@
-"""Projects: add, edit, get, list, search, delete."""
+"""COPR's endpoints for projects: add, edit, get, list, search, fork and delete them, and keep their webhook secrets."""
 
 from __future__ import annotations
 
 import json
 import re
 import shutil
+import uuid
 from typing import Any
 
 from sandbox.copr.api import (
     Call,
     Refused,
+    admin_project,
     answer_list,
     endpoint,
-    has_permission,
     is_owner,
     paged,
     project_row,
@@ -20,19 +21,21 @@ from sandbox.copr.api import (
 from sandbox.copr.shapes import (
     CHROOT_ENDS,
     FIELDS,
+    LIVE,
     build_shape,
     chroots_of,
     project_chroots,
     project_shape,
+    results_path,
 )
 from sandbox.store import Row
 
 NAME = re.compile(r"[A-Za-z0-9_.-]+", re.ASCII)
-UNFINISHED = ("pending", "starting", "running", "importing")
 BOOTSTRAP = ("default", "on", "off", "image", "custom_image")
 
 
 def check_namespace(call: Call, owner: str) -> None:
+    """Check that the caller may make projects of this owner. Raises Refused 404 or 403."""
     store = call.store
     if owner.startswith("@"):
         if store.one("SELECT 1 FROM membership WHERE team = ?", owner) is None:
@@ -71,7 +74,7 @@ def _check_repos(call: Call, repos: list[str]) -> list[str]:
 
 
 def _fields(call: Call, fields: dict[str, Any]) -> dict[str, Any]:
-    """The project's fields after this call's changes; keys that the server does not know vanish."""
+    """Return the project's fields after this call's changes; keys that the server does not know vanish."""
     data = call.data
     changed = {key: data[key] for key in FIELDS if key in data and key not in {"additional_repos", "storage"}}
     if changed.get("bootstrap", "default") not in BOOTSTRAP:
@@ -84,7 +87,7 @@ def _fields(call: Call, fields: dict[str, Any]) -> dict[str, Any]:
 
 @endpoint("POST", "/project/add/{owner}", body=True)
 def add(call: Call) -> dict[str, Any]:
-    """A new project, or the one that is there, unchanged, where ``exist_ok=True``."""
+    """Make a project, or return the one that is there, unchanged, where ``exist_ok=True``."""
     owner, name, store = call.path["owner"], call.data.get("name", ""), call.store
     check_namespace(call, owner)
     existing = store.one("SELECT * FROM project WHERE owner = ? AND name = ?", owner, name)
@@ -111,9 +114,7 @@ def add(call: Call) -> dict[str, Any]:
 
 def edit(call: Call) -> dict[str, Any]:
     """Change the fields that are given; a list of chroots replaces the old one, an empty one is ignored."""
-    project = project_row(call, call.path["owner"], call.path["name"])
-    if not has_permission(call.store, call.account, project, "admin"):
-        raise Refused(403, "Only owners and admins may update their projects.")
+    project = admin_project(call, call.path["owner"], call.path["name"])
     if call.data.get("chroots"):
         _replace_chroots(call, project, _check_chroots(call, call.data["chroots"]))
     fields = _fields(call, json.loads(project["fields"]))
@@ -144,14 +145,14 @@ def _replace_chroots(call: Call, project: Row, chroots: list[str]) -> None:
 
 
 def unfinished(call: Call, project: Row) -> list[int]:
-    """Ids of the project's builds that still show a live state, lowest first."""
+    """Return the ids of the project's builds that still show a live state, lowest first."""
     rows = call.store.all("SELECT * FROM build WHERE project_id = ? ORDER BY id", project["id"])
-    return [row["id"] for row in rows if build_shape(call.ground, row, project)["state"] in UNFINISHED]
+    return [row["id"] for row in rows if build_shape(call.ground, row, project)["state"] in LIVE]
 
 
 @endpoint("GET", "/project")
 def get(call: Call) -> dict[str, Any]:
-    """One project."""
+    """Return one project."""
     project = project_row(call, call.argument("ownername"), call.argument("projectname"))
     return project_shape(call.ground, project)
 
@@ -168,21 +169,36 @@ def _listed(call: Call, where: str, *values: str) -> dict[str, Any]:
 
 @endpoint("GET", "/project/list")
 def get_list(call: Call) -> dict[str, Any]:
-    """Projects of an owner, or all."""
+    """Return the projects of an owner, or all."""
     owner = call.args.get("ownername")
     return _listed(call, "owner = ?", owner) if owner else _listed(call, "1")
 
 
 @endpoint("GET", "/project/search")
 def search(call: Call) -> dict[str, Any]:
-    """Projects whose owner or name contains the query."""
+    """Return the projects whose owner or name contains the query."""
     pattern = f"%{call.argument('query')}%"
     return _listed(call, "owner LIKE ? OR name LIKE ?", pattern, pattern)
 
 
+@endpoint("POST", "/webhook/generate/{owner}/{name}")
+def webhook_secret(call: Call) -> dict[str, Any]:
+    """Renew the secret of the project's own webhooks; the sandbox keeps it and listens to none."""
+    project = admin_project(call, call.path["owner"], call.path["name"])
+    secret = str(uuid.uuid4())
+    call.store.execute("UPDATE project SET webhook_secret = ? WHERE id = ?", secret, project["id"])
+    return {
+        "id": project["id"],
+        "name": project["name"],
+        "ownername": project["owner"],
+        "full_name": f"{project['owner']}/{project['name']}",
+        "webhook_secret": secret,
+    }
+
+
 @endpoint("DELETE", "/project/delete/{owner}/{name}", body=True)
 def delete(call: Call) -> dict[str, Any]:
-    """The project with its builds and results; refused while a build is live."""
+    """Delete the project with its builds and results; refused while a build is live."""
     project = project_row(call, call.path["owner"], call.path["name"])
     if not is_owner(call.store, call.account, project["owner"]):
         raise Refused(403, "Only owners may delete their projects.")
@@ -197,3 +213,63 @@ def delete(call: Call) -> dict[str, Any]:
     for directory in (folder / project["name"], *folder.glob(f"{project['name']}:*")):
         shutil.rmtree(directory, ignore_errors=True)
     return shape
+
+
+@endpoint("POST", "/project/fork/{owner}/{name}", body=True)
+def fork(call: Call) -> dict[str, Any]:
+    """Copy a project with the newest succeeded build of each package, whose state then is ``forked``."""
+    store = call.store
+    source = project_row(call, call.path["owner"], call.path["name"])
+    owner, name = call.data.get("ownername", call.account), call.data.get("name", source["name"])
+    check_namespace(call, owner)
+    if store.one("SELECT 1 FROM project WHERE owner = ? AND name = ?", owner, name):
+        raise Refused(400, f"name: You already have a project named '{name}'.")
+    target = store.execute(
+        "INSERT INTO project (owner, name, fields) VALUES (?, ?, ?)", owner, name, source["fields"]
+    ).lastrowid
+    store.execute(
+        "INSERT INTO project_chroot SELECT ?, name, settings FROM project_chroot WHERE project_id = ?",
+        target,
+        source["id"],
+    )
+    store.execute(
+        "INSERT INTO package (project_id, name, source_type, source_dict, auto_rebuild)"
+        " SELECT ?, name, source_type, source_dict, auto_rebuild FROM package WHERE project_id = ?",
+        target,
+        source["id"],
+    )
+    copied: set[str] = set()
+    rows = store.all(
+        "SELECT * FROM build WHERE project_id = ? AND package IS NOT NULL ORDER BY id DESC", source["id"]
+    )
+    for build in rows:
+        if build["package"] in copied or build_shape(call.ground, build)["state"] != "succeeded":
+            continue
+        copied.add(build["package"])
+        _copy_build(call, source, build, project_row(call, owner, name))
+    return project_shape(call.ground, project_row(call, owner, name))
+
+
+def _copy_build(call: Call, source: Row, build: Row, target: Row) -> None:
+    columns = "submitter, submitted_on, source_type, source_dict, source_state, source_url, package, version"
+    columns += ", options"
+    copy = call.store.execute(
+        f"INSERT INTO build (project_id, dirname, {columns}) SELECT ?, ?, {columns} FROM build WHERE id = ?",
+        target["id"],
+        target["name"],
+        build["id"],
+    ).lastrowid
+    call.store.execute(
+        "INSERT INTO build_chroot"
+        " SELECT ?, name, position, 'forked', started_on, ended_on, has_result, 0, packages"
+        " FROM build_chroot WHERE build_id = ?",
+        copy,
+        build["id"],
+    )
+    row = call.store.one("SELECT * FROM build WHERE id = ?", copy)
+    assert row is not None, "the row was inserted in this transaction"
+    for chroot in chroots_of(call.store, build["id"]):
+        origin = call.ground.results / results_path(source, build, chroot["name"])
+        if origin.is_dir():
+            goal = call.ground.results / results_path(target, row, chroot["name"])
+            shutil.copytree(origin, goal, dirs_exist_ok=True)

@@ -16,13 +16,15 @@ CODES = {
 }  # fmt: skip
 SOURCE_FIRST = ("starting", "pending", "running", "importing", "failed")
 CHROOTS_THEN = ("running", "starting", "pending", "failed", "succeeded", "skipped", "forked")
+LIVE = ("pending", "starting", "running", "importing")
+"""The states of a build that has not ended."""
 CHROOT_ENDS = ("succeeded", "failed", "canceled", "skipped", "forked")
 
 _turn = itertools.count()
 
 
 def build_state(canceled: bool, source_state: str, chroots: Iterable[str]) -> str:
-    """What ``build.state`` says: it is computed at each read and can go backwards."""
+    """Compute ``build.state``: it is computed at each read and can go backwards."""
     if canceled:
         return "canceled"
     if source_state in SOURCE_FIRST:
@@ -34,40 +36,46 @@ def build_state(canceled: bool, source_state: str, chroots: Iterable[str]) -> st
     return "pending" if "waiting" in states else "unknown"
 
 
-def turned(names: list[str]) -> list[str]:
-    """The same names in another order at each call: clients must compare them as sets."""
+def rotated(names: list[str]) -> list[str]:
+    """Return the same names in another order at each call: clients must compare them as sets."""
     if len(names) < 2:
         return names
     by = next(_turn) % len(names)
     return names[by:] + names[:by]
 
 
+def project_of(store: Store, row: Row) -> Row:
+    """Return the project of a build or a package."""
+    project = store.one("SELECT * FROM project WHERE id = ?", row["project_id"])
+    assert project is not None, "neither a build nor a package can be stored without its project"
+    return project
+
+
 def chroots_of(store: Store, build_id: int) -> list[Row]:
-    """The build's chroot rows in the order in which they were asked for."""
+    """Return the build's chroot rows in the order in which they were asked for."""
     return store.all("SELECT * FROM build_chroot WHERE build_id = ? ORDER BY position", build_id)
 
 
 def results_path(project: Row, build: Row, chroot: str) -> str:
-    """The folder of a chroot's results below ``results/``, without slashes at its ends."""
+    """Return the folder of a chroot's results below ``results/``, without slashes at its ends."""
     return f"{project['owner']}/{build['dirname']}/{chroot}/{build['id']:08d}-{build['package']}"
 
 
 def source_path(project: Row, build: Row) -> str:
-    """The folder of the source step's results below ``results/``."""
+    """Return the folder of the source step's results below ``results/``."""
     return f"{project['owner']}/{build['dirname']}/srpm-builds/{build['id']:08d}"
 
 
 def absolute(ground: Ground, url: str | None) -> str | None:
-    """A stored address with this start's host and port; foreign addresses stay as they are."""
+    """Return a stored address with this start's host and port; foreign addresses stay as they are."""
     return ground.copr_url + url if url is not None and url.startswith("/") else url
 
 
 def build_shape(ground: Ground, build: Row, project: Row | None = None) -> dict[str, Any]:
-    """A build as get, list, create, cancel and delete answer it; times are epoch seconds or null."""
+    """Return a build as get, list, create, cancel and delete answer it; times are epoch seconds or null."""
     store = ground.store
     if project is None:
-        project = store.one("SELECT * FROM project WHERE id = ?", build["project_id"])
-        assert project is not None, "a build without its project cannot be stored"
+        project = project_of(store, build)
     chroots = chroots_of(store, build["id"])
     started = [row["started_on"] for row in chroots if row["started_on"] is not None]
     ended = [row["ended_on"] for row in chroots]
@@ -88,13 +96,13 @@ def build_shape(ground: Ground, build: Row, project: Row | None = None) -> dict[
         "started_on": min(started, default=None),
         "ended_on": max(ended) if ended and None not in ended else None,
         "submitter": build["submitter"],
-        "chroots": turned([row["name"] for row in chroots]),
+        "chroots": rotated([row["name"] for row in chroots]),
         "is_background": bool(json.loads(build["options"]).get("background", False)),
     }
 
 
 def chroot_shape(ground: Ground, project: Row, build: Row, row: Row) -> dict[str, Any]:
-    """One chroot of a build; ``result_url`` ends with a slash and is null until the chroot starts."""
+    """Return a chroot of a build; ``result_url`` ends with a slash and is null until the chroot starts."""
     path = results_path(project, build, row["name"])
     return {
         "name": row["name"],
@@ -106,7 +114,7 @@ def chroot_shape(ground: Ground, project: Row, build: Row, row: Row) -> dict[str
 
 
 def project_chroots(store: Store, project_id: int, *, active: bool = True) -> list[str]:
-    """The names of the project's chroots; those deactivated on the server are hidden unless asked for."""
+    """Return the names of the project's chroots; ones deactivated on the server are hidden unless asked for."""
     only = "AND chroot.active" if active else ""
     rows = store.all(
         f"SELECT name FROM project_chroot JOIN chroot USING (name) WHERE project_id = ? {only}"
@@ -126,7 +134,7 @@ FIELDS: dict[str, Any] = {
 
 
 def project_shape(ground: Ground, project: Row) -> dict[str, Any]:
-    """A project as get, list, add, edit, delete and fork answer it."""
+    """Return a project as get, list, add, edit, delete and fork answer it."""
     base = f"{ground.copr_url}/results/{project['owner']}/{project['name']}"
     return {
         **json.loads(project["fields"]),
@@ -141,7 +149,7 @@ def project_shape(ground: Ground, project: Row) -> dict[str, Any]:
 def package_shape(
     ground: Ground, package: Row, *, latest: bool = False, latest_succeeded: bool = False
 ) -> dict[str, Any]:
-    """A package; ``builds`` holds builds only where the caller asked for them."""
+    """Return a package; ``builds`` holds builds only where the caller asked for them."""
     rows = (
         ground.store.all(
             "SELECT * FROM build WHERE project_id = ? AND package = ? ORDER BY id DESC",
@@ -153,8 +161,7 @@ def package_shape(
     )
     builds = [build_shape(ground, row) for row in rows]
     good = [build for build in builds if build["state"] == "succeeded"]
-    project = ground.store.one("SELECT * FROM project WHERE id = ?", package["project_id"])
-    assert project is not None, "a package without its project cannot be stored"
+    project = project_of(ground.store, package)
     return {
         "id": package["id"],
         "name": package["name"],
@@ -173,7 +180,7 @@ def package_shape(
 def repos_shape(
     ground: Ground, project: Row, dirname: str, chroot: str, extra: list[str]
 ) -> list[dict[str, Any]]:
-    """The repositories that a build in this chroot sees, the project's own first."""
+    """Return the repositories that a build in this chroot sees, the project's own first."""
 
     def entry(identifier: str, name: str, baseurl: str) -> dict[str, Any]:
         return {

@@ -1,4 +1,4 @@
-"""What a build is made from, and what the outcome script says about its end."""
+"""Finds and reads a COPR build's source RPM, and the outcome that a test has scripted for the build."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MAX_DOWNLOAD = 200 << 20
 
 
 def outcome_of(store: Store, build: Row, chroot: str) -> tuple[str, str]:
-    """The newest scripted ``(outcome, log)`` for this build's package or file name in this chroot."""
+    """Return the newest scripted ``(outcome, log)`` for this build's package or file name in this chroot."""
     name = json.loads(build["source_dict"]).get("pkg", "")
     for row in store.all("SELECT * FROM outcome ORDER BY id DESC"):
         # A pattern for chroots in general does not mean the two steps before them.
@@ -34,7 +34,7 @@ def outcome_of(store: Store, build: Row, chroot: str) -> tuple[str, str]:
 
 
 def source_file(ground: Ground, build: Row) -> Path:
-    """Where the build's source RPM lies, in a folder of its own, until it is imported."""
+    """Return where the build's source RPM lies, in a folder of its own, until it is imported."""
     source = json.loads(build["source_dict"])
     if "tmp" in source:
         return ground.uploads / str(source["tmp"]) / str(source["pkg"])
@@ -43,7 +43,7 @@ def source_file(ground: Ground, build: Row) -> Path:
 
 
 async def read_source(ground: Ground, build: Row) -> Header | NotAnSrpm:
-    """The header of the build's source RPM, or the reason why its source step fails."""
+    """Return the header of the build's source RPM, or the reason why its source step fails."""
     outcome, text = outcome_of(ground.store, build, SOURCE)
     if outcome == "failed":
         return NotAnSrpm(text or "the sandbox was told to fail this source step")

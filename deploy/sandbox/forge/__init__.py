@@ -1,1 +1,1 @@
-"""Dist-git: a forge with the APIs of Pagure and Forgejo, git over HTTP, the lookaside cache."""
+"""A stand-in for dist-git: a forge with the APIs of Pagure and Forgejo, git over HTTP, the lookaside cache."""

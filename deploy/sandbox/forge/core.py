@@ -1,4 +1,4 @@
-"""What both faces of the sandbox's forge share: accounts, forks, pull requests; merges are made by git itself."""
+"""Keeps the forge's accounts, forks and pull requests for both of its APIs, and merges with real git."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from sandbox.forge.dist_git import run_git
+from sandbox.forge.dist_git import NAMESPACE, DistGit, run_git
 from sandbox.ground import Ground
 from sandbox.store import Row, Store
 
@@ -25,12 +25,12 @@ CREATE TABLE IF NOT EXISTS forge_comment (
     id INTEGER PRIMARY KEY AUTOINCREMENT, pull_id INTEGER NOT NULL REFERENCES forge_pull, user TEXT NOT NULL,
     text TEXT NOT NULL, at REAL NOT NULL);
 """
-BOT, MAINTAINER, NAMESPACE = "packbot", "maintainer", "rpms"
+BOT, MAINTAINER = "packbot", "maintainer"
 MERGES = ("merge", "fast-forward", "squash", "rebase")
 
 
 class ForgeRefusal(ValueError):
-    """What the forge would not do; ``str(error)`` says why."""
+    """The forge refuses an action; ``str(error)`` says why."""
 
 
 def create(store: Store, token_file: Path) -> None:
@@ -44,26 +44,25 @@ def create(store: Store, token_file: Path) -> None:
 
 
 def token_of(store: Store, user: str) -> str:
-    """A user's token."""
+    """Return a user's token."""
     row = store.one("SELECT token FROM forge_account WHERE name = ?", user)
     assert row is not None, "the account is made at the first start"
     return str(row["token"])
 
 
 def account_of(store: Store, token: str) -> Row | None:
-    """Whose token it is, or None for one that is unknown or has expired."""
+    """Return the account of a token, or None for one that is unknown or has expired."""
     return store.one("SELECT * FROM forge_account WHERE token = ? AND expired = 0", token)
 
 
 def repository(ground: Ground, package: str, user: str = "") -> Path:
-    """The bare repository of a package, or of a user's fork of it; it need not be there."""
-    root = ground.state_dir / "dist-git"
-    owner = root / "forks" / user if user else root
-    return owner / NAMESPACE / f"{package}.git"
+    """Return the bare repository of a package, or of a user's fork of it; it need not be there."""
+    dist_git = DistGit(ground.state_dir / "dist-git")
+    return dist_git.fork_path(user, package) if user else dist_git.path(package)
 
 
 def forks_of(ground: Ground, package: str) -> list[str]:
-    """Who has a fork of a package."""
+    """Return the users who have a fork of a package."""
     found = (ground.state_dir / "dist-git" / "forks").glob(f"*/{NAMESPACE}/{package}.git")
     return sorted(path.parents[1].name for path in found)
 
@@ -78,14 +77,14 @@ def fork(ground: Ground, package: str, user: str) -> None:
 
 
 def head_of(path: Path, branch: str) -> str:
-    """The commit of a branch, empty where it is not there."""
+    """Return the commit of a branch, empty where it is not there."""
     return run_git("-C", str(path), "for-each-ref", "--format=%(objectname)", f"refs/heads/{branch}")
 
 
 def open_pull(
     ground: Ground, package: str, *, branch: str, user: str, branch_from: str, title: str, text: str
 ) -> Row:
-    """A new pull request from a branch of a fork. Raises ForgeRefusal for a branch that is not there."""
+    """Open a pull request from a branch of a fork. Raises ForgeRefusal for a branch that is not there."""
     head = head_of(repository(ground, package, user), branch_from)
     if not head or not head_of(repository(ground, package), branch):
         raise ForgeRefusal(f"Branch {branch_from if not head else branch} does not exist")
@@ -102,7 +101,7 @@ def open_pull(
 
 
 def pull_of(ground: Ground, package: str, number: int) -> Row:
-    """One pull request; an open one shows what its branch holds now. Raises KeyError."""
+    """Return a pull request; an open one shows what its branch holds now. Raises KeyError."""
     find = "SELECT * FROM forge_pull WHERE package = ? AND number = ?"
     row = ground.store.one(find, package, number)
     if row is None:
@@ -117,21 +116,21 @@ def pull_of(ground: Ground, package: str, number: int) -> Row:
 
 
 def pulls_of(ground: Ground, package: str, state: str = "") -> list[Row]:
-    """The pull requests of a package, newest first; an empty state means all."""
+    """Return the pull requests of a package, newest first; an empty state means all."""
     rows = ground.store.all("SELECT number FROM forge_pull WHERE package = ? ORDER BY id DESC", package)
     pulls = [pull_of(ground, package, row["number"]) for row in rows]
     return [row for row in pulls if state in {"", row["state"]}]
 
 
 def close_pull(ground: Ground, row: Row, by: str) -> None:
-    """Close without a merge. Raises ForgeRefusal where it is not open."""
+    """Close a pull request without a merge. Raises ForgeRefusal where it is not open."""
     if row["state"] != "open":
         raise ForgeRefusal("Pull-Request is not open")
     _end(ground, row, "closed", by, None)
 
 
 def comment(ground: Ground, row: Row, user: str, text: str) -> Row:
-    """Add a comment."""
+    """Add a comment to a pull request, and return its row."""
     with ground.store.transaction():
         made = ground.store.execute(
             "INSERT INTO forge_comment (pull_id, user, text, at) VALUES (?, ?, ?, ?)",
@@ -143,12 +142,12 @@ def comment(ground: Ground, row: Row, user: str, text: str) -> Row:
 
 
 def comments_of(ground: Ground, row: Row) -> list[Row]:
-    """The comments of a pull request, oldest first."""
+    """Return the comments of a pull request, oldest first."""
     return ground.store.all("SELECT * FROM forge_comment WHERE pull_id = ? ORDER BY id", row["id"])
 
 
 def merge_pull(ground: Ground, row: Row, how: str, *, delete: bool = False) -> str:
-    """Merge as a maintainer would, with real git; the commit that the branch has then. Raises ForgeRefusal.
+    """Merge as a maintainer would, with real git, and return the branch's commit then. Raises ForgeRefusal.
 
     ``delete`` removes the fork's branch after it.
     """

@@ -1,4 +1,4 @@
-"""Dist-git of the sandbox: one bare repository a package on disk, and a maintainer who edits it with real git."""
+"""Dist-git on disk: one bare repository a package, and a maintainer who edits it with real git."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+NAMESPACE = "rpms"
 MAINTAINER = {
     "GIT_AUTHOR_NAME": "Sandbox Maintainer", "GIT_AUTHOR_EMAIL": "maintainer@sandbox.invalid",
     "GIT_COMMITTER_NAME": "Sandbox Maintainer", "GIT_COMMITTER_EMAIL": "maintainer@sandbox.invalid",
@@ -17,19 +18,19 @@ Edit = Callable[[str], str]
 
 
 class DistGit:
-    """The repositories below one folder; each is made when somebody grants it."""
+    """The repositories below one folder; ``grant`` makes them."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
     @property
     def pattern(self) -> str:
-        """The address of a package's repository, with ``{package}`` in it."""
-        return f"file://{self._folder}/rpms/{{package}}.git"
+        """Return the address of a package's repository, with ``{package}`` in it."""
+        return f"file://{self._folder}/{NAMESPACE}/{{package}}.git"
 
     def path(self, package: str) -> Path:
-        """Where the bare repository of a package is, or would be."""
-        return self._folder / "rpms" / f"{package}.git"
+        """Return where the bare repository of a package is, or would be."""
+        return self._folder / NAMESPACE / f"{package}.git"
 
     def grant(self, package: str, *branches: str) -> None:
         """Make a repository with an empty first commit on each of the branches, or further branches of it."""
@@ -43,8 +44,8 @@ class DistGit:
             run_git("-C", str(path), "update-ref", f"refs/heads/{branch}", first)
 
     def fork_path(self, user: str, package: str) -> Path:
-        """Where a user's fork is, once the forge has made it."""
-        return self._folder / "forks" / user / "rpms" / f"{package}.git"
+        """Return where a user's fork is, once the forge has made it."""
+        return self._folder / "forks" / user / NAMESPACE / f"{package}.git"
 
     def edit(
         self,
@@ -55,7 +56,7 @@ class DistGit:
         *,
         user: str = "",
     ) -> str:
-        """Change files by hand and push: a text, a function of the present text, or None to remove; the commit.
+        """Change files and push: to a text, a function of the present text, or None to remove; return the commit.
 
         ``user`` names whose fork is edited, instead of the package's own repository.
         """
@@ -74,24 +75,24 @@ class DistGit:
             return run_git("-C", home, "rev-parse", "HEAD")
 
     def read(self, package: str, branch: str, name: str) -> str:
-        """A file as a branch has it."""
+        """Return a file as a branch has it."""
         return run_git("-C", str(self.path(package)), "show", f"{branch}:{name}", strip=False)
 
     def log(self, package: str, branch: str) -> list[str]:
-        """The subjects of a branch's commits, newest first."""
+        """Return the subjects of a branch's commits, newest first."""
         return run_git("-C", str(self.path(package)), "log", "--format=%s", branch).splitlines()
 
     def head(self, package: str, branch: str) -> str:
-        """The newest commit of a branch."""
+        """Return the newest commit of a branch."""
         return run_git("-C", str(self.path(package)), "rev-parse", branch)
 
     def message(self, package: str, commit: str) -> str:
-        """A commit's whole message with its author."""
+        """Return a commit's whole message with its author."""
         return run_git("-C", str(self.path(package)), "log", "-1", "--format=%an <%ae>%n%B", commit)
 
 
 def run_git(*arguments: str, strip: bool = True, given: str = "") -> str:
-    """Run git as the maintainer; what it prints. Raises RuntimeError with its complaint."""
+    """Run git as the maintainer, and return what it prints. Raises RuntimeError with its complaint."""
     done = subprocess.run(
         ["git", *arguments],
         input=given,

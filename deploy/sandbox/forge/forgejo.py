@@ -1,4 +1,4 @@
-"""Forgejo's API, version 1, below ``/forgejo``: what the library ogr asks of it through Forgejo's own client."""
+"""Forgejo's API v1 below ``/forgejo``: what the library ogr asks of it through Forgejo's own client."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from sandbox.forge import core as forge
+from sandbox.forge import calls, core
 from sandbox.forge.core import ForgeRefusal
+from sandbox.forge.dist_git import NAMESPACE
 from sandbox.ground import Ground
 from sandbox.store import Row
 
@@ -22,47 +22,41 @@ Handler = Callable[["Call"], Any]
 ROUTES: list[Route] = []
 
 
-class Refused(Exception):
+class Refused(calls.Refused):
     """An error as Forgejo answers it."""
 
     def __init__(self, status: int, message: str) -> None:
-        super().__init__(message)
-        self.response = JSONResponse({"message": message, "url": "/api/swagger"}, status)
+        super().__init__(status, message, {"message": message, "url": "/api/swagger"})
 
 
-class Call:
-    """One request: who asks, its path and its JSON."""
+class Call(calls.Call):
+    """A call with its JSON. Raises Refused for a token that does not hold."""
 
     def __init__(self, request: Request, data: dict[str, Any]) -> None:
-        self.ground: Ground = request.app.state.ground
-        self.path = request.path_params
-        self.query = request.query_params
+        super().__init__(request)
         self.data = data
-        scheme, _, token = request.headers.get("authorization", "").partition(" ")
-        account = forge.account_of(self.ground.store, token) if scheme == "token" else None
-        if account is None:
+        if self.account is None:
             raise Refused(401, "invalid username, password or token")
-        self.user = str(account["name"])
-        self.may_fork = bool(account["forks"])
+        self.user = str(self.account["name"])
 
     def repository(self) -> tuple[str, str]:
-        """The package of the path, and who has it: nobody for the original."""
+        """Return the package of the path, and whose fork it is: empty for the original."""
         owner, package = str(self.path["owner"]), str(self.path["repo"])
-        user = "" if owner == forge.NAMESPACE else owner
-        if not forge.repository(self.ground, package, user).exists():
+        user = "" if owner == NAMESPACE else owner
+        if not core.repository(self.ground, package, user).exists():
             raise Refused(404, "The target couldn't be found.")
         return package, user
 
     def pull(self) -> Row:
-        """The pull request of the path."""
+        """Return the pull request of the path."""
         package, _ = self.repository()
         try:
-            return forge.pull_of(self.ground, package, int(self.path["number"]))
+            return core.pull_of(self.ground, package, int(self.path["number"]))
         except KeyError:
             raise Refused(404, "The target couldn't be found.") from None
 
     def paged(self, rows: list[Any]) -> list[Any]:
-        """The page that was asked for."""
+        """Return the page that was asked for."""
         page = int(self.query.get("page", 1))
         return rows[(page - 1) * PER_PAGE : page * PER_PAGE]
 
@@ -71,13 +65,9 @@ def endpoint(method: str, path: str, status: int = 200) -> Callable[[Handler], H
     """Register a handler for a path below the API's root."""
 
     def register(run: Handler) -> Handler:
-        async def answer(request: Request) -> Response:
-            raw = await request.body()
-            try:
-                return JSONResponse(run(Call(request, json.loads(raw) if raw else {})), status)
-            except Refused as refused:
-                return refused.response
-
+        answer = calls.answering(
+            lambda request, raw: run(Call(request, json.loads(raw) if raw else {})), status
+        )
         ROUTES.append(Route(f"{ROOT}/api/v1{path}", answer, methods=[method]))
         return run
 
@@ -93,7 +83,7 @@ def _time(at: float | None) -> str | None:
 
 
 def _repository(ground: Ground, package: str, user: str = "") -> dict[str, Any]:
-    owner = user or forge.NAMESPACE
+    owner = user or NAMESPACE
     return {
         "id": sum(f"{owner}/{package}".encode()), "name": package, "full_name": f"{owner}/{package}",
         "owner": _user(owner), "fork": bool(user), "private": False,
@@ -103,9 +93,9 @@ def _repository(ground: Ground, package: str, user: str = "") -> dict[str, Any]:
 
 
 def _pull(ground: Ground, row: Row) -> dict[str, Any]:
-    package, url = row["package"], f"{ground.mirror_url}{ROOT}/{forge.NAMESPACE}/{row['package']}/pulls"
+    package, url = row["package"], f"{ground.mirror_url}{ROOT}/{NAMESPACE}/{row['package']}/pulls"
     merged = row["state"] == "merged"
-    there = forge.head_of(forge.repository(ground, package, row["user"]), row["branch_from"])
+    there = core.head_of(core.repository(ground, package, row["user"]), row["branch_from"])
     ref = row["branch_from"] if there else f"refs/pull/{row['number']}/head"
     return {
         "id": row["id"], "number": row["number"], "url": f"{url}/{row['number']}",
@@ -115,7 +105,7 @@ def _pull(ground: Ground, row: Row) -> dict[str, Any]:
         "merged_by": _user(row["closed_by"]) if merged else None, "merge_commit_sha": row["merge_commit"],
         "base": {
             "label": row["branch"], "ref": row["branch"], "repo": _repository(ground, package),
-            "sha": forge.head_of(forge.repository(ground, package), row["branch"]),
+            "sha": core.head_of(core.repository(ground, package), row["branch"]),
         },
         "head": {
             "label": row["branch_from"], "ref": ref, "sha": row["head"],
@@ -135,21 +125,21 @@ def _comment(row: Row) -> dict[str, Any]:
 
 @endpoint("GET", "/user")
 def user(call: Call) -> dict[str, Any]:
-    """Whose token it is."""
+    """Return the account of the token."""
     return _user(call.user)
 
 
 @endpoint("GET", "/repos/{owner}/{repo}")
 def get_repository(call: Call) -> dict[str, Any]:
-    """A repository, or a fork of it."""
+    """Return a repository, or a fork of it."""
     return _repository(call.ground, *call.repository())
 
 
 @endpoint("GET", "/repos/{owner}/{repo}/forks")
 def forks(call: Call) -> list[dict[str, Any]]:
-    """The forks of a repository."""
+    """Return the forks of a repository."""
     package, _ = call.repository()
-    names = forge.forks_of(call.ground, package)
+    names = core.forks_of(call.ground, package)
     return [_repository(call.ground, package, name) for name in call.paged(names)]
 
 
@@ -160,7 +150,7 @@ def make_fork(call: Call) -> dict[str, Any]:
     if not call.may_fork:
         raise Refused(403, "token does not have at least one of required scope(s): [write:repository]")
     try:
-        forge.fork(call.ground, package, call.user)
+        core.fork(call.ground, package, call.user)
     except ForgeRefusal as error:
         raise Refused(409, str(error)) from error
     return _repository(call.ground, package, call.user)
@@ -168,12 +158,12 @@ def make_fork(call: Call) -> dict[str, Any]:
 
 @endpoint("GET", "/repos/{owner}/{repo}/pulls")
 def list_pulls(call: Call) -> list[dict[str, Any]]:
-    """A page of pull requests; ``closed`` are the merged ones, too."""
+    """Return a page of pull requests; ``closed`` includes the merged ones."""
     package, _ = call.repository()
     wanted = call.query.get("state", "open")
     rows = [
         row
-        for row in forge.pulls_of(call.ground, package)
+        for row in core.pulls_of(call.ground, package)
         if wanted == "all" or (row["state"] == "open") == (wanted == "open")
     ]
     return [_pull(call.ground, row) for row in call.paged(rows)]
@@ -181,7 +171,7 @@ def list_pulls(call: Call) -> list[dict[str, Any]]:
 
 @endpoint("GET", "/repos/{owner}/{repo}/pulls/{number:int}")
 def get_pull(call: Call) -> dict[str, Any]:
-    """One pull request."""
+    """Return one pull request."""
     return _pull(call.ground, call.pull())
 
 
@@ -190,11 +180,11 @@ def new_pull(call: Call) -> dict[str, Any]:
     """Open a pull request; a second open one from the same branch is a 409."""
     package, _ = call.repository()
     owner, _, branch_from = call.data["head"].partition(":")
-    open_rows = forge.pulls_of(call.ground, package, "open")
+    open_rows = core.pulls_of(call.ground, package, "open")
     if any((row["user"], row["branch_from"]) == (owner, branch_from) for row in open_rows):
         raise Refused(409, f"pull request already exists for these targets [head_branch: {branch_from}]")
     try:
-        row = forge.open_pull(
+        row = core.open_pull(
             call.ground, package, branch=call.data["base"], user=owner, branch_from=branch_from,
             title=call.data["title"], text=call.data.get("body") or "",
         )  # fmt: skip
@@ -205,11 +195,11 @@ def new_pull(call: Call) -> dict[str, Any]:
 
 @endpoint("PATCH", "/repos/{owner}/{repo}/pulls/{number:int}", 201)
 def edit_pull(call: Call) -> dict[str, Any]:
-    """Close without a merge."""
+    """Close a pull request without a merge."""
     row = call.pull()
     if call.data.get("state") == "closed":
         try:
-            forge.close_pull(call.ground, row, call.user)
+            core.close_pull(call.ground, row, call.user)
         except ForgeRefusal as error:
             raise Refused(412, str(error)) from error
     return _pull(call.ground, call.pull())
@@ -217,11 +207,11 @@ def edit_pull(call: Call) -> dict[str, Any]:
 
 @endpoint("GET", "/repos/{owner}/{repo}/issues/{number:int}/comments")
 def list_comments(call: Call) -> list[dict[str, Any]]:
-    """The comments of a pull request."""
-    return [_comment(row) for row in forge.comments_of(call.ground, call.pull())]
+    """Return the comments of a pull request."""
+    return [_comment(row) for row in core.comments_of(call.ground, call.pull())]
 
 
 @endpoint("POST", "/repos/{owner}/{repo}/issues/{number:int}/comments", 201)
 def add_comment(call: Call) -> dict[str, Any]:
-    """Say something."""
-    return _comment(forge.comment(call.ground, call.pull(), call.user, call.data["body"]))
+    """Add a comment to a pull request."""
+    return _comment(core.comment(call.ground, call.pull(), call.user, call.data["body"]))

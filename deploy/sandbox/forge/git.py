@@ -1,4 +1,4 @@
-"""git over HTTP, by git's own server program: who has the token may push to their own forks.
+"""Serves git over HTTP with git's own server program; the owner of a token may push to their own forks.
 
 It is there below ``/git``, and below ``/pagure`` as Fedora's dist-git has it: with and without ``.git``.
 """
@@ -14,25 +14,25 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from sandbox.forge import core as forge
+from sandbox.forge import core
 from sandbox.ground import Ground
 
 WRITES = "git-receive-pack"
 
 
 def _caller(ground: Ground, request: Request) -> str:
-    """The user of a request with a name and a token; empty for any other."""
+    """Return the user of a request with a name and a token; empty for any other."""
     scheme, _, value = request.headers.get("authorization", "").partition(" ")
     try:
         name, _, token = base64.b64decode(value).decode().partition(":")
     except (binascii.Error, UnicodeDecodeError):
         return ""
-    account = forge.account_of(ground.store, token) if scheme.lower() == "basic" else None
+    account = core.account_of(ground.store, token) if scheme.lower() == "basic" else None
     return name if account is not None and account["name"] == name else ""
 
 
 async def serve(request: Request) -> Response:
-    """One request of git's smart protocol."""
+    """Answer one request of git's smart protocol."""
     ground: Ground = request.app.state.ground
     asked = str(request.path_params["path"]).removesuffix(".git")
     service = next(name for name in SERVICES if request.url.path.endswith(f"/{name}"))

@@ -1,4 +1,4 @@
-"""Dist-git's lookaside cache: a form asks for a source, or brings it, under its package, name and SHA512."""
+"""Dist-git's lookaside cache: stores uploaded sources by package, name and SHA512, and tells whether one is there."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from sandbox.ground import Ground
-from sandbox.levers import command
+from sandbox.levers import command, keep_settings
 from sandbox.multipart import BadMultipart, boundary_of, read_parts
 
 UPLOAD = "/lookaside/upload.cgi"
@@ -26,9 +26,9 @@ SHA512 = re.compile(r"[0-9a-f]{128}")
 
 
 async def upload(request: Request) -> Response:
-    """``filename`` asks (``Available`` or ``Missing``); ``file`` uploads, and is refused where its sum is another."""
+    """Tell whether ``filename`` is there (``Available`` or ``Missing``), or store ``file``; refuse a wrong checksum."""
     ground: Ground = request.app.state.ground
-    refused = _stranger(ground, request)
+    refused = _refused_uploader(ground, request)
     if refused is not None:
         return refused
     try:
@@ -56,8 +56,8 @@ async def upload(request: Request) -> Response:
             file.path.unlink(missing_ok=True)
 
 
-def _stranger(ground: Ground, request: Request) -> Response | None:
-    """What somebody gets who is not known, once a log-in is demanded. A TLS front tells who came, as before the hub."""
+def _refused_uploader(ground: Ground, request: Request) -> Response | None:
+    """Return the refusal of an uploader without the demanded log-in, or None. A TLS front names the uploader."""
     demanded = str(ground.store.setting("lookaside_log_in", ""))
     name = request.headers.get("x-remote-user") or request.headers.get("x-ssl-client-cn")
     if not demanded:
@@ -69,12 +69,9 @@ def _stranger(ground: Ground, request: Request) -> Response | None:
 
 
 @command("POST", "/lookaside")
-async def demand(ground: Ground, data: dict[str, Any], request: Request) -> dict[str, Any]:
-    """``{"log_in", "packager"}``: demand a log-in (such as ``Negotiate``), and let only that account upload."""
-    with ground.store.transaction():
-        for key in ("log_in", "packager"):
-            if key in data:
-                ground.store.set_setting(f"lookaside_{key}", data[key])
+async def demand_log_in(ground: Ground, data: dict[str, Any], request: Request) -> dict[str, Any]:
+    """Demand a log-in (``{"log_in"}``, such as ``Negotiate``), and let only the account ``{"packager"}`` upload."""
+    keep_settings(ground, "lookaside", ("log_in", "packager"), data)
     return data
 
 

@@ -1,4 +1,4 @@
-"""The page of a pull request, where whoever looks at the demonstration is the maintainer: merge it or close it."""
+"""Serves the page of a pull request, where the visitor of a demonstration is the maintainer who merges or closes it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from sandbox.forge import core as forge
+from sandbox.forge import core
 from sandbox.forge.dist_git import run_git
 from sandbox.ground import Ground
 from sandbox.store import Row
@@ -28,8 +28,8 @@ STYLE = (
 def _diff(ground: Ground, row: Row) -> str:
     if row["state"] != "open":
         return ""
-    theirs = str(forge.repository(ground, row["package"], row["user"]))
-    base = forge.head_of(forge.repository(ground, row["package"]), row["branch"])
+    theirs = str(core.repository(ground, row["package"], row["user"]))
+    base = core.head_of(core.repository(ground, row["package"]), row["branch"])
     known = run_git("-C", theirs, "cat-file", "--batch-check", given=f"{base}\n")
     # The package's newest commit need not be in the fork: then there is nothing to compare with here.
     return run_git("-C", theirs, "diff", f"{base}...{row['head']}") if " commit " in known else ""
@@ -52,7 +52,7 @@ def _buttons(row: Row) -> str:
 def _page(ground: Ground, row: Row) -> str:
     title = f"#{row['number']} {row['title']}"
     said = "".join(
-        f"<li>{escape(one['user'])}: {escape(one['text'])}</li>" for one in forge.comments_of(ground, row)
+        f"<li>{escape(one['user'])}: {escape(one['text'])}</li>" for one in core.comments_of(ground, row)
     )
     return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
@@ -66,10 +66,10 @@ def _page(ground: Ground, row: Row) -> str:
 
 
 async def show(request: Request) -> Response:
-    """The pull request, and what can be done about it; a form's answer leads back to it."""
+    """Show the pull request and its buttons; a submitted form leads back to it."""
     ground: Ground = request.app.state.ground
     try:
-        row = forge.pull_of(ground, request.path_params["repo"], request.path_params["number"])
+        row = core.pull_of(ground, request.path_params["repo"], request.path_params["number"])
     except KeyError:
         return PlainTextResponse("there is no such pull request", 404)
     if request.method == "GET":
@@ -79,10 +79,10 @@ async def show(request: Request) -> Response:
         return PlainTextResponse("use the buttons of the page", 403)
     try:
         if form.get("act") == "close":
-            forge.close_pull(ground, row, forge.MAINTAINER)
+            core.close_pull(ground, row, core.MAINTAINER)
         else:
-            forge.merge_pull(ground, row, form.get("act", ""))
-    except forge.ForgeRefusal as error:
+            core.merge_pull(ground, row, form.get("act", ""))
+    except core.ForgeRefusal as error:
         return PlainTextResponse(str(error), 409)
     return RedirectResponse(request.url.path, 303)
 

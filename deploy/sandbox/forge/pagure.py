@@ -1,4 +1,4 @@
-"""Pagure's API, version 0, below ``/pagure``: what the library ogr asks of it, in the shapes of Pagure's source."""
+"""Pagure's API v0 below ``/pagure``: what the library ogr asks of it, in the shapes of Pagure's source."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import Any
 from urllib.parse import parse_qs
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from sandbox.forge import core as forge
+from sandbox.forge import calls, core
 from sandbox.forge.core import ForgeRefusal
+from sandbox.forge.dist_git import NAMESPACE
 from sandbox.ground import Ground
 from sandbox.store import Row
 
@@ -22,43 +22,37 @@ Handler = Callable[["Call"], Any]
 ROUTES: list[Route] = []
 
 
-class Refused(Exception):
+class Refused(calls.Refused):
     """An error as Pagure answers it."""
 
     def __init__(self, status: int, code: str, error: str) -> None:
-        super().__init__(error)
-        self.response = JSONResponse({"error": error, "error_code": code}, status)
+        super().__init__(status, error, {"error": error, "error_code": code})
 
 
-class Call:
-    """One request: who asks, its path and its form."""
+class Call(calls.Call):
+    """A call with its form. ``user`` is empty for a token that does not hold."""
 
-    def __init__(self, request: Request, form: dict[str, str]) -> None:
-        self.ground: Ground = request.app.state.ground
-        self.path = request.path_params
-        self.query = request.query_params
-        self.form = form
-        scheme, _, token = request.headers.get("authorization", "").partition(" ")
-        account = forge.account_of(self.ground.store, token) if scheme == "token" else None
-        self.user = account["name"] if account else ""
-        self.may_fork = bool(account and account["forks"])
+    def __init__(self, request: Request, raw: bytes) -> None:
+        super().__init__(request)
+        self.form = {name: values[0] for name, values in parse_qs(raw.decode()).items()}
+        self.user = str(self.account["name"]) if self.account else ""
 
     def package(self) -> str:
-        """The package of the path. Raises Refused where there is no such repository."""
+        """Return the package of the path. Raises Refused where there is no such repository."""
         package, user = str(self.path["repo"]), str(self.path.get("user", ""))
-        if not forge.repository(self.ground, package, user).exists():
+        if not core.repository(self.ground, package, user).exists():
             raise Refused(404, "ENOPROJECT", "Project not found")
         return package
 
     def pull(self) -> Row:
-        """The pull request of the path."""
+        """Return the pull request of the path."""
         try:
-            return forge.pull_of(self.ground, self.package(), int(self.path["number"]))
+            return core.pull_of(self.ground, self.package(), int(self.path["number"]))
         except KeyError:
             raise Refused(404, "ENOREQ", "Pull-Request not found") from None
 
-    def ours(self) -> str:
-        """Who asks. Raises Refused for a token that does not hold."""
+    def logged_in_user(self) -> str:
+        """Return the user of the token. Raises Refused for a token that does not hold."""
         if not self.user:
             where = f"{self.ground.mirror_url}{ROOT}/settings#nav-api-tab"
             text = f"Invalid or expired token. Please visit {where} to get or renew your API token."
@@ -70,13 +64,7 @@ def endpoint(method: str, *paths: str) -> Callable[[Handler], Handler]:
     """Register a handler for paths below the API's root."""
 
     def register(run: Handler) -> Handler:
-        async def answer(request: Request) -> Response:
-            raw = (await request.body()).decode()
-            try:
-                return JSONResponse(run(Call(request, {k: v[0] for k, v in parse_qs(raw).items()})))
-            except Refused as refused:
-                return refused.response
-
+        answer = calls.answering(lambda request, raw: run(Call(request, raw)))
         ROUTES.extend(Route(f"{ROOT}/api/0{path}", answer, methods=[method]) for path in paths)
         return run
 
@@ -91,10 +79,10 @@ def _user(ground: Ground, name: str) -> dict[str, Any]:
 
 
 def _project(ground: Ground, package: str, user: str = "") -> dict[str, Any]:
-    path = f"{f'fork/{user}/' if user else ''}{forge.NAMESPACE}/{package}"
-    owner = user or forge.MAINTAINER
+    path = f"{f'fork/{user}/' if user else ''}{NAMESPACE}/{package}"
+    owner = user or core.MAINTAINER
     return {
-        "name": package, "namespace": forge.NAMESPACE, "fullname": path.replace("fork/", "forks/"),
+        "name": package, "namespace": NAMESPACE, "fullname": path.replace("fork/", "forks/"),
         "url_path": path, "full_url": f"{ground.mirror_url}{ROOT}/{path}",
         "description": f"The {package} package", "user": _user(ground, owner),
         "access_users": {"owner": [owner], "admin": [], "commit": [], "collaborator": [], "ticket": []},
@@ -121,42 +109,42 @@ def _pull(ground: Ground, row: Row) -> dict[str, Any]:
                 "id": one["id"], "comment": one["text"], "user": _user(ground, one["user"]),
                 "date_created": str(int(one["at"])), "edited_on": None, "parent": None, "notification": False,
             }
-            for one in forge.comments_of(ground, row)
+            for one in core.comments_of(ground, row)
         ],
     }  # fmt: skip
 
 
 @endpoint("POST", "/-/whoami")
 def whoami(call: Call) -> dict[str, Any]:
-    """Whose token it is."""
-    return {"username": call.ours()}
+    """Return the user of the token."""
+    return {"username": call.logged_in_user()}
 
 
 @endpoint("GET", "/{namespace}/{repo}", "/fork/{user}/{namespace}/{repo}")
 def project(call: Call) -> dict[str, Any]:
-    """A repository, or a fork of it."""
+    """Return a repository, or a fork of it."""
     return _project(call.ground, call.package(), str(call.path.get("user", "")))
 
 
 @endpoint("GET", "/projects")
 def projects(call: Call) -> dict[str, Any]:
-    """The forks whose name is the pattern."""
+    """Return the forks whose name is the pattern."""
     pattern = call.query.get("pattern", "")
-    found = [_project(call.ground, pattern, user) for user in forge.forks_of(call.ground, pattern)]
+    found = [_project(call.ground, pattern, user) for user in core.forks_of(call.ground, pattern)]
     return {"projects": found, "total_projects": len(found)}
 
 
 @endpoint("POST", "/fork")
 def make_fork(call: Call) -> dict[str, Any]:
     """Fork a repository to the caller."""
-    user, package = call.ours(), call.form.get("repo", "")
+    user, package = call.logged_in_user(), call.form.get("repo", "")
     if not call.may_fork:
         text = "Invalid or expired token. Missing ACLs: fork_project"
         raise Refused(401, "EINVALIDTOK", text)
-    if not forge.repository(call.ground, package).exists():
+    if not core.repository(call.ground, package).exists():
         raise Refused(404, "ENOPROJECT", "Project not found")
     try:
-        forge.fork(call.ground, package, user)
+        core.fork(call.ground, package, user)
     except ForgeRefusal as error:
         raise Refused(400, "ENOCODE", str(error)) from error
     return {"message": f'Repo "{package}" cloned to "{user}/{package}"'}
@@ -164,9 +152,9 @@ def make_fork(call: Call) -> dict[str, Any]:
 
 @endpoint("GET", "/{namespace}/{repo}/pull-requests")
 def list_pulls(call: Call) -> dict[str, Any]:
-    """A page of pull requests by status and author."""
+    """Return a page of pull requests by status and author."""
     wanted = call.query.get("status", "Open").lower()
-    rows = forge.pulls_of(call.ground, call.package(), "" if wanted == "all" else wanted)
+    rows = core.pulls_of(call.ground, call.package(), "" if wanted == "all" else wanted)
     author = call.query.get("author")
     rows = [row for row in rows if author in {None, row["user"]}]
     page = int(call.query.get("page", 1))
@@ -184,18 +172,18 @@ def list_pulls(call: Call) -> dict[str, Any]:
 
 @endpoint("GET", "/{namespace}/{repo}/pull-request/{number:int}")
 def get_pull(call: Call) -> dict[str, Any]:
-    """One pull request with its comments."""
+    """Return one pull request with its comments."""
     return _pull(call.ground, call.pull())
 
 
 @endpoint("POST", "/{namespace}/{repo}/pull-request/new")
 def new_pull(call: Call) -> dict[str, Any]:
     """Open a pull request. Pagure takes a second one from the same branch, too."""
-    user, package, form = call.ours(), call.package(), call.form
+    user, package, form = call.logged_in_user(), call.package(), call.form
     if not form.get("title") or form.get("repo_from_username") != user:
         raise Refused(400, "EINVALIDREQ", "Invalid or incomplete input submitted")
     try:
-        row = forge.open_pull(
+        row = core.open_pull(
             call.ground, package, branch=form.get("branch_to", ""), user=user,
             branch_from=form.get("branch_from", ""), title=form["title"], text=form.get("initial_comment", ""),
         )  # fmt: skip
@@ -206,17 +194,17 @@ def new_pull(call: Call) -> dict[str, Any]:
 
 @endpoint("POST", "/{namespace}/{repo}/pull-request/{number:int}/comment")
 def add_comment(call: Call) -> dict[str, Any]:
-    """Say something."""
-    forge.comment(call.ground, call.pull(), call.ours(), call.form["comment"])
+    """Add a comment to a pull request."""
+    core.comment(call.ground, call.pull(), call.logged_in_user(), call.form["comment"])
     return {"message": "Comment added"}
 
 
 @endpoint("POST", "/{namespace}/{repo}/pull-request/{number:int}/close")
 def close(call: Call) -> dict[str, Any]:
-    """Close without a merge."""
-    user, row = call.ours(), call.pull()
+    """Close a pull request without a merge."""
+    user, row = call.logged_in_user(), call.pull()
     try:
-        forge.close_pull(call.ground, row, user)
+        core.close_pull(call.ground, row, user)
     except ForgeRefusal as error:
         raise Refused(400, "ENOCODE", str(error)) from error
     return {"message": "Pull-request closed!"}

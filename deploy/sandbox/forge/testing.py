@@ -1,4 +1,4 @@
-"""The forge's levers for tests: what ``forge_control`` offers, as methods."""
+"""The forge of a running sandbox for tests: the commands of ``forge/control.py`` as methods."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 
 class Farm(Protocol):
-    """What is needed of the running sandbox."""
+    """What ``Forge`` needs of the running sandbox."""
 
     state_dir: Path
     mirror_url: str
@@ -16,38 +16,38 @@ class Farm(Protocol):
 
 
 class Forge:
-    """The forge of a running sandbox, seen by a maintainer."""
+    """The forge of a running sandbox, as its maintainer sees it."""
 
     def __init__(self, farm: Farm) -> None:
         self._farm = farm
 
     @property
     def token(self) -> str:
-        """The bot's token."""
+        """Return the bot's token."""
         return (self._farm.state_dir / "forge-token").read_text().strip()
 
     @property
     def fork_pattern(self) -> str:
-        """The address of a fork over HTTP, with ``{user}`` and ``{package}`` in it."""
+        """Return the address of a fork over HTTP, with ``{user}`` and ``{package}`` in it."""
         return f"{self._farm.mirror_url}/git/forks/{{user}}/rpms/{{package}}.git"
 
     def pulls(self, package: str) -> list[dict[str, Any]]:
-        """The pull requests of a package, oldest first, each with its ``comments``."""
+        """Return the pull requests of a package, oldest first, each with its ``comments``."""
         return list(self._farm.call("POST", "/forge/pulls", package=package))
 
     def merge(self, package: str, number: int, how: str = "merge", *, delete: bool = False) -> str:
-        """Merge: merge, fast-forward, squash or rebase; the commit of the branch then. ``delete`` the fork's branch."""
+        """Merge (merge, fast-forward, squash or rebase) and return the commit; ``delete`` the fork's branch."""
         asked = {"package": package, "number": number, "how": how, "delete": delete}
         return str(self._farm.call("POST", "/forge/merge", **asked)["commit"])
 
     def close(self, package: str, number: int) -> None:
-        """Close without a merge."""
+        """Close a pull request without a merge."""
         self._farm.call("POST", "/forge/close", package=package, number=number)
 
     def open_another(self, package: str, number: int) -> int:
-        """A second pull request from the same branch; its number."""
+        """Open a second pull request from the same branch, and return its number."""
         return int(self._farm.call("POST", "/forge/open", package=package, number=number)["number"])
 
     def account(self, *, expired: bool = False, forks: bool = True) -> None:
-        """Whether the bot's token holds, and whether it may fork."""
+        """Set whether the bot's token holds, and whether it may fork."""
         self._farm.call("POST", "/forge/account", expired=expired, forks=forks)

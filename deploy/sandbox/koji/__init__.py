@@ -1,1 +1,1 @@
-"""Koji's hub: XML-RPC, tasks, builds, tags, side tags, repositories."""
+"""A stand-in for Koji's hub: XML-RPC, tasks, builds, tags, side tags, repositories."""

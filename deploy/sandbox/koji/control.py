@@ -1,4 +1,4 @@
-"""``/_sandbox/koji``: what tests and demonstrations may tell the hub. No real hub has any of this."""
+"""Commands below ``/_sandbox/koji`` with which tests and demonstrations change the hub. No real hub has any of this."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import Any
 from starlette.requests import Request
 
 from sandbox.ground import Ground
-from sandbox.koji import builds as koji_builds
-from sandbox.koji import side_tags as koji_side_tags
-from sandbox.koji.files import output_folder
-from sandbox.koji.life import KojiLife
+from sandbox.koji.builds import find_build, put_tag, split_nvr, tag_row
+from sandbox.koji.driver import TaskDriver
+from sandbox.koji.hub import HubFault
+from sandbox.koji.outputs import output_folder
+from sandbox.koji.side_tags import remove_side_tag_rows, untag
 from sandbox.koji.tables import add_target, package, secret
 from sandbox.koji.tasks import FREE, OPEN, add_task, next_step, task_shape
-from sandbox.koji.wire import HubFault
-from sandbox.levers import BadCommand, command
+from sandbox.levers import BadCommand, command, keep_settings
 
 SESSION_ACTIONS = {
     "expire": "UPDATE koji_session SET expired = 1",
@@ -27,31 +27,31 @@ SESSION_ACTIONS = {
 
 
 def all_tasks(ground: Ground) -> list[dict[str, Any]]:
-    """Every task, oldest first, with its request."""
+    """Return every task, oldest first, with its request."""
     return [task_shape(row, request=True) for row in ground.store.all("SELECT * FROM koji_task ORDER BY id")]
 
 
 @command("GET", "/koji/tasks")
 async def tasks(ground: Ground, data: dict[str, Any], request: Request) -> list[dict[str, Any]]:
-    """What ``all_tasks`` says."""
+    """Return what ``all_tasks`` returns."""
     return all_tasks(ground)
 
 
 @command("POST", "/koji/step")
 async def step(ground: Ground, data: dict[str, Any], request: Request) -> list[dict[str, Any]]:
-    """``{"task", "count"}``: that many steps of one build task, or of all that are live."""
-    life: KojiLife = request.app.state.koji_life
+    """Move one build task, or all that are live, by hand: ``{"task", "count"}``."""
+    driver: TaskDriver = request.app.state.task_driver
     for _ in range(int(data.get("count", 1))):
         rows = ground.store.all("SELECT id FROM koji_task WHERE due_at IS NOT NULL ORDER BY id")
         for row in rows:
             if data.get("task") in {None, row["id"]}:
-                await life.step(row["id"])
+                await driver.step(row["id"])
     return all_tasks(ground)
 
 
 @command("POST", "/koji/outcomes")
 async def outcome(ground: Ground, data: dict[str, Any], request: Request) -> dict[str, int]:
-    """``{"step", "package", "code", "text"}``: how a step of matching builds ends.
+    """Script how a step of matching builds ends: ``{"step", "package", "code", "text"}``.
 
     ``step`` is an architecture, ``srpm``, ``tag``, ``begin`` (fails as soon as it is opened) or ``builder`` (no
     builder ever takes the task); ``code`` 0 lets it go well. The package is the package's name; for ``srpm``,
@@ -67,24 +67,21 @@ async def outcome(ground: Ground, data: dict[str, Any], request: Request) -> dic
 
 @command("DELETE", "/koji/outcomes")
 async def clear_outcomes(ground: Ground, data: dict[str, Any], request: Request) -> dict[str, int]:
-    """Every step goes well again."""
+    """Remove every scripted outcome: every step succeeds again."""
     with ground.store.transaction():
         return {"removed": ground.store.execute("DELETE FROM koji_outcome").rowcount}
 
 
 @command("POST", "/koji/hub")
 async def hub(ground: Ground, data: dict[str, Any], request: Request) -> dict[str, Any]:
-    """``{"version", "offline"}``: another version (below 1.35 a repeated call runs twice), or an outage's text."""
-    with ground.store.transaction():
-        for key in ("version", "offline"):
-            if key in data:
-                ground.store.set_setting(f"koji_{key}", data[key])
+    """Set ``{"version", "offline"}``: another version (below 1.35 a repeated call runs twice), or an outage's text."""
+    keep_settings(ground, "koji", ("version", "offline"), data)
     return data
 
 
 @command("POST", "/koji/sessions")
 async def sessions(ground: Ground, data: dict[str, Any], request: Request) -> dict[str, int]:
-    """``{"action", "id"}``: ``expire``, ``close`` or ``delete`` one session, or all of them."""
+    """End sessions, ``{"action", "id"}``: ``expire``, ``close`` or ``delete`` one session, or all of them."""
     action = SESSION_ACTIONS.get(data["action"])
     if action is None:
         raise BadCommand(f"unknown action; there are: {', '.join(SESSION_ACTIONS)}")
@@ -95,7 +92,7 @@ async def sessions(ground: Ground, data: dict[str, Any], request: Request) -> di
 
 @command("POST", "/koji/users")
 async def users(ground: Ground, data: dict[str, Any], request: Request) -> dict[str, Any]:
-    """``{"name", "admin"}`` to ``{"id", "name", "password"}``; the old password is worth nothing any more."""
+    """Make or renew a user: ``{"name", "admin"}`` to ``{"id", "name", "password"}``; the old password is invalid."""
     password = str(data.get("password", secret()))
     with ground.store.transaction():
         ground.store.execute(
@@ -109,7 +106,7 @@ async def users(ground: Ground, data: dict[str, Any], request: Request) -> dict[
 
 @command("POST", "/koji/free")
 async def free(ground: Ground, data: dict[str, Any], request: Request) -> dict[str, int]:
-    """``{"task"}``: its builder gives it back, OPEN to FREE; the time of its start stays."""
+    """Give ``{"task"}`` back as its builder would, OPEN to FREE; the time of its start stays."""
     with ground.store.transaction():
         changed = ground.store.execute(
             "UPDATE koji_task SET state = ?, host_id = NULL WHERE id = ? AND state = ?",
@@ -122,7 +119,7 @@ async def free(ground: Ground, data: dict[str, Any], request: Request) -> dict[s
 
 @command("POST", "/koji/forget")
 async def forget(ground: Ground, data: dict[str, Any], request: Request) -> dict[str, int]:
-    """``{"task", "output"}``: the hub loses a task, or with ``output`` only its files."""
+    """Remove ``{"task", "output"}`` from the hub, or with ``output`` only its files."""
     shutil.rmtree(output_folder(ground, data["task"]), ignore_errors=True)
     if data.get("output"):
         return {"removed": 0}
@@ -133,7 +130,7 @@ async def forget(ground: Ground, data: dict[str, Any], request: Request) -> dict
 
 @command("POST", "/koji/resubmit")
 async def resubmit(ground: Ground, data: dict[str, Any], request: Request) -> dict[str, int]:
-    """``{"task"}``: an administrator submits the same request once more, in the same owner's name."""
+    """Submit the request of ``{"task"}`` once more, as an administrator would in the owner's name."""
     with ground.store.transaction():
         row = ground.store.one("SELECT * FROM koji_task WHERE id = ?", data["task"])
         if row is None:
@@ -147,7 +144,7 @@ async def resubmit(ground: Ground, data: dict[str, Any], request: Request) -> di
 
 @command("POST", "/koji/targets")
 async def targets(ground: Ground, data: dict[str, Any], request: Request) -> dict[str, Any]:
-    """``{"name", "build_tag", "dest_tag", "arches", "locked"}``, or ``{"only": [names]}`` to remove the others."""
+    """Set a target, ``{"name", "build_tag", "dest_tag", "arches", "locked"}``; ``{"only": [names]}`` removes others."""
     with ground.store.transaction():
         if "only" in data:
             marks = ", ".join("?" * len(data["only"]))
@@ -161,7 +158,7 @@ async def targets(ground: Ground, data: dict[str, Any], request: Request) -> dic
 
 @command("POST", "/koji/packages")
 async def packages(ground: Ground, data: dict[str, Any], request: Request) -> dict[str, Any]:
-    """``{"name", "unlisted"}``: whether a package is missing in every tag's list."""
+    """Set whether a package is missing in every tag's list: ``{"name", "unlisted"}``."""
     with ground.store.transaction():
         package(ground.store, data["name"])
         unlisted = int(data.get("unlisted", True))
@@ -171,7 +168,7 @@ async def packages(ground: Ground, data: dict[str, Any], request: Request) -> di
 
 @command("POST", "/koji/sources")
 async def sources(ground: Ground, data: dict[str, Any], request: Request) -> dict[str, Any]:
-    """``{"url", "nvr"}``: the name-version-release of a commit, which has no content here."""
+    """Set the NVR of a commit that has no content here: ``{"url", "nvr"}``."""
     name, version, release = _split(data["nvr"])
     with ground.store.transaction():
         ground.store.execute(
@@ -182,7 +179,7 @@ async def sources(ground: Ground, data: dict[str, Any], request: Request) -> dic
 
 @command("POST", "/koji/builds")
 async def builds(ground: Ground, data: dict[str, Any], request: Request) -> dict[str, int]:
-    """``{"nvr", "state", "task", "source", "tags"}``: a build that somebody else has made before."""
+    """Make a build of somebody else: ``{"nvr", "state", "task", "source", "tags"}``."""
     name, version, release = _split(data["nvr"])
     now = time.time()
     with ground.store.transaction():
@@ -193,27 +190,27 @@ async def builds(ground: Ground, data: dict[str, Any], request: Request) -> dict
             data.get("source"), now, now, now if data["state"] else None,
         ).lastrowid  # fmt: skip
         for tag in data.get("tags", ()):
-            koji_builds.put_tag(ground.store, number or 0, tag, 1)
+            put_tag(ground.store, number or 0, tag, 1)
     return {"id": number or 0}
 
 
 @command("POST", "/koji/tags")
 async def tags(ground: Ground, data: dict[str, Any], request: Request) -> dict[str, Any]:
-    """``{"nvr", "add", "remove"}``: move a build on, as Bodhi does with an update."""
-    row = koji_builds.find_build(ground.store, data["nvr"])
+    """Move a build to another tag, as Bodhi does with an update: ``{"nvr", "add", "remove"}``."""
+    row = find_build(ground.store, data["nvr"])
     if row is None:
         raise BadCommand(f"no build {data['nvr']}")
     with ground.store.transaction():
         if "add" in data:
-            koji_builds.put_tag(ground.store, row["id"], data["add"], 1)
+            put_tag(ground.store, row["id"], data["add"], 1)
         if "remove" in data:
-            koji_side_tags.untag(ground.store, row["id"], data["remove"])
+            untag(ground.store, row["id"], data["remove"])
     return data
 
 
 @command("GET", "/koji/side-tags")
 async def side_tags(ground: Ground, data: dict[str, Any], request: Request) -> list[dict[str, Any]]:
-    """Every side tag that was ever made: name, owner, whether it is removed, and the builds that it holds."""
+    """Return every side tag ever made: name, owner, whether it is removed, and the builds that it holds."""
     rows = ground.store.all(
         "SELECT g.id, g.name, s.removed, u.name AS owner FROM koji_side_tag s JOIN koji_tag g ON g.id = s.tag_id"
         " JOIN koji_user u ON u.id = s.user_id ORDER BY g.id"
@@ -229,8 +226,11 @@ async def side_tags(ground: Ground, data: dict[str, Any], request: Request) -> l
 
 @command("POST", "/koji/side-tags")
 async def change_side_tags(ground: Ground, data: dict[str, Any], request: Request) -> dict[str, Any]:
-    """``{"denied"}``: why the hub's policy denies new ones, empty for none; ``{"remove": name}``: somebody removes one;
-    ``{"hold_repos"}``: no repository that is begun from now on gets ready."""
+    """Deny, remove or hold up side tags.
+
+    ``{"denied"}``: why the hub's policy denies new ones, empty for none; ``{"remove": name}``: somebody removes one;
+    ``{"hold_repos"}``: no repository that is begun from now on gets ready.
+    """
     with ground.store.transaction():
         if "denied" in data:
             ground.store.set_setting("koji_side_tags_denied", data["denied"])
@@ -240,15 +240,15 @@ async def change_side_tags(ground: Ground, data: dict[str, Any], request: Reques
                 "UPDATE koji_repo SET ready_at = ? WHERE ready_at > ?", time.time(), time.time()
             )
         if "remove" in data:
-            row = koji_builds.tag_row(ground.store, data["remove"])
+            row = tag_row(ground.store, data["remove"])
             if row is None:
                 raise BadCommand(f"no side tag {data['remove']}")
-            koji_side_tags.remove(ground.store, row["id"])
+            remove_side_tag_rows(ground.store, row["id"])
     return data
 
 
 def _split(nvr: str) -> tuple[str, str, str]:
     try:
-        return koji_builds.split_nvr(nvr)
+        return split_nvr(nvr)
     except HubFault as error:
         raise BadCommand(error.text) from None

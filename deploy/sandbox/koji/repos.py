@@ -1,4 +1,4 @@
-"""Repositories of build tags: begun at an event, ready a little later. Their contents are nowhere.
+"""Koji's repositories of build tags: requested at an event, ready a little later, without contents.
 
 A hub since 1.35 begins one when it is asked to; an older one by itself, which is played at the next look.
 """
@@ -8,10 +8,8 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from sandbox.koji import wire
 from sandbox.koji.builds import tag_row
-from sandbox.koji.hub import Call, rpc, version_of
-from sandbox.koji.wire import HubFault
+from sandbox.koji.hub import Call, FaultCode, HubFault, rpc, time_text, version_of
 from sandbox.store import Row, Store
 
 READY = 1
@@ -19,7 +17,7 @@ NEVER = 10.0**12
 
 
 def initial_repo(store: Store, tag_id: int, event: int) -> None:
-    """The repository that a side tag gets from its base at once."""
+    """Make the repository that a side tag gets from its base at once."""
     now = time.time()
     store.execute(
         "INSERT INTO koji_repo (tag_id, create_event, create_ts, ready_at) VALUES (?, ?, ?, ?)",
@@ -31,7 +29,7 @@ def _shape(row: Row, tag: Row) -> dict[str, Any]:
     return {
         "create_event": row["create_event"],
         "create_ts": row["create_ts"],
-        "creation_time": wire.time_text(row["create_ts"]),
+        "creation_time": time_text(row["create_ts"]),
         "dist": False,
         "id": row["id"],
         "state": READY,
@@ -44,7 +42,7 @@ def _shape(row: Row, tag: Row) -> dict[str, Any]:
 def _tag(call: Call, info: Any) -> Row:
     row = tag_row(call.store, info)
     if row is None:
-        raise HubFault(wire.GENERIC, f"No such tagInfo: {info!r}")
+        raise HubFault(FaultCode.GENERIC, f"No such tagInfo: {info!r}")
     return row
 
 
@@ -57,7 +55,7 @@ def _ready(store: Store, tag_id: int, since: int) -> Row | None:
 
 
 def _begin(call: Call, tag_id: int, since: int) -> tuple[Row, bool]:
-    """The repository under way that is new enough, which is begun where there is none; whether it was there."""
+    """Return the repository under way that is new enough, or begin one; and whether it was there."""
     sql = "SELECT * FROM koji_repo WHERE tag_id = ? AND create_event >= ? ORDER BY id LIMIT 1"
     row = call.store.one(sql, tag_id, since)
     if row is not None:
@@ -78,10 +76,10 @@ def request_repo(
     call: Call, tag: Any, min_event: Any = None, at_event: Any = None, opts: Any = None, priority: Any = None,
     force: bool = False,
 ) -> dict[str, Any]:  # fmt: skip
-    """A ready repository that is new enough, or the request for one: a repeat finds the request."""
+    """Return a ready repository that is new enough, or the request for one: a repeat finds the request."""
     assert call.user_id
     if not version_of(call.ground)[1]:
-        raise HubFault(wire.GENERIC, "Invalid method: repo.request")
+        raise HubFault(FaultCode.GENERIC, "Invalid method: repo.request")
     row = _tag(call, tag)
     since = int(min_event or 0)
     ready = _ready(call.store, row["id"], since)
@@ -99,7 +97,7 @@ def request_repo(
 def get_repo(
     call: Call, tag: Any, state: Any = None, event: Any = None, dist: bool = False, min_event: Any = None
 ) -> dict[str, Any] | None:
-    """The newest ready repository of a tag, or None."""
+    """Return the newest ready repository of a tag, or None."""
     row = _tag(call, tag)
     if not version_of(call.ground)[1]:
         last = call.store.one(

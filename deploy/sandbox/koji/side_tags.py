@@ -1,23 +1,21 @@
-"""Side tags, as the plugin of that name makes and removes them."""
+"""Koji's methods for side tags, as the plugin of that name makes and removes them."""
 
 from __future__ import annotations
 
 import time
 from typing import Any
 
-from sandbox.koji import wire
 from sandbox.koji.builds import build_shape, side_tag_extra, tag_row
-from sandbox.koji.hub import Call, rpc
+from sandbox.koji.hub import Call, FaultCode, HubFault, rpc
 from sandbox.koji.repos import initial_repo
 from sandbox.koji.tables import add_target, tag
-from sandbox.koji.wire import HubFault
 from sandbox.store import Row, Store
 
 
 def _known_tag(store: Store, info: Any) -> Row:
     row = tag_row(store, info)
     if row is None:
-        raise HubFault(wire.GENERIC, f"No such tagInfo: {info!r}")
+        raise HubFault(FaultCode.GENERIC, f"No such tagInfo: {info!r}")
     return row
 
 
@@ -25,14 +23,14 @@ def _known_tag(store: Store, info: Any) -> Row:
 def create_side_tag(
     call: Call, basetag: str, debuginfo: bool = False, suffix: str | None = None
 ) -> dict[str, Any]:
-    """A side tag with a target of the same name, and a repository copied from its base."""
+    """Make a side tag with a target of the same name, and a repository copied from its base."""
     if suffix:
-        raise HubFault(wire.GENERIC, f"{suffix} suffix is not allowed for sidetag")
+        raise HubFault(FaultCode.GENERIC, f"{suffix} suffix is not allowed for sidetag")
     owner = call.user_id
     base = _known_tag(call.store, basetag)
     if call.store.setting("koji_side_tags_denied", ""):
         raise HubFault(
-            wire.DENIED, f"policy violation (sidetag): {call.store.setting('koji_side_tags_denied')}"
+            FaultCode.DENIED, f"policy violation (sidetag): {call.store.setting('koji_side_tags_denied')}"
         )
     last = call.store.one("SELECT max(id) AS id FROM koji_tag")
     name = f"{base['name']}-side-{(last['id'] if last else 0) + 1}"
@@ -49,13 +47,13 @@ def create_side_tag(
 def list_side_tags(
     call: Call, basetag: Any = None, user: Any = None, queryOpts: Any = None
 ) -> list[dict[str, Any]]:
-    """Side tags of a base, of a user by name or id; the user's id is a text here, as on the real hub."""
+    """Return side tags of a base, of a user by name or id; the user's id is a text, as on the real hub."""
     base = _known_tag(call.store, basetag)["id"] if basetag is not None else None
     if user is not None:
         column = "id" if isinstance(user, int) else "name"
         known = call.store.one(f"SELECT id FROM koji_user WHERE {column} = ?", user)
         if known is None:
-            raise HubFault(wire.GENERIC, f"No such user: {user!r}")
+            raise HubFault(FaultCode.GENERIC, f"No such user: {user!r}")
         user = known["id"]
     rows = call.store.all(
         "SELECT g.id, g.name, s.base, u.id AS user_id, u.name AS user_name FROM koji_side_tag s"
@@ -75,14 +73,14 @@ def remove_side_tag(call: Call, sidetag: Any) -> None:
     row = _known_tag(call.store, sidetag)
     extra = side_tag_extra(call.store, row["id"])
     if not extra:
-        raise HubFault(wire.GENERIC, f"Not a sidetag: {row['name']}")
+        raise HubFault(FaultCode.GENERIC, f"Not a sidetag: {row['name']}")
     if extra["sidetag_user_id"] != user and not (call.user and call.user["admin"]):
-        raise HubFault(wire.DENIED, "This is not your sidetag")
-    remove(call.store, row["id"])
+        raise HubFault(FaultCode.DENIED, "This is not your sidetag")
+    remove_side_tag_rows(call.store, row["id"])
 
 
-def remove(store: Store, tag_id: int) -> None:
-    """The same from the inside: target and taggings go, and the name is never used again."""
+def remove_side_tag_rows(store: Store, tag_id: int) -> None:
+    """Remove a side tag's target and taggings, and mark it removed: its name is never used again."""
     store.execute("DELETE FROM koji_target WHERE build_tag = ? AND dest_tag = ?", tag_id, tag_id)
     store.execute("UPDATE koji_side_tag SET removed = 1 WHERE tag_id = ?", tag_id)
     store.execute(
@@ -103,7 +101,7 @@ def untag(store: Store, build_id: int, name: str) -> None:
     )  # fmt: skip
     left = store.one("SELECT 1 FROM koji_tagging WHERE tag_id = ? AND revoke_ts IS NULL", row["id"])
     if left is None and side_tag_extra(store, row["id"]):
-        remove(store, row["id"])
+        remove_side_tag_rows(store, row["id"])
 
 
 @rpc("listTagged")
@@ -111,7 +109,7 @@ def list_tagged(
     call: Call, tag: Any, event: Any = None, inherit: bool = False, prefix: Any = None, latest: bool = False,
     package: Any = None, owner: Any = None, type: Any = None, strict: bool = True, extra: bool = True,
 ) -> list[dict[str, Any]]:  # fmt: skip
-    """The builds that have a tag now, the newest tagging first; neither inheritance nor old events are played."""
+    """Return the builds that have a tag now, the newest tagging first; without inheritance and old events."""
     row = _known_tag(call.store, tag)
     rows = call.store.all(
         "SELECT b.* FROM koji_tagging t JOIN koji_build b ON b.id = t.build_id"

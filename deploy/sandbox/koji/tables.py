@@ -1,4 +1,4 @@
-"""What the hub remembers: users, sessions, tasks, builds, tags and targets, in the sandbox's one file."""
+"""The hub's tables and their first rows: users, sessions, tasks, builds, tags and targets."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def create(store: Store) -> None:
 
 
 def first_rows(store: Store) -> None:
-    """The account, Fedora's targets and their tags, at the first start; the caller owns the transaction."""
+    """Insert the account, Fedora's targets and their tags at the first start; the caller owns the transaction."""
     if store.one("SELECT 1 FROM koji_user") is not None:
         return
     # Number 1 is the builders' own account on every hub.
@@ -82,7 +82,7 @@ def first_rows(store: Store) -> None:
 
 
 def secret() -> str:
-    """A fresh password, as hex digits."""
+    """Return a fresh password, as hex digits."""
     return secrets.token_hex(16)
 
 
@@ -100,7 +100,7 @@ def add_target(store: Store, name: str, build_tag: str, dest_tag: str, arches: s
 
 
 def tag(store: Store, name: str) -> int:
-    """The id of a tag, which is made where it is missing."""
+    """Return the id of a tag, which is made where it is missing."""
     store.execute("INSERT INTO koji_tag (name) VALUES (?) ON CONFLICT DO NOTHING", name)
     row = store.one("SELECT id FROM koji_tag WHERE name = ?", name)
     assert row is not None, "the tag was made a line above"
@@ -108,7 +108,7 @@ def tag(store: Store, name: str) -> int:
 
 
 def package(store: Store, name: str) -> int:
-    """The id of a package, which is made where it is missing."""
+    """Return the id of a package, which is made where it is missing."""
     store.execute("INSERT INTO koji_package (name) VALUES (?) ON CONFLICT DO NOTHING", name)
     row = store.one("SELECT id FROM koji_package WHERE name = ?", name)
     assert row is not None, "the package was made a line above"

@@ -1,4 +1,4 @@
-"""Tasks: how they are made, shown, listed, cancelled and made again."""
+"""Koji's methods for tasks: make, show, list, cancel and resubmit them."""
 
 from __future__ import annotations
 
@@ -7,14 +7,12 @@ import time
 from typing import Any
 
 from sandbox.ground import Ground
-from sandbox.koji import wire
-from sandbox.koji.hub import Call, rpc
-from sandbox.koji.wire import HubFault
+from sandbox.koji import builds
+from sandbox.koji.hub import Call, FaultCode, HubFault, answer_body, call_text, fault_text, rpc, time_text
 from sandbox.store import Row, Store
 
 FREE, OPEN, CLOSED, CANCELED, ASSIGNED, FAILED = range(6)
 LIVE = (FREE, OPEN, ASSIGNED)
-BUILDING, BUILD_CANCELED = 0, 4
 PRIORITY = 20
 CHANNELS = frozenset({"default", "createrepo", "image", "maven"})
 FILTERS = {"owner": "owner", "method": "method", "parent": "parent", "host_id": "host_id"}
@@ -37,7 +35,7 @@ def add_task(
     arch: str = "noarch",
     due_at: float | None = None,
 ) -> int:
-    """A new task in state FREE; its id."""
+    """Add a task in state FREE, and return its id."""
     return int(
         store.execute(
             "INSERT INTO koji_task (parent, method, label, arch, owner, priority, create_ts, request, due_at)"
@@ -61,11 +59,11 @@ def build(
     owner = call.user_id
     if not isinstance(src, str):
         text = f"Invalid type for value '{src}': {type(src)}, expected type <class 'str'>"
-        raise HubFault(wire.PARAMETER, text)
+        raise HubFault(FaultCode.PARAMETER, text)
     if priority is not None and priority < 0 and not (call.user and call.user["admin"]):
-        raise HubFault(wire.DENIED, "only admins may create high-priority tasks")
+        raise HubFault(FaultCode.DENIED, "only admins may create high-priority tasks")
     if channel is not None and channel not in CHANNELS:
-        raise HubFault(wire.GENERIC, f"No such channel: {channel}")
+        raise HubFault(FaultCode.GENERIC, f"No such channel: {channel}")
     return add_task(
         call.store,
         "build",
@@ -77,10 +75,10 @@ def build(
 
 
 def task_row(call: Call, task_id: Any, text: str = "query returned no rows") -> Row:
-    """A task's row. Raises HubFault 1000 with ``text``."""
+    """Return a task's row. Raises HubFault 1000 with ``text``."""
     row = call.store.one("SELECT * FROM koji_task WHERE id = ?", int(task_id))
     if row is None:
-        raise HubFault(wire.GENERIC, text)
+        raise HubFault(FaultCode.GENERIC, text)
     return row
 
 
@@ -89,7 +87,7 @@ def _flag(value: int | None) -> bool | None:
 
 
 def task_shape(row: Row, *, request: bool = False) -> dict[str, Any]:
-    """A task as the hub shows it."""
+    """Return a task as the hub shows it."""
     shape = {
         "arch": row["arch"],
         "awaited": _flag(row["awaited"]),
@@ -112,34 +110,34 @@ def task_shape(row: Row, *, request: bool = False) -> dict[str, Any]:
 
 
 def _times(row: Row, name: str) -> dict[str, Any]:
-    return {f"{name}_time": wire.time_text(row[f"{name}_ts"]), f"{name}_ts": row[f"{name}_ts"]}
+    return {f"{name}_time": time_text(row[f"{name}_ts"]), f"{name}_ts": row[f"{name}_ts"]}
 
 
 @rpc("getTaskInfo")
 def get_task_info(call: Call, task_id: Any, request: bool = False, strict: bool = False) -> Any:
-    """One task or None; a list of ids gives a list."""
+    """Return one task or None; a list of ids gives a list."""
     if isinstance(task_id, list):
         return [get_task_info(call, one, request, strict) for one in task_id]
     row = call.store.one("SELECT * FROM koji_task WHERE id = ?", int(task_id))
     if row is None and strict:
-        raise HubFault(wire.GENERIC, "query returned no rows")
+        raise HubFault(FaultCode.GENERIC, "query returned no rows")
     return task_shape(row, request=request) if row else None
 
 
 @rpc("getTaskRequest")
 def get_task_request(call: Call, taskId: int) -> Any:
-    """What a task was asked for."""
+    """Return what a task was asked for."""
     return json.loads(task_row(call, taskId)["request"])
 
 
 @rpc("getTaskResult")
 def get_task_result(call: Call, taskId: int, raise_fault: bool = True) -> Any:
-    """What came of an ended task; a failed one raises its own fault or, if not wanted, shows it."""
+    """Return the result of an ended task; a failed one raises its fault or, if not wanted, shows it."""
     row = task_row(call, taskId, "No such task")
     if row["state"] == CANCELED:
-        raise HubFault(wire.GENERIC, f"Task {taskId} is canceled")
+        raise HubFault(FaultCode.GENERIC, f"Task {taskId} is canceled")
     if row["state"] not in (CLOSED, FAILED):
-        raise HubFault(wire.GENERIC, f"Task {taskId} is not finished")
+        raise HubFault(FaultCode.GENERIC, f"Task {taskId} is not finished")
     result = json.loads(row["result"] or "null")
     if row["state"] == FAILED:
         if raise_fault:
@@ -150,25 +148,25 @@ def get_task_result(call: Call, taskId: int, raise_fault: bool = True) -> Any:
 
 @rpc("taskFinished")
 def task_finished(call: Call, taskId: int) -> bool:
-    """Whether a task has ended in any way."""
+    """Return whether a task has ended in any way."""
     return task_row(call, taskId)["state"] not in LIVE
 
 
 def children(store: Store, task_id: int) -> list[Row]:
-    """The children of a task, oldest first."""
+    """Return the children of a task, oldest first."""
     return store.all("SELECT * FROM koji_task WHERE parent = ? ORDER BY id", task_id)
 
 
 @rpc("getTaskChildren")
 def get_task_children(call: Call, task_id: int, request: bool = False, strict: bool = False) -> list[Any]:
-    """The children, in no order that a client may rely on."""
+    """Return the children of a task, in no order that a client may rely on."""
     rows = call.store.all("SELECT * FROM koji_task WHERE parent = ? ORDER BY label", task_id)
     return [task_shape(row, request=request) for row in rows]
 
 
 @rpc("getTaskDescendents")
 def get_task_descendents(call: Call, task_id: int, request: bool = False) -> dict[str, list[Any]]:
-    """Children of children, by the parent's id as text."""
+    """Return children of children, by the parent's id as text."""
     tree: dict[str, list[Any]] = {}
     waiting = [int(task_id)]
     while waiting:
@@ -181,7 +179,7 @@ def get_task_descendents(call: Call, task_id: int, request: bool = False) -> dic
 
 @rpc("listTasks")
 def list_tasks(call: Call, opts: Any = None, queryOpts: Any = None) -> Any:
-    """Tasks that fit; options that nobody knows are ignored in silence, as on the real hub."""
+    """Return the tasks that fit; unknown options are ignored in silence, as on the real hub."""
     opts, how = dict(opts or {}), dict(queryOpts or {})
     clauses, values = _clauses(opts)
     where = f"WHERE {' AND '.join(clauses)}" if clauses else ""
@@ -219,7 +217,7 @@ def _clauses(opts: dict[str, Any]) -> tuple[list[str], list[Any]]:
 
 
 def _database_error(text: str) -> HubFault:
-    return HubFault(wire.UNEXPECTED, f"Traceback (most recent call last):\n{text}\n")
+    return HubFault(FaultCode.UNEXPECTED, f"Traceback (most recent call last):\n{text}\n")
 
 
 def _listed(call: Call, row: Row, *, decode: bool) -> dict[str, Any]:
@@ -227,11 +225,11 @@ def _listed(call: Call, row: Row, *, decode: bool) -> dict[str, Any]:
     shape = task_shape(row, request=True)
     result = json.loads(row["result"]) if row["result"] else None
     if not decode:
-        shape["request"] = wire.call_text(row["method"], shape["request"])
+        shape["request"] = call_text(row["method"], shape["request"])
         if row["state"] == FAILED and result:
-            result = wire.fault_text(result["faultCode"], result["faultString"])
+            result = fault_text(result["faultCode"], result["faultString"])
         elif row["state"] == CLOSED:
-            result = wire.answer(result).decode()
+            result = answer_body(result).decode()
     return {**shape, "owner_name": owner["name"] if owner else "", "owner_type": 0, "result": result}
 
 
@@ -241,12 +239,12 @@ def cancel_task(call: Call, task_id: int, recurse: bool = True) -> None:
     user = call.user_id
     row = task_row(call, task_id, f"No such task: {task_id}")
     if row["owner"] != user and not (call.user and call.user["admin"]):
-        raise HubFault(wire.DENIED, "Cannot cancel task, not owner")
+        raise HubFault(FaultCode.DENIED, "Cannot cancel task, not owner")
     cancel(call.store, row["id"])
 
 
 def cancel(store: Store, task_id: int) -> None:
-    """The same from the inside."""
+    """End a task with its children and its build, without a check; the caller owns the transaction."""
     now = round(time.time(), 6)
     states = ", ".join(map(str, LIVE))
     row = store.one(f"SELECT * FROM koji_task WHERE id = ? AND state IN ({states})", task_id)
@@ -259,17 +257,17 @@ def cancel(store: Store, task_id: int) -> None:
     )  # fmt: skip
     store.execute(
         "UPDATE koji_build SET state = ?, completion_ts = ? WHERE task_id = ? AND state = ?",
-        BUILD_CANCELED, now, task_id, BUILDING,
+        builds.CANCELED, now, task_id, builds.BUILDING,
     )  # fmt: skip
 
 
 @rpc("resubmitTask", writes=True)
 def resubmit_task(call: Call, taskID: int) -> int:
-    """A new task with the old one's request, metadata included."""
+    """Make a task with the old one's request, metadata included, and return its id."""
     owner = call.user_id
     row = task_row(call, taskID)
     if row["state"] not in (FAILED, CANCELED):
-        raise HubFault(wire.GENERIC, "only canceled or failed tasks may be resubmitted")
+        raise HubFault(FaultCode.GENERIC, "only canceled or failed tasks may be resubmitted")
     due = next_step(call.ground)
     request = json.loads(row["request"])
     return add_task(call.store, row["method"], request, owner=owner, priority=row["priority"], due_at=due)

@@ -1,4 +1,4 @@
-"""The hub's levers for tests: what ``koji_control`` offers, as methods."""
+"""The Koji hub of a running sandbox for tests: the commands of ``koji/control.py`` as methods."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 
 class Farm(Protocol):
-    """What is needed of the running sandbox."""
+    """What ``Hub`` needs of the running sandbox."""
 
     def call(self, method: str, path: str, /, **data: Any) -> Any: ...
     def fault(self, kind: str, path: str = "*", *, method: str = "*", times: int | None = 1, skip: int = 0,
@@ -23,17 +23,17 @@ class Hub:
         self._farm = farm
 
     def tasks(self, method: str = "build") -> list[dict[str, Any]]:
-        """Every task of a method, oldest first, with its request; an empty method means all."""
+        """Return every task of a method, oldest first, with its request; an empty method means all."""
         return [one for one in self._farm.call("GET", "/koji/tasks") if method in {"", one["method"]}]
 
     def step(self, task: int | None = None, count: int = 1) -> None:
-        """``count`` steps of one build task, or of all that are live."""
+        """Move one build task, or all that are live, by ``count`` steps."""
         self._farm.call("POST", "/koji/step", task=task, count=count)
 
     def wait(
         self, until: Callable[[list[dict[str, Any]]], bool], seconds: float = 20.0
     ) -> list[dict[str, Any]]:
-        """The build tasks once ``until(tasks)`` is true. Raises TimeoutError."""
+        """Return the build tasks once ``until(tasks)`` is true. Raises TimeoutError."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             tasks = self.tasks()
@@ -43,15 +43,15 @@ class Hub:
         raise TimeoutError(f"still not so after {seconds} s: {[(t['id'], t['state']) for t in self.tasks()]}")
 
     def set_outcome(self, step: str, *, package: str = "*", code: int = 1005, text: str = "") -> None:
-        """How a step (an architecture, ``srpm``, ``tag``, ``begin``, ``builder``) of builds ends; 0 is well."""
+        """Set how a step (an architecture, ``srpm``, ``tag``, ``begin``, ``builder``) of builds ends; 0 is success."""
         self._farm.call("POST", "/koji/outcomes", step=step, package=package, code=code, text=text)
 
     def clear_outcomes(self) -> None:
-        """Every step goes well again."""
+        """Let every step succeed again."""
         self._farm.call("DELETE", "/koji/outcomes")
 
     def play(self, version: str) -> None:
-        """Be a hub of another version; below 1.35 a repeated call runs twice."""
+        """Answer as a hub of another version; below 1.35 a repeated call runs twice."""
         self._farm.call("POST", "/koji/hub", version=version)
 
     def outage(self, text: str = "database outage") -> None:
@@ -59,7 +59,7 @@ class Hub:
         self._farm.call("POST", "/koji/hub", offline=text)
 
     def sessions(self, action: str, number: int | None = None) -> int:
-        """``expire``, ``close`` or ``delete`` one session or all; how many."""
+        """``expire``, ``close`` or ``delete`` one session or all; return how many."""
         data: dict[str, Any] = {"action": action, **({} if number is None else {"id": number})}
         return int(self._farm.call("POST", "/koji/sessions", **data)["sessions"])
 
@@ -68,11 +68,11 @@ class Hub:
         return dict(self._farm.call("POST", "/koji/users", name=name, **more))
 
     def free(self, task: int) -> None:
-        """The task's builder gives it back."""
+        """Give the task back, as its builder would."""
         self._farm.call("POST", "/koji/free", task=task)
 
     def forget(self, task: int, *, output: bool = False) -> None:
-        """The hub loses a task, or only its files."""
+        """Remove a task from the hub, or only its files."""
         self._farm.call("POST", "/koji/forget", task=task, output=output)
 
     def target(self, name: str, build_tag: str, dest_tag: str, arches: str, *, locked: bool = False) -> None:
@@ -96,11 +96,11 @@ class Hub:
         self._farm.call("POST", "/koji/packages", name=package, unlisted=unlisted)
 
     def source(self, url: str, nvr: str) -> None:
-        """What is built from a commit."""
+        """Set what is built from a commit."""
         self._farm.call("POST", "/koji/sources", url=url, nvr=nvr)
 
     def build(self, nvr: str, state: int, **more: Any) -> int:
-        """A build that somebody made before: ``task``, ``source``, ``tags``; its id."""
+        """Make a build of somebody else, with ``task``, ``source``, ``tags``; return its id."""
         return int(self._farm.call("POST", "/koji/builds", nvr=nvr, state=state, **more)["id"])
 
     def move(self, nvr: str, add: str | None = None, remove: str | None = None) -> None:
@@ -109,19 +109,19 @@ class Hub:
         self._farm.call("POST", "/koji/tags", nvr=nvr, **{key: tag for key, tag in named.items() if tag})
 
     def side_tags(self) -> list[dict[str, Any]]:
-        """Every side tag ever made: ``{"name", "owner", "removed", "holds"}``, oldest first."""
+        """Return every side tag ever made: ``{"name", "owner", "removed", "holds"}``, oldest first."""
         return list(self._farm.call("GET", "/koji/side-tags"))
 
     def remove_side_tag(self, name: str) -> None:
-        """Somebody removes a side tag."""
+        """Remove a side tag, as somebody else would."""
         self._farm.call("POST", "/koji/side-tags", remove=name)
 
     def deny_side_tags(self, why: str) -> None:
-        """The hub's policy denies new ones; an empty text ends it."""
+        """Let the hub's policy deny new side tags; an empty text ends it."""
         self._farm.call("POST", "/koji/side-tags", denied=why)
 
     def hold_repos(self, held: bool = True) -> None:
-        """No repository that is begun gets ready, or all do."""
+        """Let no repository that is begun get ready, or all."""
         self._farm.call("POST", "/koji/side-tags", hold_repos=held)
 
     def fault(
@@ -135,6 +135,6 @@ class Hub:
         return self._farm.fault("dropped", "/kojihub*", times=None)
 
     def calls(self, method: str = "") -> list[str]:
-        """The methods that were called, oldest first; of one name, if it is given."""
+        """Return the methods that were called, oldest first; of one name, if it is given."""
         names = [one["path"].rpartition("/")[2] for one in self._farm.requests(path="/kojihub")]
         return [name for name in names if method in {"", name}]

@@ -1,1 +1,1 @@
-"""Upstream: GitHub's answers about releases, and the source archives."""
+"""A stand-in for upstream: GitHub's answers about releases, and the source archives."""

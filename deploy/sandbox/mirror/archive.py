@@ -1,4 +1,4 @@
-"""CRI-O-shaped source archives, made on demand and byte for byte the same at each request.
+"""Packs source archives of CRI-O's shape on demand, byte for byte the same at each request.
 
 They have the shape of upstream's archives (folders, go.mod, vendor/modules.txt, the commit in the pax
 header as ``git archive`` writes it) and none of its code: every file says that it is a stand-in.
@@ -9,13 +9,15 @@ from __future__ import annotations
 import gzip
 import hashlib
 import io
+import json
 import tarfile
 from dataclasses import dataclass, replace
+from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
-from sandbox.mirror.contents import Contents, contents
-from sandbox.mirror.tree import EXECUTABLE, files
+from sandbox.mirror.releases import NEWEST_NRI, NRI_VERSIONS
+from sandbox.mirror.tree import EXECUTABLE, Contents, files
 from sandbox.store import Row
 
 BOMB_BYTES = 3 << 30
@@ -31,6 +33,21 @@ class Archive:
     etag: str
 
 
+def contents(row: Row) -> Contents:
+    """Return the contents that a release's row describes."""
+    facts = json.loads(row["facts"])
+    return Contents(
+        version=row["tag"].removeprefix("v"),
+        commit=row["commit_sha"],
+        timestamp=int(datetime.fromisoformat(row["published_at"]).timestamp()),
+        go=facts["go"],
+        wazero=facts["wazero"],
+        nri=NRI_VERSIONS.get(row["stream"], NEWEST_NRI),
+        commands=tuple(facts["commands"]),
+        moved=row["moved"],
+    )
+
+
 BROKEN: dict[str, dict[str, Any]] = {
     "traversal": {"traversal": True},
     "wrong_version": {"said_version": "0.0.0"},
@@ -39,7 +56,7 @@ BROKEN: dict[str, dict[str, Any]] = {
 
 
 def broken_archive(row: Row, fault: str = "") -> Archive:
-    """A release's archive as ``fault`` (a key of BROKEN, or ``bomb``) spoils it; "" is the sound one."""
+    """Return a release's archive as ``fault`` (a key of BROKEN, or ``bomb``) spoils it; "" is the sound one."""
     if fault == "bomb":
         content = bomb(f"cri-o-{contents(row).version}")
         return Archive("cri-o-bomb.tar.gz", content, hashlib.sha256(content).hexdigest())
@@ -48,7 +65,7 @@ def broken_archive(row: Row, fault: str = "") -> Archive:
 
 @lru_cache(maxsize=256)
 def pack(what: Contents) -> Archive:
-    """The archive of these contents."""
+    """Return the archive of these contents."""
     raw = io.BytesIO()
     root = f"cri-o-{what.version}"
     _commit_header(raw, what)
@@ -75,7 +92,7 @@ def pack(what: Contents) -> Archive:
 
 
 def _commit_header(raw: io.BytesIO, what: Contents) -> None:
-    """``git archive`` names the commit in a global pax header; ``git get-tar-commit-id`` reads it back."""
+    """Write the commit in a global pax header as ``git archive`` does; ``git get-tar-commit-id`` reads it."""
     record = f"52 comment={what.commit}\n".encode()
     info = tarfile.TarInfo("pax_global_header")
     info.type, info.mode, info.mtime, info.size = tarfile.XGLTYPE, 0o666, what.timestamp, len(record)
@@ -100,7 +117,7 @@ def _member(tar: tarfile.TarFile, name: str, text: str | None, timestamp: int) -
 
 @lru_cache(maxsize=1)
 def bomb(root: str) -> bytes:
-    """A few megabytes of gzip that grow to 3 GiB of zeros in one member, a file in the folder ``root``."""
+    """Return a few megabytes of gzip that grow to 3 GiB of zeros in one file in the folder ``root``."""
     info = tarfile.TarInfo(f"{root}/zeros")
     info.size = BOMB_BYTES
     # Gzip's parts may follow each other, so the zeros are packed once and not for four seconds.

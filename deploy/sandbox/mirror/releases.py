@@ -1,4 +1,4 @@
-"""Upstream's releases: the history file, and what the control endpoints add, move or take away."""
+"""Keeps upstream's releases: loads the history file, and lets control commands add, move or withdraw releases."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ TAG = re.compile(r"v(\d+)\.(\d+)\.(\d+)([-.].+)?", re.ASCII)
 PUBLISH = ("latest", "all", "none")
 OLDEST_SHOWN = (1, 31)
 # The NRI that each stream vendors; a stream that is not listed has the newest one.
-NRI = {
+NRI_VERSIONS = {
     "1.28": "v0.3.1", "1.29": "v0.6.0", "1.30": "v0.6.0", "1.31": "v0.6.1", "1.32": "v0.9.0",
     "1.33": "v0.9.0", "1.34": "v0.10.0", "1.35": "v0.11.0", "1.36": "v0.11.0", "1.37": "v0.12.0",
 }  # fmt: skip
@@ -36,7 +36,7 @@ def _key(tag: str) -> tuple[int, ...]:
 
 
 def stream_of(tag: str) -> str:
-    """``"v1.32.1"`` to ``"1.32"``. Raises UnknownTag."""
+    """Return the stream of a tag: ``"1.32"`` for ``"v1.32.1"``. Raises UnknownTag."""
     return ".".join(map(str, _key(tag)[:2]))
 
 
@@ -47,7 +47,7 @@ class Releases:
         self.store = store
 
     def load(self, publish: str, hold_back: tuple[str, ...] = ()) -> None:
-        """First start only: read the history and publish ``latest``, ``all`` or ``none`` of it.
+        """Read the history at the first start, and publish ``latest``, ``all`` or ``none`` of it.
 
         ``latest`` is the newest patch of each stream from 1.31 on. Tags in ``hold_back`` count as not
         released yet, so that a demonstration can release them. The caller owns the transaction.
@@ -113,14 +113,14 @@ class Releases:
         )
 
     def get(self, tag: str) -> Row:
-        """The tag's row. Raises UnknownTag."""
+        """Return the tag's row. Raises UnknownTag."""
         row = self.store.one("SELECT * FROM release WHERE tag = ?", tag)
         if row is None:
             raise UnknownTag(f"no tag {tag}")
         return row
 
     def publish(self, tag: str, **changes: Any) -> Row:
-        """Show a known tag as a release, or add an unknown one. ``changes`` as in ``put``."""
+        """Show a known tag as a release, or add an unknown one; return its row. ``changes`` as in ``put``."""
         row = self.store.one("SELECT * FROM release WHERE tag = ?", tag)
         if row is not None:
             known = {
@@ -143,7 +143,7 @@ class Releases:
         self.store.execute("DELETE FROM release WHERE tag = ?", tag)
 
     def move(self, tag: str, commit: str | None = None) -> Row:
-        """Let the tag point to another commit, whose archive has other content. Raises UnknownTag."""
+        """Let the tag point to another commit, whose archive has other content; return its row. Raises UnknownTag."""
         row = self.get(tag)
         moved = row["moved"] + 1
         new = commit or hashlib.sha1(f"{row['commit_sha']} moved".encode()).hexdigest()
@@ -151,12 +151,12 @@ class Releases:
         return self.get(tag)
 
     def listed(self) -> list[Row]:
-        """Published releases, newest first; drafts are not among them, as for an anonymous reader."""
+        """Return published releases, newest first; drafts are not among them, as for an anonymous reader."""
         rows = self.store.all("SELECT * FROM release WHERE published AND NOT draft")
         return sorted(rows, key=lambda row: (row["published_at"], _key(row["tag"])), reverse=True)
 
     def tags(self) -> list[Row]:
-        """Tags that a reader can see: those with a release, published or not, newest version first.
+        """Return the tags that a reader can see: those with a release, published or not, newest version first.
 
         Tags of the history that were never published stay hidden: upstream has not made them yet.
         """

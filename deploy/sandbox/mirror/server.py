@@ -1,4 +1,4 @@
-"""The upstream mirror: GitHub's answers about releases and tags, and the source archives."""
+"""Serves the upstream mirror: GitHub's answers about releases and tags, and the source archives."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ MAX_PAGE = 100
 
 
 def not_found() -> JSONResponse:
-    """GitHub's 404."""
+    """Return GitHub's 404."""
     return JSONResponse({"message": "Not Found", "documentation_url": DOCS, "status": "404"}, 404)
 
 
 def _conditional(request: Request, body: Any, headers: dict[str, str] | None = None) -> Response:
-    """200 with an ETag over the content, or 304 where the reader has it already."""
+    """Answer 200 with an ETag over the content, or 304 where the reader has it already."""
     raw = json.dumps(body, separators=(",", ":")).encode()
     etag = f'W/"{hashlib.sha256(raw).hexdigest()}"'
     headers = {**(headers or {}), "ETag": etag, "Cache-Control": "public, max-age=60, s-maxage=60"}
@@ -38,7 +38,7 @@ def _conditional(request: Request, body: Any, headers: dict[str, str] | None = N
 
 
 def _page(request: Request, ground: Ground, rows: list[Row]) -> tuple[list[Row], dict[str, str]]:
-    """The rows of the page asked for, and the Link header to the others."""
+    """Return the rows of the page asked for, and the Link header to the others."""
 
     def number(name: str, default: int) -> int:
         text = request.query_params.get(name, "")
@@ -60,7 +60,7 @@ def _page(request: Request, ground: Ground, rows: list[Row]) -> tuple[list[Row],
 
 
 def release_shape(ground: Ground, row: Row) -> dict[str, Any]:
-    """A release as GitHub's REST API and its webhook deliveries describe it."""
+    """Return a release as GitHub's REST API and its webhook deliveries describe it."""
     api, tag = f"{ground.mirror_url}/repos/{OWNER}/{REPO}", row["tag"]
     page = f"{ground.mirror_url}/{OWNER}/{REPO}"
     return {
@@ -86,7 +86,7 @@ def release_shape(ground: Ground, row: Row) -> dict[str, Any]:
 
 
 def _ground(request: Request) -> Ground | None:
-    """The sandbox, or None where the path names a repository that it does not mirror."""
+    """Return the sandbox's state, or None where the path names a repository that it does not mirror."""
     if (request.path_params["owner"], request.path_params["repo"]) != (OWNER, REPO):
         return None
     ground: Ground = request.app.state.ground
@@ -94,7 +94,7 @@ def _ground(request: Request) -> Ground | None:
 
 
 async def releases(request: Request) -> Response:
-    """Published releases, newest first, in pages."""
+    """Send published releases, newest first, in pages."""
     ground = _ground(request)
     if ground is None:
         return not_found()
@@ -103,14 +103,14 @@ async def releases(request: Request) -> Response:
 
 
 async def latest(request: Request) -> Response:
-    """The newest release that is neither a draft nor a prerelease."""
+    """Send the newest release that is neither a draft nor a prerelease."""
     ground = _ground(request)
     rows = [row for row in Releases(ground.store).listed() if not row["prerelease"]] if ground else []
     return _conditional(request, release_shape(ground, rows[0])) if ground and rows else not_found()
 
 
 async def release_of_tag(request: Request) -> Response:
-    """The release of one tag."""
+    """Send the release of one tag."""
     ground = _ground(request)
     try:
         row = Releases(ground.store).get(request.path_params["tag"]) if ground else None
@@ -122,7 +122,7 @@ async def release_of_tag(request: Request) -> Response:
 
 
 async def tags(request: Request) -> Response:
-    """Tags with their commits, newest version first."""
+    """Send tags with their commits, newest version first."""
     ground = _ground(request)
     if ground is None:
         return not_found()
@@ -142,7 +142,7 @@ async def tags(request: Request) -> Response:
 
 
 async def tag_ref(request: Request) -> Response:
-    """The commit that a tag points to; also for tags whose release is not published."""
+    """Send the commit that a tag points to; also for tags whose release is not published."""
     ground = _ground(request)
     try:
         row = Releases(ground.store).get(request.path_params["tag"]) if ground else None
@@ -167,7 +167,7 @@ async def tag_ref(request: Request) -> Response:
 
 
 async def source_archive(request: Request) -> Response:
-    """A tag's archive, whole or from an offset on (``Range: bytes=N-``)."""
+    """Send a tag's archive, whole or from an offset on (``Range: bytes=N-``)."""
     ground = _ground(request)
     tag = request.path_params["tag"].removesuffix(".tar.gz")
     try:

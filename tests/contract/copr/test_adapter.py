@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sandbox.copr.create import clean_name
+from sandbox.copr.builds import clean_name
 from service.domain.reports import BuildRef, Srpm, SubmissionKey
 from tests.contract.copr.bench import ARM, CONFIG, UPLOAD, X86, CoprBench, copr_at, copr_target, srpm_at
 from tests.contract.odd_server import Asked, DrippingServer, OddServer, Told

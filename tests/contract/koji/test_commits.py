@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from sandbox.forge.dist_git import DistGit, run_git
-from sandbox.koji.commits import NoSource, read_commit
+from sandbox.koji.sources import NoSource, read_commit
 
 PACKAGE, BRANCH = "cri-o1.35", "f44"
 SPEC = f"{PACKAGE}.spec"

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from sandbox.koji.files import relative_folder
+from sandbox.koji.outputs import relative_folder
 from sandbox.testing import Farm
 from tests.contract.conftest import make_srpm
 from tests.contract.koji.replay import PAYLOADS, Replay, masked

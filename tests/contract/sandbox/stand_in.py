@@ -1,4 +1,4 @@
-"""Source packages of the mirror's stand-in, made by our own spec of a strategy, and how the sandbox builds them."""
+"""Makes source packages of the mirror's stand-in with our own spec of a strategy, and uploads them to the sandbox."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import httpx2
 from copr.v3 import Client
 
 from sandbox.mirror.archive import pack
-from sandbox.mirror.contents import Contents
+from sandbox.mirror.tree import Contents
 from sandbox.testing import Farm
 from service.catalog import Catalog
 from service.domain.sources import SourceFacts
@@ -33,7 +33,7 @@ def stand_in_srpm(
     wazero: str | None = "v1.8.2",
     nri: str = "v0.9.0",
 ) -> Path:
-    """A source package below ``folder``. ``wazero``: the vendored version, None where the source vendors none."""
+    """Make a source package below ``folder``. ``wazero``: the vendored version, None where the source vendors none."""
     version = parse_tag(tag)
     archive = pack(
         Contents(
@@ -57,7 +57,7 @@ def stand_in_srpm(
 
 
 def upload(farm: Farm, srpm: Path, chroots: list[str]) -> int:
-    """Upload with the real client's endpoint; the build's number."""
+    """Upload with the real client, and return the build's number."""
     client = Client.create_from_config_file(str(farm.copr_config))
     client.project_proxy.add("packbot", "real", chroots, exist_ok=True)
     return int(client.build_proxy.create_from_file("packbot", "real", str(srpm)).id)

@@ -1,4 +1,4 @@
-"""The sandbox that really builds: Go and the linker of this machine decide, with Fedora's flags of each branch."""
+"""Real builds of the sandbox: Go and the linker of this machine decide, with Fedora's flags of each branch."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from sandbox.building.real_build import FACE, Toolchain, build
+from sandbox.building.real_build import BANNER, Toolchain, build
 from sandbox.testing import Farm
 from service.catalog import Catalog
 from service.domain.diagnosis import diagnose
@@ -63,7 +63,7 @@ def test_the_linker_decides(
 
 
 def unpack(rpm: Path, folder: Path) -> Path:
-    """The files of a binary package."""
+    """Unpack a binary package, and return the folder of its files."""
     folder.mkdir()
     content = subprocess.run(["rpm2cpio", rpm], capture_output=True, check=True).stdout
     subprocess.run(["cpio", "-idm", "--quiet"], input=content, cwd=folder, check=True)
@@ -96,7 +96,7 @@ def test_other_architectures_are_replayed_and_say_so(farm: Farm, make_srpm: Any)
         "fedora-43-s390x": "failed",
     }
     logs = {row["name"]: log_of(row["result_url"]) for row in builds[0]["build_chroots"]}
-    assert logs["fedora-44-x86_64"].startswith(FACE)
+    assert logs["fedora-44-x86_64"].startswith(BANNER)
     assert "amd64.entrypoint'" in logs["fedora-44-x86_64"]
     first, _, rest = logs["fedora-44-aarch64"].partition("\n")
     assert first.startswith("REPLAYED")

@@ -33,7 +33,7 @@ ODD = {
 
 
 def masked(text: str) -> str:
-    """A text without hosts, temporary names and ids."""
+    """Return a text without hosts, temporary names and ids."""
     text = re.sub(r"http://(results\.)?copr\.example|http://127\.0\.0\.1:\d+", "HOST", text)
     text = re.sub(r"\btmp[a-z0-9_]{8}\b", "tmpXXXXXXXX", text)
     text = re.sub(r"/\d{8}(?=[-/]|$)", "/BUILDID", text)
@@ -41,7 +41,7 @@ def masked(text: str) -> str:
 
 
 def normal(value: Any, key: str = "") -> Any:
-    """A body without what differs from server to server; types and everything else stay."""
+    """Return a body without what differs from server to server; types and everything else stay."""
     if isinstance(value, dict):
         return {name: normal(item, name) for name, item in value.items()}
     if isinstance(value, list):
@@ -170,7 +170,7 @@ class Replay:
 
 
 def play(r: Replay) -> None:
-    """The whole capture, in the order in which its states follow from each other."""
+    """Replay the whole capture in the order in which its states follow from each other."""
     farm = r.farm
     farm.pause()
     farm.only_chroots(*CAPTURED_CHROOTS)

@@ -1,4 +1,4 @@
-"""What is said of a binary, from its facts alone."""
+"""Binaries are judged by their facts: relocations, hardening, Go's build settings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The tools of a buildroot, from lines as mock and DNF write them."""
+"""The versions of a buildroot's tools are read from root logs as mock and DNF write them."""
 
 from __future__ import annotations
 

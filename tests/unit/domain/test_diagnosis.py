@@ -16,7 +16,7 @@ from service.domain.diagnosis import (
     Outcome,
     Reader,
     Retry,
-    best,
+    best_verdict,
     compile_pattern,
     diagnose,
     in_words,
@@ -133,8 +133,8 @@ def test_of_several_logs_the_best_rule_speaks() -> None:
     rules = causes()
     build = diagnose(["error: Bad exit status from /var/tmp/rpm-tmp.x (%build)"], rules)
     root = diagnose(["Error: Failed to download metadata for repo 'fedora'"], rules)
-    assert best([("build.log", build), ("root.log", root)], rules)[0] == "root.log"
-    assert best([("build.log", build)], rules)[0] == "build.log"
+    assert best_verdict([("build.log", build), ("root.log", root)], rules)[0] == "root.log"
+    assert best_verdict([("build.log", build)], rules)[0] == "build.log"
 
 
 def test_hostile_lines_are_harmless() -> None:

@@ -1,4 +1,4 @@
-"""The corpus of real log excerpts: what the rules make of it, and that the document tells the truth about it."""
+"""The rules find the known causes in a corpus of real log excerpts, as docs/diagnosis.md says."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_every_rule_has_an_excerpt_and_the_expected_ones_have_two() -> None:
 
 
 def test_the_table_in_the_document_is_measured() -> None:
-    """Written by ``python -m tests.diagnosis_corpus``; whoever changes a rule reads what it does to the figures."""
+    """The figures are written by ``python -m tests.diagnosis_corpus``: a changed rule shows in their diff."""
     assert corpus.written() == corpus.table()
 
 

@@ -1,4 +1,4 @@
-"""The one checker of patterns: what it refuses, that both kinds of data come through it, and what a pattern costs."""
+"""Patterns that are refused, the data that are checked for them, and what an accepted one costs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which builds a release becomes, and why the rest are not."""
+"""The builds that a release becomes, and why it has none on other targets."""
 
 from dataclasses import replace
 from datetime import date

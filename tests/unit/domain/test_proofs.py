@@ -1,4 +1,4 @@
-"""What two trials say of a workaround."""
+"""The verdict on a workaround from a trial without it and one with it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How far a build is, read from its tags: every stage, steps back, what ends the looking, and the pace."""
+"""How far a build is shipped, from its tags: every stage, steps back, the end, and when to look again."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 def judged(
     *taggings: tuple[str, float, float | None], number: int = 44, over: str = ""
 ) -> tuple[str, bool, str]:
-    """The stage, whether it is the end, and the text, of tags with hours of age: (tag, since, until)."""
+    """Return the stage, whether it is the end, and the text, of tags given as (tag, since, until) in hours of age."""
     rows = tuple(
         Tagging(tag, NOW - since * HOUR, None if until is None else NOW - until * HOUR)
         for tag, since, until in taggings

@@ -1,4 +1,4 @@
-"""Side tags without a database: whose turn it is, what counts as pushed, what becomes of a tag, what is adopted."""
+"""Side tags without a database: turns, what counts as pushed, the tag's next state, and adoption."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What of a built RPM is as planned: pure rules, and what a real spec promises."""
+"""Built RPMs against what was planned, and what a real spec promises."""
 
 from __future__ import annotations
 

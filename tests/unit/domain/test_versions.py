@@ -1,4 +1,7 @@
-"""Tags, versions and NVRs: parsed, ordered, never sliced."""
+"""Tags, versions, NVRs, branches and chroots are parsed, and versions sort as upstream and as RPM sort them."""
+
+import shutil
+import subprocess
 
 import pytest
 from hypothesis import given
@@ -6,7 +9,7 @@ from hypothesis import strategies as st
 
 from service.domain.errors import BadName, BadTag
 from service.domain.fedora import Branch, Chroot
-from service.domain.versions import Nvr, Stream, Version, parse_tag
+from service.domain.versions import Nvr, Stream, Version, compare_versions, parse_tag
 
 NUMBERS = st.integers(min_value=0, max_value=999_999)
 PRES = st.sampled_from(["", "alpha", "alpha.1", "beta.0", "beta.2", "rc", "rc.1", "rc.10", "rc1", "rc2"])
@@ -82,3 +85,31 @@ def test_branches_and_chroots_have_one_form() -> None:
             Chroot.parse(bad)
     with pytest.raises(BadName):
         Stream.parse("1.32.1")
+
+
+# Verdicts of rpmdev-vercmp and of rpm's own test suite.
+VECTORS = [
+    ("1.0", "1.0", 0), ("1.0", "2.0", -1), ("2.0.1", "2.0", 1), ("1.32.10", "1.32.9", 1),
+    ("1.32.9", "1.33.0", -1), ("5.5p1", "5.5p2", -1), ("5.5p10", "5.5p2", 1), ("10xyz", "10.1xyz", -1),
+    ("xyz10", "xyz10.1", -1), ("xyz.4", "8", -1), ("8", "xyz.4", 1), ("5.5p2", "5.6p1", -1),
+    ("6.0.rc1", "6.0", 1), ("10b2", "10a1", 1), ("1.0aa", "1.0a", 1), ("10.0001", "10.0039", -1),
+    ("10.0001", "10.1", 0), ("4.999.9", "5.0", -1), ("20101121", "20101122", -1), ("2_0", "2.0", 0),
+    ("a+", "a_", 0), ("1.0~rc1", "1.0", -1), ("1.0~rc1", "1.0~rc2", -1), ("1.0~rc1~git1", "1.0~rc1", -1),
+    ("1.0^", "1.0", 1), ("1.0^git1", "1.0^git2", -1), ("1.0^git1", "1.01", -1), ("1.0^2", "1.0.1", -1),
+    ("1.0~rc1^git1", "1.0~rc1", 1), ("1.0^git1~pre", "1.0^git1", -1), ("1.33.0~rc.1", "1.33.0", -1),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("one", "other", "verdict"), VECTORS)
+def test_versions_sort_as_rpm_sorts_them(one: str, other: str, verdict: int) -> None:
+    assert compare_versions(one, other) == verdict
+    assert compare_versions(other, one) == -verdict
+
+
+def test_the_installed_rpm_agrees() -> None:
+    """The installed rpm gives the verdicts of the vectors above, by its own Lua function."""
+    rpm = shutil.which("rpm")
+    assert rpm is not None, "rpm is needed by every other part of the service"
+    script = "".join(f"%{{lua:print(rpm.vercmp('{one}', '{other}'))}} " for one, other, _ in VECTORS)
+    told = subprocess.run([rpm, "--eval", script], capture_output=True, text=True, check=True).stdout
+    assert [int(word) for word in told.split()] == [verdict for _, _, verdict in VECTORS]

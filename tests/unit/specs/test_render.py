@@ -1,4 +1,4 @@
-"""What must hold for every spec: strict templates, the right rows, and nothing pasted from outside."""
+"""Every spec: strict templates, the workarounds that apply, and no text from outside that RPM would expand."""
 
 from __future__ import annotations
 
@@ -232,7 +232,7 @@ hostile = st.text(alphabet=st.sampled_from(list("%({[)}]\\\n\r\t#*-@ab1\u2028\x0
 @given(text=st.one_of(hostile, st.text(max_size=500)), sha256=hostile, url=hostile)
 @settings(max_examples=200, deadline=None)
 def test_nothing_from_outside_becomes_a_macro_or_a_line(text: str, sha256: str, url: str) -> None:
-    """Whatever is said outside, the spec has the lines and the macros of one about which nothing is said."""
+    """Texts from outside add no lines and no macros to the spec."""
     facts = replace(request("1.36.3").facts, origin="archive", sha256=sha256, url=url)
     spoken = render_spec(
         request("1.36.3", facts=facts, changelog=(ChangelogEntry(DAY, "1.36.3-0.1", text),)), CATALOG

@@ -1,4 +1,4 @@
-"""The life of a build task, one hub call of its builder at a time, by the clock or by hand.
+"""Moves a Koji build task from step to step, one hub call of its builder at a time, by the clock or by hand.
 
 The order is the one that real builders were seen to follow: the SRPM, the build's row, one child an
 architecture, the tag, the end. What comes next is read off the rows alone, so a killed sandbox goes on.
@@ -8,23 +8,20 @@ from __future__ import annotations
 
 import fnmatch
 import json
-import logging
 import time
+from pathlib import Path
 from typing import Any
 
-from sandbox.building.compiling import Waiting
+from sandbox.building.builder import Builder, End, Waiting
+from sandbox.building.real_build import BANNER as REALLY_BUILT
 from sandbox.driver import Driver
 from sandbox.ground import Ground
-from sandbox.koji import builds as koji_builds
-from sandbox.koji import outputs as koji_outputs
-from sandbox.koji import wire
-from sandbox.koji.commits import SRPM_FAILED, NoSource
-from sandbox.koji.real import KojiReal
-from sandbox.koji.sources import Source, conflict, read_source, start_build
+from sandbox.koji import builds, outputs
+from sandbox.koji.hub import FaultCode, work_path
+from sandbox.koji.sources import SRPM_FAILED, NoSource, Source, dist_of, read_source
 from sandbox.koji.tasks import CLOSED, FAILED, FREE, LIVE, OPEN, add_task, cancel, children, next_step
 from sandbox.store import Row
 
-log = logging.getLogger("sandbox.koji")
 HOST = 1
 ENDED_BADLY = (
     "error building package (arch {arch}), mock exited with status 1; "
@@ -32,28 +29,23 @@ ENDED_BADLY = (
 )
 
 
-class KojiLife(Driver):
-    """Moves the tasks of one sandbox."""
+class TaskDriver(Driver):
+    """Drives the build tasks of one sandbox."""
 
     table = "koji_task"
 
-    def __init__(self, ground: Ground, real: KojiReal) -> None:
+    def __init__(self, ground: Ground, builder: Builder) -> None:
         super().__init__(ground)
-        self._real = real
+        self._builder = builder
 
     async def step(self, task_id: int) -> None:
-        """One step of one build task; unknown, ended and waiting ones stay as they are."""
+        """Move one build task by one step; unknown, ended and waiting ones stay as they are."""
         task = self._live(task_id)
         if task is None or task_id in self._busy:
             return
         read: Source | NoSource | None = None
         if self._srpm_is_open(task):
-            # Reading takes its time in a thread; the guard keeps a second step of this task out meanwhile.
-            self._busy.add(task_id)
-            try:
-                read = await read_source(self.ground, task)
-            finally:
-                self._busy.discard(task_id)
+            read = await self.read_alone(task_id, read_source(self.ground, task))
             task = self._live(task_id)
             if task is None:
                 return
@@ -85,7 +77,7 @@ class KojiLife(Driver):
         if code and not found:
             self._fail(task, code, text)
         elif target is None:
-            self._fail(task, wire.GENERIC, f"unknown build target: {target_name}")
+            self._fail(task, FaultCode.GENERIC, f"unknown build target: {target_name}")
         elif "srpm" not in found:
             method = "buildSRPMFromSCM" if "://" in source else "rebuildSRPM"
             options = {"repo_id": 1, **({"scratch": True} if opts.get("scratch") else {})}
@@ -94,7 +86,7 @@ class KojiLife(Driver):
             self._after_srpm(task, target, opts, found)
 
     def _srpm_over(self, task: Row, srpm: Row, read: Source | NoSource | None) -> bool:
-        """Move the SRPM step on; whether it is over, well, and no longer waited for."""
+        """Move the SRPM step on; return whether it is over, well, and no longer waited for."""
         if srpm["awaited"] is None:
             self._wait_for(task, [srpm])
         elif srpm["state"] == FREE:
@@ -114,13 +106,13 @@ class KojiLife(Driver):
         code, text = self._outcome(json.loads(task["request"])[0], "srpm") or (0, "")
         if code or not isinstance(read, Source):
             why = NoSource(text or SRPM_FAILED) if code or read is None else read
-            koji_outputs.failed_srpm(self.ground, srpm, why.log)
-            self._fail(srpm, code or wire.BUILD, why.fault)
+            outputs.fail_srpm(self.ground, srpm, why.log)
+            self._fail(srpm, code or FaultCode.BUILD, why.fault)
             return
         self.store.execute(
             "UPDATE koji_task SET source = ? WHERE id = ?", json.dumps(read.as_dict()), task["id"]
         )
-        self._close(srpm, koji_outputs.made_srpm(self.ground, srpm, read))
+        self._close(srpm, outputs.finish_srpm(self.ground, srpm, read))
 
     def _after_srpm(self, task: Row, target: Row, opts: dict[str, Any], found: dict[str, Row]) -> None:
         source = Source(**json.loads(task["source"]))
@@ -135,7 +127,7 @@ class KojiLife(Driver):
         rows = [found[arch] for arch in arches if arch in found]
         bad = next((row for row in rows if row["state"] == FAILED), None)
         if not arches:
-            self._fail_build(task, build, wire.BUILD, "No matching arches were found")
+            self._fail_build(task, build, FaultCode.BUILD, "No matching arches were found")
         elif missing:
             srpm = f"tasks/{found['srpm']['id'] % 10000}/{found['srpm']['id']}/{source.nvr}.src.rpm"
             request = [srpm, target["build_tag"], missing[0], len(missing) == len(arches), {"repo_id": 1}]
@@ -160,27 +152,54 @@ class KojiLife(Driver):
         return [arch for arch in wanted if arch in allowed] if wanted else allowed
 
     def _init_build(self, task: Row, target: Row, source: Source) -> None:
-        fault = conflict(self.store, task, target, source)
+        fault = builds.conflict(self.store, task, target, source)
         if fault is not None:
             self._fail(task, fault.code, fault.text)
         else:
-            start_build(self.store, task, source)
+            builds.start_build(self.store, task, source)
 
     def _build_arch(self, task: Row, row: Row, source: Source) -> None:
         if row["state"] == FREE:
             self._open(row)
-            koji_outputs.begun_arch(self.ground, row, source, self._real.face(task, row))
+            outputs.start_arch(self.ground, row, source, self._banner(task, row))
             return
         code, text = self._outcome(source.name, row["arch"]) or (0, "")
-        end = None if code else self._real.end(task, row, source)
+        end = None if code else self._built(task, row, source)
         if isinstance(end, Waiting):
             return
         if code or (end is not None and end.outcome == "failed"):
             told = text or ENDED_BADLY.format(arch=row["arch"])
-            koji_outputs.failed_arch(self.ground, row, source, told, end)
-            self._fail(row, code or wire.BUILD, told)
+            outputs.fail_arch(self.ground, row, source, told, end)
+            self._fail(row, code or FaultCode.BUILD, told)
         else:
-            self._close(row, koji_outputs.made_arch(self.ground, row, source, end))
+            self._close(row, outputs.finish_arch(self.ground, row, source, end))
+
+    def _banner(self, task: Row, row: Row) -> str:
+        """Return the first line of an architecture's log while it grows."""
+        compiles = row["arch"] == self._builder.arch and self._srpm(task)
+        return REALLY_BUILT if compiles else outputs.BANNER
+
+    def _built(self, task: Row, row: Row, source: Source) -> End | Waiting | None:
+        """Compile an uploaded SRPM for one architecture (``row``), or replay a recording; None where it is simulated.
+
+        An architecture of this machine is compiled where there is a toolchain, any other is replayed where a recording
+        fits. Builds of commits have no source package here, and are simulated.
+        """
+        srpm = self._srpm(task)
+        if srpm is None:
+            return None
+        key, dist = f"koji-{row['id']}", dist_of(json.loads(task["request"])[1])
+        if row["arch"] == self._builder.arch:
+            keep = outputs.output_folder(self.ground, row["id"])
+            end = self._builder.compiled(key, srpm, dist, keep)
+            if end is not None:
+                return end
+        chroot = f"fedora-{dist.removeprefix('.fc')}-{row['arch']}"
+        return self._builder.replayed(key, srpm, source.name, source.version, chroot, dist)
+
+    def _srpm(self, task: Row) -> Path | None:
+        src = json.loads(task["request"])[0]
+        return None if "://" in src else work_path(self.ground, src)
 
     def _after_failure(self, task: Row, build: Row | None, rows: list[Row], bad: Row) -> None:
         live = [row for row in rows if row["state"] in LIVE]
@@ -192,10 +211,10 @@ class KojiLife(Driver):
             self._fail_build(task, build, told["faultCode"], told["faultString"])
 
     def _fail_build(self, task: Row, build: Row | None, code: int, text: str) -> None:
-        if build is not None and build["state"] == koji_builds.BUILDING:
+        if build is not None and build["state"] == builds.BUILDING:
             self.store.execute(
                 "UPDATE koji_build SET state = ?, completion_ts = ? WHERE id = ?",
-                koji_builds.FAILED, round(time.time(), 6), build["id"],
+                builds.FAILED, round(time.time(), 6), build["id"],
             )  # fmt: skip
         else:
             self._fail(task, code, text)
@@ -205,10 +224,10 @@ class KojiLife(Driver):
             self._set(row, awaited=0)
         self._set(task, waiting=0)
         if build is not None:
-            koji_outputs.keep_build(self.ground, source, rows)
+            outputs.keep_build(self.ground, source, rows)
             self.store.execute(
                 "UPDATE koji_build SET state = ?, completion_ts = ?, arches = ? WHERE id = ?",
-                koji_builds.COMPLETE, round(time.time(), 6), " ".join(row["arch"] for row in rows), build["id"],
+                builds.COMPLETE, round(time.time(), 6), " ".join(row["arch"] for row in rows), build["id"],
             )  # fmt: skip
 
     def _tag(self, task: Row, target: Row, build: Row | None, tagging: Row | None) -> None:
@@ -225,7 +244,7 @@ class KojiLife(Driver):
                 return
             name = self.store.one("SELECT name FROM koji_tag WHERE id = ?", target["dest_tag"])
             event = self.store.execute("INSERT INTO koji_event (at) VALUES (?)", time.time()).lastrowid or 0
-            koji_builds.put_tag(self.store, build["id"], name["name"] if name else "", event)
+            builds.put_tag(self.store, build["id"], name["name"] if name else "", event)
         elif tagging["state"] == OPEN:
             self._close(tagging, None)
         elif tagging["state"] == FAILED:
@@ -235,7 +254,7 @@ class KojiLife(Driver):
             self._close(task, None)
 
     def _outcome(self, package: str, step: str) -> tuple[int, str] | None:
-        """The newest rule for this package (or source) and step."""
+        """Return the newest rule for this package (or source) and step."""
         for rule in self.store.all("SELECT * FROM koji_outcome ORDER BY id DESC"):
             if fnmatch.fnmatchcase(package, rule["package"]) and rule["step"] == step:
                 return (rule["code"], rule["text"]) if rule["code"] else None

@@ -1,6 +1,6 @@
-"""Builds that are really made, and recorded ones that are shown again, beside the farm's clock.
+"""Builds a source package for one chroot: compiles it on this machine, or replays the log of a recorded build.
 
-Both are asked for again and again by a life that never waits: the first question begins the work, later ones get
+The driver of a build asks again at each step and never waits: the first question begins the work, later ones get
 ``Waiting`` until it is done. A key names one chroot of one build.
 """
 
@@ -17,7 +17,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from sandbox.building.real_build import Built, Toolchain, build
+from sandbox.building.real_build import BANNER, Built, Toolchain, build
 from sandbox.building.recorded import Recorded, recorded
 from sandbox.ground import Ground
 
@@ -30,16 +30,16 @@ class End:
 
     outcome: str
     log: str
-    face: str
+    banner: str
 
 
 @dataclass(frozen=True)
 class Waiting:
-    """It still compiles, or waits for the sister that does."""
+    """The answer while a chroot still compiles, or waits for the other architecture that does."""
 
 
 class Compiling:
-    """Real builds of one sandbox, one at a time: COPR's and Koji's share this machine."""
+    """Compiles the source packages of one sandbox, one at a time: COPR's and Koji's share this machine."""
 
     def __init__(self, ground: Ground, tools: Toolchain) -> None:
         self.tools = tools
@@ -51,7 +51,7 @@ class Compiling:
         self._closed = False
 
     def built(self, key: str, source: Path, dist: str, keep: Path) -> Built | Waiting | None:
-        """The end of a real build, whose packages lie below ``keep`` then; None where patience ended first."""
+        """Compile a package, and copy what it made to ``keep``; None where patience ended first."""
         task = self._tasks.get(key)
         if task is None:
             self._asked_at[key] = time.monotonic()
@@ -106,20 +106,20 @@ class Compiling:
 
 
 class Replaying:
-    """Recorded builds of one sandbox. Finding the one that fits reads a whole source package, so it takes a thread."""
+    """Finds recorded builds in a thread of its own, because that reads a whole source package."""
 
     def __init__(self, ground: Ground) -> None:
         self._ground = ground
         self._tasks: dict[str, asyncio.Task[Recorded | None]] = {}
 
     def begun(self, key: str) -> bool:
-        """Whether a recording is being looked for."""
+        """Return whether a recording is being looked for."""
         return key in self._tasks
 
     def end(
         self, key: str, source: Path, name: str, version: str, chroot: str, dist: str
     ) -> End | Waiting | None:
-        """As a recorded build ended; None where no recording fits."""
+        """Return how a recorded build ended; None where no recording fits."""
         task = self._tasks.get(key)
         if task is None:
             task = asyncio.create_task(
@@ -131,4 +131,47 @@ class Replaying:
             return Waiting()
         del self._tasks[key]
         found = task.result()
-        return found and End("succeeded" if found.succeeded else "failed", found.log, found.face)
+        return None if found is None else _end(found.succeeded, found.log, found.banner)
+
+
+class Builder:
+    """Compiles where there are ``tools``, and replays where ``replays`` allows it; with neither it builds nothing."""
+
+    def __init__(self, ground: Ground, tools: Toolchain | None, *, replays: bool) -> None:
+        self.arch = tools.arch if tools is not None else ""
+        """The architecture that can be compiled here; empty where none can."""
+        self._compiling = Compiling(ground, tools) if tools is not None else None
+        self._replaying = Replaying(ground) if replays else None
+
+    def is_replaying(self, key: str) -> bool:
+        """Return whether a recording is being looked for."""
+        return self._replaying is not None and self._replaying.begun(key)
+
+    def compiled(self, key: str, source: Path, dist: str, keep: Path) -> End | Waiting | None:
+        """Compile for this machine's architecture, and leave the packages in the folder ``keep``.
+
+        None where nothing can be compiled, where patience ended, or where a recording is being looked for already.
+        """
+        if self._compiling is None or self.is_replaying(key):
+            return None
+        built = self._compiling.built(key, source, dist, keep)
+        if built is None or isinstance(built, Waiting):
+            return built
+        return _end(built.succeeded, built.log, BANNER)
+
+    def replayed(
+        self, key: str, source: Path, name: str, version: str, chroot: str, dist: str
+    ) -> End | Waiting | None:
+        """Replay the recording that fits a source package in a chroot; None where none fits."""
+        if self._replaying is None:
+            return None
+        return self._replaying.end(key, source, name, version, chroot, dist)
+
+    def close(self) -> None:
+        """End what still compiles: the next start compiles it again."""
+        if self._compiling is not None:
+            self._compiling.close()
+
+
+def _end(succeeded: bool, log: str, banner: str) -> End:
+    return End("succeeded" if succeeded else "failed", log, banner)

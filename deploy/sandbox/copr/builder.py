@@ -1,4 +1,4 @@
-"""Which chroots of COPR's are really built, which are replayed, and which are simulated as ever.
+"""Decides how a chroot of a COPR build ends: really compiled, replayed from a log, or simulated.
 
 Where the sandbox has a toolchain, a chroot of the machine's own architecture is compiled, one at a time, beside the
 farm's clock. Its sisters of other architectures wait for it and show its log again, and say so. Where there is no
@@ -12,10 +12,10 @@ import gzip
 import json
 from pathlib import Path
 
-from sandbox.building.compiling import Compiling, End, Replaying, Waiting
-from sandbox.building.real_build import FACE
-from sandbox.building.recorded import as_of_arch
-from sandbox.copr import results as copr_results
+from sandbox.building.builder import Builder, End, Waiting
+from sandbox.building.real_build import BANNER
+from sandbox.building.recorded import rename_arch
+from sandbox.copr import results
 from sandbox.copr.shapes import CHROOT_ENDS, chroots_of, results_path
 from sandbox.copr.sources import outcome_of
 from sandbox.ground import Ground
@@ -24,36 +24,35 @@ from sandbox.store import Row
 NOT_SCRIPTED = ("succeeded", "")
 
 
-class RealFarm:
-    """COPR's real builds and its replayed ones. With neither every chroot is simulated."""
+class ChrootBuilder:
+    """Builds the chroots of COPR's builds for real or replays them, where the sandbox can."""
 
-    def __init__(self, ground: Ground, compiling: Compiling | None, replaying: Replaying | None) -> None:
+    def __init__(self, ground: Ground, builder: Builder) -> None:
         self.ground = ground
-        self._compiling = compiling
-        self._replaying = replaying
+        self._builder = builder
 
-    def face(self, build_row: Row, chroot: str) -> str:
-        """The first line of a chroot's live log."""
+    def banner(self, build_row: Row, chroot: str) -> str:
+        """Return the first line of a chroot's live log."""
         sister = self._sister(build_row, chroot)
         if sister is None or self._scripted(build_row, chroot):
-            return copr_results.FACE
-        return FACE if sister == chroot else replayed(chroot, sister)
+            return results.BANNER
+        return BANNER if sister == chroot else replayed_banner(chroot, sister)
 
     def end(self, build_row: Row, project: Row, chroot: str) -> End | Waiting | None:
-        """The end of a running chroot; None where it is simulated. Called within a transaction, so it never waits."""
+        """Return how a running chroot ends, ``Waiting``, or None where it is simulated. It never waits."""
         if self._scripted(build_row, chroot) or not chroot.startswith("fedora-"):
             return None
-        return self._compiled(build_row, project, chroot) or self._again(build_row, chroot)
+        return self._compiled(build_row, project, chroot) or self._replay(build_row, chroot)
 
     def _compiled(self, build_row: Row, project: Row, chroot: str) -> End | Waiting | None:
-        """As this machine's compiler decided; None where it decides nothing about this chroot."""
+        """Compile a chroot, or show the log of its compiled sister; None where neither applies."""
         sister = self._sister(build_row, chroot)
-        if self._compiling is None or sister is None:
-            return None
-        if self._replaying is not None and self._replaying.begun(_key(build_row, chroot)):
+        key = _key(build_row, chroot)
+        if sister is None or self._builder.is_replaying(key):
             return None
         if sister == chroot:
-            return self._built(self._compiling, build_row, project, chroot)
+            folder = self.ground.results / results_path(project, build_row, chroot)
+            return self._builder.compiled(key, self._source(build_row), self.ground.dist(chroot), folder)
         state = next(
             row["state"] for row in chroots_of(self.ground.store, build_row["id"]) if row["name"] == sister
         )
@@ -63,18 +62,16 @@ class RealFarm:
         if state not in {"succeeded", "failed"} or not path.exists():
             return None
         text = gzip.decompress(path.read_bytes()).decode()
-        if not text.startswith(FACE):
+        if not text.startswith(BANNER):
             return None
-        text = text.removeprefix(FACE)
+        text = text.removeprefix(BANNER)
         here, there = sister.rpartition("-")[2], chroot.rpartition("-")[2]
-        return End(state, as_of_arch(text, here, there), replayed(chroot, sister))
+        return End(state, rename_arch(text, here, there), replayed_banner(chroot, sister))
 
-    def _again(self, build_row: Row, chroot: str) -> End | Waiting | None:
-        """As a recorded build ended; None where no recording fits."""
-        if self._replaying is None:
-            return None
+    def _replay(self, build_row: Row, chroot: str) -> End | Waiting | None:
+        """Replay a recorded build; None where no recording fits."""
         header = json.loads(build_row["header"])
-        return self._replaying.end(
+        return self._builder.replayed(
             _key(build_row, chroot), self._source(build_row), header["name"], header["version"], chroot,
             self.ground.dist(chroot),
         )  # fmt: skip
@@ -86,31 +83,22 @@ class RealFarm:
         return outcome_of(self.ground.store, build_row, chroot) != NOT_SCRIPTED
 
     def _sister(self, build_row: Row, chroot: str) -> str | None:
-        """The chroot of this build and distribution that this machine can compile: itself, another, or None."""
-        if self._compiling is None or not chroot.startswith("fedora-"):
+        """Return the chroot of this build and distribution that this machine can compile: itself, another, or None."""
+        if not self._builder.arch or not chroot.startswith("fedora-"):
             return None
-        native = f"{chroot.rpartition('-')[0]}-{self._compiling.tools.arch}"
+        native = f"{chroot.rpartition('-')[0]}-{self._builder.arch}"
         names = {
             row["name"] for row in chroots_of(self.ground.store, build_row["id"]) if row["state"] != "skipped"
         }
         return native if native in names else None
-
-    def _built(self, compiling: Compiling, build_row: Row, project: Row, chroot: str) -> End | Waiting | None:
-        folder = self.ground.results / results_path(project, build_row, chroot)
-        built = compiling.built(
-            _key(build_row, chroot), self._source(build_row), self.ground.dist(chroot), folder
-        )
-        if built is None or isinstance(built, Waiting):
-            return built
-        return End("succeeded" if built.succeeded else "failed", built.log, FACE)
 
 
 def _key(build_row: Row, chroot: str) -> str:
     return f"{build_row['id']}-{chroot}"
 
 
-def replayed(chroot: str, sister: str) -> str:
-    """The first line of a log that is shown again for another architecture."""
+def replayed_banner(chroot: str, sister: str) -> str:
+    """Return the first line of a log that is shown again for another architecture."""
     return (
         f"REPLAYED by cryopack's sandbox build farm: nothing was compiled for {chroot}; this is the log of {sister}, "
         "which was really built, with the architecture's name changed.\n"

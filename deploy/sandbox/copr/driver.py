@@ -1,4 +1,4 @@
-"""The life of a build: one step at a time, by the clock or by hand.
+"""Moves a COPR build from step to step, by the clock or by hand.
 
 pending, starting, running, importing, pending again, starting, running, end. Every step is one
 transaction; the driver can be killed between any two of them and goes on at the next start.
@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 import shutil
 import time
 from typing import Any
 
-from sandbox.building.compiling import End, Waiting
+from sandbox.building.builder import End, Waiting
 from sandbox.building.srpm_header import Header, NotAnSrpm
-from sandbox.copr import results as copr_results
-from sandbox.copr.real import RealFarm
+from sandbox.copr import results
+from sandbox.copr.builder import ChrootBuilder
 from sandbox.copr.shapes import (
     CHROOT_ENDS,
+    LIVE,
     build_state,
     chroots_of,
     project_chroots,
@@ -30,17 +30,15 @@ from sandbox.driver import Driver
 from sandbox.ground import Ground
 from sandbox.store import Row
 
-log = logging.getLogger("sandbox.life")
 
-
-class BuildLife(Driver):
-    """Moves the builds of one sandbox."""
+class BuildDriver(Driver):
+    """Drives the COPR builds of one sandbox."""
 
     table = "build"
 
-    def __init__(self, ground: Ground, real: RealFarm) -> None:
+    def __init__(self, ground: Ground, builder: ChrootBuilder) -> None:
         super().__init__(ground)
-        self._real = real
+        self._builder = builder
 
     def _load(self, build_id: int) -> tuple[Row, Row] | None:
         build = self.store.one("SELECT * FROM build WHERE id = ?", build_id)
@@ -48,19 +46,14 @@ class BuildLife(Driver):
         return (build, project) if build and project else None
 
     async def step(self, build_id: int) -> None:
-        """One step of one build; unknown and ended builds stay as they are."""
+        """Move one build by one step; unknown and ended builds stay as they are."""
         loaded = self._load(build_id)
         if loaded is None or build_id in self._busy:
             return
         build, project = loaded
         source: Header | NotAnSrpm | None = None
         if build["source_state"] == "running" and not build["canceled"]:
-            # Reading takes its time in a thread; the guard keeps a second step of this build out meanwhile.
-            self._busy.add(build_id)
-            try:
-                source = await read_source(self.ground, build)
-            finally:
-                self._busy.discard(build_id)
+            source = await self.read_alone(build_id, read_source(self.ground, build))
             loaded = self._load(build_id)
             if loaded is None or loaded[0]["canceled"]:
                 return
@@ -81,10 +74,10 @@ class BuildLife(Driver):
             return
         build, project = loaded
         if build["source_state"] in {"succeeded", "importing", "failed"} or build["canceled"]:
-            copr_results.compress(self.ground.results / source_path(project, build))
+            results.compress(self.ground.results / source_path(project, build))
         for row in chroots_of(self.store, build_id):
             if row["has_result"] and row["state"] in CHROOT_ENDS:
-                copr_results.compress(self.ground.results / results_path(project, build, row["name"]))
+                results.compress(self.ground.results / results_path(project, build, row["name"]))
 
     def _over(self, build: Row) -> bool:
         if build["canceled"]:
@@ -102,7 +95,7 @@ class BuildLife(Driver):
                 self._source_state(build, "starting")
         elif build["source_state"] == "starting":
             folder = self.ground.results / source_path(project, build)
-            copr_results.start_log(folder, "Source step", [f"source type: {build['source_type']}"])
+            results.start_log(folder, "Source step", [f"source type: {build['source_type']}"])
             self._source_state(build, "running")
         elif build["source_state"] == "running":
             self._end_source(build, project, source)
@@ -116,7 +109,7 @@ class BuildLife(Driver):
         self.store.execute("UPDATE build SET source_state = ? WHERE id = ?", state, build["id"])
 
     def _blocked(self, build: Row) -> bool:
-        """Whether the build that this one must come after has not ended yet."""
+        """Return whether the build that this one must come after has not ended yet."""
         options = json.loads(build["options"])
         if options.get("with_build_id"):
             leader = self.store.one("SELECT * FROM build WHERE id = ?", options["with_build_id"])
@@ -125,8 +118,7 @@ class BuildLife(Driver):
         if before is None:
             return False
         states = [row["state"] for row in chroots_of(self.store, before["id"])]
-        live = {"pending", "starting", "running", "importing"}
-        return build_state(before["canceled"], before["source_state"], states) in live
+        return build_state(before["canceled"], before["source_state"], states) in LIVE
 
     def _confirm_cancel(self, build: Row) -> None:
         self.store.execute("UPDATE build SET confirmed = 1 WHERE id = ?", build["id"])
@@ -147,16 +139,16 @@ class BuildLife(Driver):
     def _end_source(self, build: Row, project: Row, source: Header | NotAnSrpm | None) -> None:
         folder, now = self.ground.results / source_path(project, build), int(time.time())
         if not isinstance(source, Header):
-            text = f"{source}\n{copr_results.SOURCE_FAILED}"
-            copr_results.finish(folder, "failed", text, {})
+            text = f"{source}\n{results.SOURCE_FAILED}"
+            results.finish(folder, "failed", text, {})
             self._source_state(build, "failed")
             for row in chroots_of(self.store, build["id"]):
                 self.set_chroot(build["id"], row["name"], state="failed", started_on=now, ended_on=now)
             return
         upload = source_file(self.ground, build)
         name = upload.name
-        copr_results.keep_source(upload, folder)
-        copr_results.finish(folder, "succeeded", f"Read {name}: {source.name}-{source.evr}\n", {})
+        results.keep_source(upload, folder)
+        results.finish(folder, "succeeded", f"Read {name}: {source.name}-{source.evr}\n", {})
         self.store.execute(
             "UPDATE build SET source_state = 'importing', package = ?, version = ?, header = ?,"
             " source_url = ? WHERE id = ?",
@@ -209,11 +201,11 @@ class BuildLife(Driver):
                 self.set_chroot(build["id"], name, state="starting", started_on=now, has_result=1)
         elif row["state"] == "starting":
             lines = [f"Chroot: {name}", f"Package: {build['package']} {build['version']}"]
-            copr_results.start_log(
+            results.start_log(
                 self.ground.results / results_path(project, build, name),
                 "Build step",
                 lines,
-                self._real.face(build, name),
+                self._builder.banner(build, name),
             )
             # Chroots end one after the other, so that "one succeeded, one running" is an everyday sight.
             self.set_chroot(build["id"], name, state="running", steps_left=row["position"] % 2)
@@ -224,18 +216,18 @@ class BuildLife(Driver):
 
     def _end_chroot(self, build: Row, project: Row, row: Row) -> None:
         name = row["name"]
-        end = self._real.end(build, project, name)
+        end = self._builder.end(build, project, name)
         if isinstance(end, Waiting):
             return
         if isinstance(end, End):
-            outcome, text, face = end.outcome, end.log, end.face
+            outcome, text, banner = end.outcome, end.log, end.banner
         else:
             outcome, text = outcome_of(self.store, build, name)
-            face = copr_results.FACE
+            banner = results.BANNER
         state = "failed" if outcome == "failed" else "succeeded"
         header = Header.from_dict(json.loads(build["header"]))
         nvr = f"{header.name}-{header.version}-{header.release_on(self.ground.dist(name))}"
-        default = copr_results.default_failure if state == "failed" else copr_results.default_success
+        default = results.default_failure if state == "failed" else results.default_success
         packages = []
         if state == "succeeded":
             arch = "noarch" if header.arch == "noarch" else name.rpartition("-")[2]
@@ -243,8 +235,8 @@ class BuildLife(Driver):
             built["release"] = header.release_on(self.ground.dist(name))
             packages = [{**built, "arch": "src"}, {**built, "arch": arch}]
         folder = self.ground.results / results_path(project, build, name)
-        copr_results.change_face(folder, face)
-        copr_results.finish(folder, state, text or default(nvr, name), {"packages": packages}, face)
+        results.change_banner(folder, banner)
+        results.finish(folder, state, text or default(nvr, name), {"packages": packages}, banner)
         self.set_chroot(
             build["id"], name, state=state, ended_on=int(time.time()), packages=json.dumps(packages)
         )
