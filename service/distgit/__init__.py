@@ -1,1 +1,1 @@
-"""What builds change in dist-git, and the pull requests that propose it, as rows of the database."""
+"""Changes of dist-git and their pull requests: intent, conflict, commit, merge, as rows of the database."""
