@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
@@ -87,7 +87,6 @@ class Due:
     follow_ups: tuple[int, ...] = ()
     side_tags: tuple[int, ...] = ()
     oldest_seconds: float = 0.0
-    counts: Mapping[str, int] = field(default_factory=dict)
 
 
 def lock_due_row(

@@ -12,14 +12,13 @@ from typing import Annotated, Any
 from fastapi import Depends, Header
 from pydantic import BaseModel
 from sqlalchemy import delete, select
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from service.domain.errors import BadCatalog, BadName, BadTag, CommandRefused, NotFound
 from service.store.schema import KeptAnswer
-from service.store.session import Database, JoinedDatabase, database_now
+from service.store.session import Database, JoinedDatabase, database_now, insert_if_absent
 from service.web.access.auth import Caller, needs
 from service.web.base.context import WebContext
 from service.web.base.parameters import Context
@@ -140,12 +139,8 @@ def _claim(session: Session, actor: str, key: str, asked: str) -> KeptAnswer:
     """Return the key's row, made by its first request and locked until the answer is in it."""
     at = database_now(session)
     session.execute(delete(KeptAnswer).where(KeptAnswer.at < at - KEPT_FOR))
-    insert = sqlite.insert if session.get_bind().dialect.name == "sqlite" else postgresql.insert
-    session.execute(
-        insert(KeptAnswer)
-        .values(actor=actor, request_key=key, request_sha256=asked, status=0, body="", at=at)
-        .on_conflict_do_nothing(index_elements=["actor", "request_key"])
-    )
+    values = {"actor": actor, "request_key": key, "request_sha256": asked, "status": 0, "body": "", "at": at}
+    insert_if_absent(session, KeptAnswer, values, unique=("actor", "request_key"))
     return session.scalars(
         select(KeptAnswer).where(KeptAnswer.actor == actor, KeptAnswer.request_key == key).with_for_update()
     ).one()
