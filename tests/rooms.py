@@ -103,9 +103,9 @@ ARROWS = {
     "workers.follow_ups": may(
         "service.builds workers.context workers.distgit workers.results workers.builds", "structlog"
     ),
-    "workers.app": may(
-        "service.settings service.wake workers.context workers.results workers.builds workers.follow_ups",
-        "celery",
+    "workers.app": may("service.settings service.wake", "celery"),
+    "workers.tasks": may(
+        "service.wake workers.app workers.context workers.results workers.builds workers.follow_ups"
     ),
     # A proof needs the table of workarounds and a toolchain, and neither database nor network.
     "workers.proofs": may("service.domain service.catalog workers.binaries"),

@@ -194,8 +194,9 @@ class Table:
         return StreamRange(first, last)
 
     def mapping(self, key: str) -> dict[str, Any]:
-        """Return a sub-table whose keys may be any; empty where it is missing."""
-        return {name: self._filled_within(key, value) for name, value in self._take(key, dict, {}).items()}
+        """Return a sub-table whose keys may be any, without placeholders; empty where it is missing."""
+        values: dict[str, Any] = self._filled_within(key, self._take(key, dict, {}))
+        return values
 
     def table(self, key: str) -> Table:
         """Return the sub-table ``[key]``, which must be there."""
@@ -243,7 +244,10 @@ class Table:
         if isinstance(value, list):
             return [self._filled_within(key, item) for item in value]
         if isinstance(value, dict):
-            return {name: self._filled_within(key, item) for name, item in value.items()}
+            for name in value:
+                if self._words and ("{" in name or "}" in name):
+                    raise self.wrong(key, f"{name[:40]!r}: placeholders stand in values, not in keys")
+            return {name: self._filled_within(f"{key}.{name}", item) for name, item in value.items()}
         return value
 
     def _parts(self, key: str, text: str, allowed: set[str]) -> list[tuple[str, str | None]]:

@@ -13,13 +13,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from workers import tasks
 from workers.app import app
 from workers.builds import deliveries, polling, steps
 from workers.buildsystems.copr.adapter import Copr
 from workers.buildsystems.koji.adapter import Koji
 from workers.buildsystems.koji.client import KojiClient
 
-__all__ = ["BOUNDARIES", "app"]
+__all__ = ["BOUNDARIES", "app", "tasks"]
 
 BOUNDARIES: dict[str, tuple[Any, str]] = {
     "claim_delivery": (deliveries, "claim_delivery"),

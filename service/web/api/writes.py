@@ -94,7 +94,8 @@ def write_needs(scope: str) -> Any:
     """
     right = needs(scope)
 
-    def ask(
+    # It only puts together what others have found out, so it takes no thread of the few.
+    async def ask(
         request: Request, context: Context, caller: Caller = right, key: IdempotencyKey = None
     ) -> WriteRequest:
         return WriteRequest(request, context, caller, key)

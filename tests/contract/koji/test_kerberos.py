@@ -220,7 +220,7 @@ def cache(
     """A lookaside cache that demands Kerberos; its front's certificate is trusted."""
     farm.call("POST", "/lookaside", log_in="Negotiate")
     context = ssl.create_default_context(cafile=str(certificates / "authority.pem"))
-    monkeypatch.setattr(lookaside, "trusted", lambda *, by_environment: context)
+    monkeypatch.setattr(lookaside, "tls_context", lambda *, by_environment: context)
     with Front(
         farm.mirror_url, certificates / "server.pem", certificates / "authority.pem", service
     ) as running:

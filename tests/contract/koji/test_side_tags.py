@@ -101,7 +101,7 @@ def test_a_request_in_doubt_makes_one_side_tag(farm: Farm, system: Koji, tmp_pat
 
 
 def test_a_request_that_arrives_after_the_fence_makes_none(farm: Farm, system: Koji, tmp_path: Path) -> None:
-    """That such a request arrives without the fence is shown for builds, in test_koji_search.py."""
+    """That such a request arrives without the fence is shown for builds, in test_search.py."""
     fence = system.open_side_tag(BASE)
     farm.koji.fault("late_commit", "createSideTag", seconds=1.8)
     with pytest.raises(SubmissionUnknown):

@@ -50,12 +50,15 @@ def test_one_pull_request_whenever_it_is_killed(
     pipeline.process_inbox()
     for name in BEFORE_THE_MERGE:
         _kill_at(pipeline, monkeypatch, BEFORE_THE_MERGE, name)
+        assert pipeline.builds()[-1].state != "held", f"{name} was met by the watch, not by the proposal"
     pipeline.run(until=lambda builds: builds[-1].state == "held")
     (pull,) = pipeline.pulls()
     assert (pull["state"], pull["head"]) == ("open", pipeline.changes()[0].commit_id)
     farm.forge.merge(PACKAGE, pull["number"], "fast-forward")
     for name in AFTER_THE_MERGE:
         _kill_at(pipeline, monkeypatch, AFTER_THE_MERGE, name)
+        # The watch finds the build held; only what has landed is recorded by the build that goes on.
+        assert (pipeline.builds()[-1].state == "held") == (name != "record_landed"), name
     pipeline.run()
     pipeline.close()
     assert pipeline.builds()[-1].state == "succeeded", pipeline.builds()[-1].reason

@@ -50,7 +50,8 @@ class Storm:
         self.random = random.Random(SEED)
         self.deadly = 0.0
         self.deaths = 0
-        for owner, name in (*BEFORE_THE_MERGE.values(), *AFTER_THE_MERGE.values()):
+        # A boundary that lies before the merge and after it is wrapped once.
+        for owner, name in dict.fromkeys((*BEFORE_THE_MERGE.values(), *AFTER_THE_MERGE.values())):
             monkeypatch.setattr(owner, name, self._wrapped(getattr(owner, name)))
 
     def _wrapped(self, real: Callable[..., Any]) -> Callable[..., Any]:

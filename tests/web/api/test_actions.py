@@ -210,6 +210,15 @@ def test_tokens_by_the_api(brokerless: LiveApp, post: Post) -> None:
     detail(post("/tokens/none/revoke"), 404)
 
 
+@on_sqlite
+def test_faults_of_a_request_are_told_from_its_address_to_its_body(post: Post) -> None:
+    answer = post("/builds/0/retry", {"strategy": 5}, key="a key with spaces")
+    assert detail(answer, 422).startswith("path.build_id: ")
+    assert [fault["where"] for fault in answer.json()["errors"]] == [
+        "path.build_id", "header.Idempotency-Key", "body.strategy",
+    ]  # fmt: skip
+
+
 def test_a_repeat_with_the_same_key_is_done_once(brokerless: LiveApp, post: Post) -> None:
     body = {"family": "cri-o", "tag": "v1.34.3"}
     first, again = post("/releases", body, key="k1"), post("/releases", body, key="k1")

@@ -25,7 +25,7 @@ from service.store.session import Database, database_now
 from tests.cli.typed import type_here
 from tests.store.deliveries import builds, deliver, payload
 from tests.test_deploy import project as project  # the compose file, as Compose understands it
-from workers.app import app
+from workers import tasks
 from workers.builds import deliveries
 from workers.cli import main as cli
 from workers.context import Context
@@ -88,7 +88,7 @@ def test_what_downloads_waits_in_a_queue_of_its_own(
 
 def test_every_hint_is_a_task_that_workers_know() -> None:
     names = {name for name in vars(wake).values() if isinstance(name, str) and name.startswith("cryopack.")}
-    assert wake.SIDE_TAG in names and names <= set(app.tasks)
+    assert wake.SIDE_TAG in names and names <= set(tasks.app.tasks)
 
 
 def test_a_queue_that_nobody_serves_does_not_fill_the_broker(
