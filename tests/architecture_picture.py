@@ -17,7 +17,7 @@ FLOORS = ("service", "workers", "sandbox")
 
 
 def reduced(graph: Mapping[str, set[str]]) -> dict[str, set[str]]:
-    """The graph without each edge that a longer way replaces. The graph must have no circle."""
+    """Return the graph without each edge that a longer way replaces. The graph must have no circle."""
     return {
         node: {
             after
@@ -29,7 +29,7 @@ def reduced(graph: Mapping[str, set[str]]) -> dict[str, set[str]]:
 
 
 def picture(arrows: Mapping[str, Arrow], floor: str) -> str:
-    """One floor as a Mermaid flow chart, top down; its rooms and loose files, and the arrows among them."""
+    """Draw one floor as a Mermaid flow chart, top down: its rooms and loose files, and the arrows among them."""
     rooms = sorted(name for name in arrows if name.split(".")[0] == floor and name != floor)
     graph = {name: set(arrows[name].ours) & set(rooms) for name in rooms}
     lines = ["```mermaid", "flowchart TD"]
@@ -44,7 +44,7 @@ def picture(arrows: Mapping[str, Arrow], floor: str) -> str:
 
 
 def drawn(page: str, arrows: Mapping[str, Arrow]) -> str:
-    """The page's text with the picture of each floor between its two marks. Raises ValueError without a mark."""
+    """Return the page with the picture of each floor between its two marks. Raises ValueError without a mark."""
     for floor in FLOORS:
         begin, end = f"<!-- rooms of {floor} -->", f"<!-- end of {floor} -->"
         before, first, rest = page.partition(begin + "\n")

@@ -9,11 +9,9 @@ from datetime import datetime
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from service.domain.distgit import ChecklistStep, PullState, Resolution, new_stream_checklist
+from service.domain.distgit import ChecklistStep, PullState, new_stream_checklist
 from service.domain.states import BuildState
 from service.store.schema import DistGitChange, PackageBuild
-
-WAYS = tuple(way.value for way in Resolution if way)
 
 
 @dataclass(frozen=True)
